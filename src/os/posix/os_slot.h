@@ -1,4 +1,5 @@
-// The native build is for tests, sanitizers and instruction counts: plain thread-local storage is the right slot there.
+// The native build is for tests, sanitizers and instruction counts: plain thread-local storage is the right
+// slot there.
 #ifndef OS_POSIX_SLOT_H
 #define OS_POSIX_SLOT_H
 
