@@ -1,0 +1,165 @@
+# shellcheck shell=bash disable=SC2034
+# What the scripts of wine-ci/ share. Sourced, never run. Set `set -euo pipefail` first.
+#
+# Everything that a script creates outside the build folders lies in .cache/ at the top of the
+# repository: downloads, the cross-built cmocka, Wine's prefix, logs.
+
+MI_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+MI_CACHE=$MI_ROOT/.cache
+MI_LOGS=$MI_CACHE/logs
+MI_PYTHON=/usr/bin/python3 # not whatever python3 the user has put first
+
+# System tools first: a meson or python of the user's own may be another version.
+export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export LC_ALL=C.UTF-8
+export PYTHONDONTWRITEBYTECODE=1
+
+# How long wineserver lingers after the last Windows program, in seconds. It goes by itself.
+MI_WINESERVER_LINGER=600
+
+say() { printf '%s\n' "$*"; }
+
+# die WHAT REMEDY: one message that names the cause, one that says what to do.
+die() {
+  printf '\nerror: %s\n' "$1" >&2
+  [ -z "${2:-}" ] || printf 'remedy: %s\n' "$2" >&2
+  exit 1
+}
+
+# --- one script at a time ----------------------------------------------------------------------
+
+# run_locked NAME SCRIPT ARGS...: starts the script again with the lock held. flock closes the lock's
+# descriptor before it runs the command, so no daemon (wineserver) can inherit and keep it.
+run_locked() {
+  local name=$1 rc=0
+  shift
+  local held=MI_LOCK_$name
+  [ -z "${!held:-}" ] || return 0
+  command -v flock >/dev/null || die "flock is missing" "install the package util-linux"
+  mkdir -p "$MI_CACHE"
+  export "$held=1"
+  flock --close -n -E 99 "$MI_CACHE/$name.lock" "$@" || rc=$?
+  if [ "$rc" -eq 99 ]; then
+    say "another run holds .cache/$name.lock: waiting for it to end"
+    rc=0
+    flock --close "$MI_CACHE/$name.lock" "$@" || rc=$?
+  fi
+  exit "$rc"
+}
+
+# --- steps ---------------------------------------------------------------------------------------
+
+MI_STEP=0
+MI_STEP_PID=
+
+# steps_begin COUNT [PREFIX]: the script announces COUNT steps.
+steps_begin() {
+  MI_STEPS=$1
+  MI_STEP_PREFIX=${2:-}
+  mkdir -p "$MI_LOGS"
+  trap mi_interrupted INT TERM HUP
+}
+
+mi_interrupted() {
+  trap - INT TERM HUP
+  [ -z "$MI_STEP_PID" ] || kill -- "-$MI_STEP_PID" 2>/dev/null || true
+  printf '\ninterrupted\n' >&2
+  exit 130
+}
+
+# elapsed START: seconds since $EPOCHREALTIME was START, with one decimal.
+elapsed() {
+  local now=$EPOCHREALTIME
+  local us=$((${now/[.,]/} - ${1/[.,]/}))
+  printf '%d.%d' $((us / 1000000)) $((us % 1000000 / 100000))
+}
+
+step_line() { printf '[%s%2d/%d] %-44s %s\n' "$MI_STEP_PREFIX" "$MI_STEP" "$MI_STEPS" "$1" "$2"; }
+
+# step_done TITLE RESULT: a step that took no time worth a log.
+step_done() {
+  MI_STEP=$((MI_STEP + 1))
+  step_line "$1" "$2"
+}
+
+# step_run TITLE LOG COMMAND...: runs a command with its output in .cache/logs/LOG.log and shows how far
+# it is, from the last "7/12" in that log. Returns the command's exit code; MI_STEP_LOG names the log.
+# The output goes to a file, not a pipe: a background service of Wine that inherited a pipe would keep it open.
+step_run() {
+  local title=$1 rc=0 start=$EPOCHREALTIME shown='' next=10 count
+  MI_STEP_LOG=$MI_LOGS/$2.log
+  shift 2
+  MI_STEP=$((MI_STEP + 1))
+  set -m # own process group, so that an interrupt can end the whole step
+  "$@" >"$MI_STEP_LOG" 2>&1 </dev/null &
+  MI_STEP_PID=$!
+  set +m
+  SECONDS=0
+  local nap=0.02
+  while kill -0 "$MI_STEP_PID" 2>/dev/null; do
+    sleep "$nap"
+    nap=0.2
+    if [ -t 1 ] || [ "$SECONDS" -ge "$next" ]; then
+      count=$(step_progress "$MI_STEP_LOG")
+      if [ -t 1 ]; then
+        [ "$count" = "$shown" ] || printf '\r\033[K[%s%2d/%d] %s: %s' "$MI_STEP_PREFIX" "$MI_STEP" "$MI_STEPS" "$title" "$count"
+        shown=$count
+      else
+        next=$((SECONDS + 10))
+        say "        $title: ${count:-running}, $SECONDS s"
+      fi
+    fi
+  done
+  wait "$MI_STEP_PID" || rc=$?
+  MI_STEP_PID=
+  [ -t 1 ] && printf '\r\033[K'
+  if [ "$rc" -eq 0 ]; then
+    step_line "$title" "ok      $(elapsed "$start") s"
+  else
+    step_line "$title" "FAILED  $(elapsed "$start") s (exit code $rc)"
+  fi
+  return "$rc"
+}
+
+# The last "7/12" of a log: ninja and meson test print it on every line. Nothing when there is none.
+step_progress() {
+  tail -c 2000 "$1" 2>/dev/null | tr '\r' '\n' | sed -nE 's/^.*\[?\b([0-9]+\/[0-9]+)\]? .*$/\1/p' | tail -n 1
+}
+
+# step_failed REMEDY: shows the end of the last step's log and ends the script.
+step_failed() {
+  printf '\n--- last lines of %s ---\n' "${MI_STEP_LOG#"$MI_ROOT"/}" >&2
+  tail -n 40 "$MI_STEP_LOG" >&2
+  printf -- '---\n' >&2
+  die "step $MI_STEP_PREFIX$MI_STEP failed; its log is ${MI_STEP_LOG#"$MI_ROOT"/}" "$1"
+}
+
+# --- Wine ------------------------------------------------------------------------------------------
+
+# Sets the environment of the project's own Wine prefix, and MI_WINE and MI_WINESERVER. Fails quietly when
+# Wine is missing. Debian's /usr/bin/wine is a shell script that asks dpkg questions: the loader is quicker.
+wine_env() {
+  export WINEPREFIX=$MI_CACHE/wine WINEARCH=win64 WINEDEBUG=${MI_WINEDEBUG:--all}
+  # No offer to download Mono or Gecko, no menu entries on the user's desktop, no window on any display.
+  export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe=d'
+  unset DISPLAY WAYLAND_DISPLAY
+  MI_WINE=/usr/lib/wine/wine64
+  [ -x "$MI_WINE" ] || MI_WINE=$(command -v wine64 || command -v wine) || return 1
+  MI_WINESERVER=/usr/lib/wine/wineserver64
+  [ -x "$MI_WINESERVER" ] || MI_WINESERVER=$(command -v wineserver) || return 1
+}
+
+# Makes sure that a wineserver runs, with Wine's services started. The first program after a start hands its
+# stdout to those services, and whoever reads it would wait for ever: so that program is a trivial one, with all
+# streams on /dev/null. Costs 3 ms when all is up (a second wineserver finds the first and ends with code 2).
+wine_up() {
+  exec 7>"$MI_CACHE/wineserver.lock"
+  flock 7
+  if "$MI_WINESERVER" "-p$MI_WINESERVER_LINGER" </dev/null >/dev/null 2>&1 7>&-; then
+    timeout -k 5 120 "$MI_WINE" cmd /c exit 0 </dev/null >/dev/null 2>&1 7>&- || {
+      exec 7>&-
+      return 1
+    }
+  fi
+  exec 7>&-
+}
