@@ -83,10 +83,15 @@ step_done() {
 }
 
 # step_run TITLE LOG COMMAND...: runs a command with its output in .cache/logs/LOG.log and shows how far
-# it is, from the last "7/12" in that log. Returns the command's exit code; MI_STEP_LOG names the log.
+# it is, from the last "7/12" in that log. Leaves the command's exit code in MI_STEP_RC (it returns 0 always) and the
+# log's name in MI_STEP_LOG. Never call it, nor a caller of it, as a condition: bash would ignore `set -e` in COMMAND.
 # The output goes to a file, not a pipe: a background service of Wine that inherited a pipe would keep it open.
 step_run() {
-  local title=$1 rc=0 start=$EPOCHREALTIME shown='' next=10 count
+  local title=$1 start=$EPOCHREALTIME shown='' next=10 count
+  MI_STEP_RC=0
+  (false; exit 99) & wait $! || MI_STEP_RC=$?
+  [ "$MI_STEP_RC" -ne 99 ] || die "internal: step_run was called as a condition" ""
+  MI_STEP_RC=0
   MI_STEP_LOG=$MI_LOGS/$2.log
   shift 2
   MI_STEP=$((MI_STEP + 1))
@@ -110,28 +115,60 @@ step_run() {
       fi
     fi
   done
-  wait "$MI_STEP_PID" || rc=$?
+  wait "$MI_STEP_PID" || MI_STEP_RC=$?
   MI_STEP_PID=
-  [ -t 1 ] && printf '\r\033[K'
-  if [ "$rc" -eq 0 ]; then
+  [ ! -t 1 ] || printf '\r\033[K'
+  if [ "$MI_STEP_RC" -eq 0 ]; then
     step_line "$title" "ok      $(elapsed "$start") s"
   else
-    step_line "$title" "FAILED  $(elapsed "$start") s (exit code $rc)"
+    step_line "$title" "FAILED  $(elapsed "$start") s (exit code $MI_STEP_RC)"
   fi
-  return "$rc"
 }
 
 # The last "7/12" of a log: ninja and meson test print it on every line. Nothing when there is none.
 step_progress() {
-  tail -c 2000 "$1" 2>/dev/null | tr '\r' '\n' | sed -nE 's/^.*\[?\b([0-9]+\/[0-9]+)\]? .*$/\1/p' | tail -n 1
+  tail -c 2000 "$1" 2>/dev/null | tr '\r' '\n' | sed -nE 's/^ *\[?([0-9]+\/[0-9]+)\]? .*$/\1/p' | tail -n 1
 }
 
-# step_failed REMEDY: shows the end of the last step's log and ends the script.
-step_failed() {
+# Shows the end of the last step's log.
+step_show_log() {
   printf '\n--- last lines of %s ---\n' "${MI_STEP_LOG#"$MI_ROOT"/}" >&2
   tail -n 40 "$MI_STEP_LOG" >&2
   printf -- '---\n' >&2
+}
+
+# step_need REMEDY: ends the script if the last step failed.
+step_need() {
+  [ "$MI_STEP_RC" -ne 0 ] || return 0
+  step_show_log
   die "step $MI_STEP_PREFIX$MI_STEP failed; its log is ${MI_STEP_LOG#"$MI_ROOT"/}" "$1"
+}
+
+# --- builds ----------------------------------------------------------------------------------------
+
+# configure FOLDER ARGS...: meson setup, unless the folder was set up with these very arguments and cross files.
+# A folder that was set up in another way (by hand, say) is made afresh: Meson cannot take on another cross file.
+configure() {
+  local folder=$1 want arg
+  shift
+  want="meson $(meson --version) $*"
+  for arg in "$@"; do
+    case $arg in --cross-file=*) want+=$'\n'$(<"${arg#*=}") ;; esac
+  done
+  if [ -f "$folder/build.ninja" ] && [ "$(cat "$folder/.wine-ci" 2>/dev/null)" = "$want" ]; then return 0; fi
+  if [ -d "$folder/meson-private" ]; then
+    echo "$folder was set up with other arguments: making it afresh"
+    rm -rf "$folder"
+  fi
+  meson setup "$folder" "$MI_ROOT" "$@"
+  printf '%s\n' "$want" >"$folder/.wine-ci"
+}
+
+# build_cross ARCH FOLDER: configures and compiles for Windows.
+build_cross() {
+  local triplet=$1-w64-mingw32
+  configure "$2" "--cross-file=$MI_ROOT/wine-ci/$triplet.ini" "--cross-file=$MI_CACHE/$triplet.ini"
+  meson compile -C "$2"
 }
 
 # --- Wine ------------------------------------------------------------------------------------------
