@@ -30,5 +30,6 @@ void message_print_to(message_output_t* output, void* arg, const char* format, .
 // While held (> 0) user callbacks are not called. Nests; process-wide.
 void message_hold_callbacks(void);
 void message_release_callbacks(void);
+bool message_callbacks_are_held(void);
 
 #endif

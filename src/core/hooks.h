@@ -1,0 +1,65 @@
+// Functions that others hand to the core: callbacks of the program, and a question that only the DLL can
+// answer.
+//
+// A callback of the program may call any function of ours, from which we must not call it again on the same
+// thread. Without thread-local storage at hand, a guard is a short list of the threads that are inside.
+#ifndef CORE_HOOKS_H
+#define CORE_HOOKS_H
+
+#include "base/atomics.h"
+#include "os/os.h"
+
+// ---- one callback with its argument
+// ---------------------------------------------------------------------------------
+
+#define CALLBACK_GUARD_THREADS 8
+
+typedef struct callback_guard_s {
+  uint32_t threads[CALLBACK_GUARD_THREADS]; // ids of the threads that are inside; 0: free
+} callback_guard_t;
+
+// False when the calling thread is inside already, or when too many threads are: then don't call, and don't
+// leave.
+bool callback_enter(callback_guard_t* guard);
+void callback_leave(callback_guard_t* guard);
+
+typedef void callback_function_t(void); // stands for any function; cast back to what was set
+
+typedef struct callback_s {
+  callback_function_t* function; // NULL: none
+  void* arg;
+  os_lock_t lock; // function and arg belong together
+  callback_guard_t guard;
+} callback_t;
+
+void callback_set(callback_t* callback, callback_function_t* function, void* arg);
+callback_function_t* callback_get(callback_t* callback, void** arg);
+
+// ---- deferred free
+// --------------------------------------------------------------------------------------------------
+
+// As mi_deferred_free_fun: the program's chance to free what it has postponed.
+typedef void hooks_deferred_free_t(bool force, unsigned long long heartbeat, void* arg);
+
+extern callback_t hooks_deferred_free_callback;
+
+void hooks_register_deferred_free(hooks_deferred_free_t* function, void* arg); // NULL: none
+
+void hooks_deferred_free_slow(bool force, uint64_t heartbeat);
+
+// Called from slow paths of allocation, on the allocating thread, with no lock held and the theap in a state
+// that allows malloc and free. Not called while callbacks are held (message_hold_callbacks), nor from inside
+// itself.
+MI_INLINE void hooks_deferred_free(bool force, uint64_t heartbeat) {
+  if (MI_UNLIKELY(atomic_get_relaxed(&hooks_deferred_free_callback.function) != NULL)) {
+    hooks_deferred_free_slow(force, heartbeat);
+  }
+}
+
+// ---- redirection
+// ----------------------------------------------------------------------------------------------------
+
+// Does malloc of the process's C runtime end up here? Set by the DLL; says no otherwise.
+extern bool (*hooks_is_redirected)(void);
+
+#endif
