@@ -4,19 +4,19 @@
 
 #include "base/attributes.h"
 
-#define atomic_get_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-#define atomic_get_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define atomic_set_relaxed(p, x) __atomic_store_n((p), (x), __ATOMIC_RELAXED)
-#define atomic_set_release(p, x) __atomic_store_n((p), (x), __ATOMIC_RELEASE)
+#define atomic_get_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define atomic_get_acquire(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define atomic_set_relaxed(p, x)  __atomic_store_n((p), (x), __ATOMIC_RELAXED)
+#define atomic_set_release(p, x)  __atomic_store_n((p), (x), __ATOMIC_RELEASE)
 #define atomic_swap_acq_rel(p, x) __atomic_exchange_n((p), (x), __ATOMIC_ACQ_REL)
-#define atomic_add_relaxed(p, x) __atomic_fetch_add((p), (x), __ATOMIC_RELAXED)
-#define atomic_sub_relaxed(p, x) __atomic_fetch_sub((p), (x), __ATOMIC_RELAXED)
-#define atomic_add_acq_rel(p, x) __atomic_fetch_add((p), (x), __ATOMIC_ACQ_REL)
-#define atomic_sub_acq_rel(p, x) __atomic_fetch_sub((p), (x), __ATOMIC_ACQ_REL)
-#define atomic_or_acq_rel(p, x) __atomic_fetch_or((p), (x), __ATOMIC_ACQ_REL)
-#define atomic_and_acq_rel(p, x) __atomic_fetch_and((p), (x), __ATOMIC_ACQ_REL)
-#define atomic_or_relaxed(p, x) __atomic_fetch_or((p), (x), __ATOMIC_RELAXED)
-#define atomic_and_relaxed(p, x) __atomic_fetch_and((p), (x), __ATOMIC_RELAXED)
+#define atomic_add_relaxed(p, x)  __atomic_fetch_add((p), (x), __ATOMIC_RELAXED)
+#define atomic_sub_relaxed(p, x)  __atomic_fetch_sub((p), (x), __ATOMIC_RELAXED)
+#define atomic_add_acq_rel(p, x)  __atomic_fetch_add((p), (x), __ATOMIC_ACQ_REL)
+#define atomic_sub_acq_rel(p, x)  __atomic_fetch_sub((p), (x), __ATOMIC_ACQ_REL)
+#define atomic_or_acq_rel(p, x)   __atomic_fetch_or((p), (x), __ATOMIC_ACQ_REL)
+#define atomic_and_acq_rel(p, x)  __atomic_fetch_and((p), (x), __ATOMIC_ACQ_REL)
+#define atomic_or_relaxed(p, x)   __atomic_fetch_or((p), (x), __ATOMIC_RELAXED)
+#define atomic_and_relaxed(p, x)  __atomic_fetch_and((p), (x), __ATOMIC_RELAXED)
 // On failure *expected holds the value seen.
 #define atomic_cas_acq_rel(p, expected, desired)                                                             \
   __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)

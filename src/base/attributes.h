@@ -7,23 +7,23 @@
 #include <stdbool.h>
 #include "config.h" // generated: MI_DEBUG and friends, always 0 or 1
 
-#define MI_INLINE static inline __attribute__((always_inline))
-#define MI_NOINLINE __attribute__((noinline))
-#define MI_COLD __attribute__((noinline, cold))
-#define MI_NORETURN __attribute__((noreturn))
-#define MI_LIKELY(x) __builtin_expect(!!(x), 1)
+#define MI_INLINE      static inline __attribute__((always_inline))
+#define MI_NOINLINE    __attribute__((noinline))
+#define MI_COLD        __attribute__((noinline, cold))
+#define MI_NORETURN    __attribute__((noreturn))
+#define MI_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define MI_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define MI_ALIGNED(n) __attribute__((aligned(n)))
-#define MI_UNUSED(x) ((void)(x))
+#define MI_ALIGNED(n)  __attribute__((aligned(n)))
+#define MI_UNUSED(x)   ((void)(x))
 #define MI_MALLOC_LIKE __attribute__((malloc))
 // gnu_printf: our own formatter understands %zu and %llu whatever the CRT does.
 #define MI_PRINTF(fmt_index, arg_index) __attribute__((format(gnu_printf, fmt_index, arg_index)))
 
-#define MI_KIB ((size_t)1024)
-#define MI_MIB (MI_KIB * 1024)
-#define MI_GIB (MI_MIB * 1024)
+#define MI_KIB                          ((size_t)1024)
+#define MI_MIB                          (MI_KIB * 1024)
+#define MI_GIB                          (MI_MIB * 1024)
 
-#define MI_CACHE_LINE 64
+#define MI_CACHE_LINE                   64
 
 #if UINTPTR_MAX > 0xFFFFFFFFu
 #define MI_64BIT 1

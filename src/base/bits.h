@@ -16,9 +16,7 @@ MI_INLINE bool bits_is_aligned(const void* p, size_t alignment) {
 MI_INLINE size_t bits_divide_up(size_t x, size_t divisor) { return (x + divisor - 1) / divisor; }
 
 // Index of the highest set bit; x must not be 0.
-MI_INLINE unsigned bits_highest(size_t x) {
-  return (unsigned)(sizeof(unsigned long long) * 8 - 1) - (unsigned)__builtin_clzll((unsigned long long)x);
-}
+MI_INLINE unsigned bits_highest(uint64_t x) { return 63u - (unsigned)__builtin_clzll(x); }
 
 // Index of the lowest set bit; x must not be 0.
 MI_INLINE unsigned bits_lowest(uint64_t x) { return (unsigned)__builtin_ctzll(x); }

@@ -1,5 +1,6 @@
 // Counters. Three kinds, by cost:
-// 1. Block counts: free on the hot path, because a page's own counters `allocated` and `freed` decide when it is empty
+// 1. Block counts: free on the hot path, because a page's own counters `allocated` and `freed` decide when it
+// is empty
 //    (see core/page.h); theap_collect_stats() sums them when somebody asks.
 // 2. Events of the slow path: atomic, in `stats_process` below.
 // 3. Calls to the operating system: atomic, counted by core/sysmem.c.
@@ -16,15 +17,15 @@ typedef struct stats_level_s { // an amount that goes up and down
 } stats_level_t;
 
 typedef struct stats_process_s {
-  stats_level_t pages;      // pages in use
-  stats_level_t reserved;   // bytes of address space
-  stats_level_t committed;  // bytes
-  stats_level_t threads;    // threads that have or had a heap of their own
-  stats_level_t theaps;     // per-thread heap records that a living thread owns
+  stats_level_t pages;           // pages in use
+  stats_level_t reserved;        // bytes of address space
+  stats_level_t committed;       // bytes
+  stats_level_t threads;         // threads that have or had a heap of their own
+  stats_level_t theaps;          // per-thread heap records that a living thread owns
   stats_level_t theaps_orphaned; // given back by a dead thread, waiting for adoption
-  stats_level_t huge_bytes; // bytes in blocks that have a page to themselves
-  int64_t huge_count;       // such blocks allocated
-  int64_t huge_freed;       // and freed
+  stats_level_t huge_bytes;      // bytes in blocks that have a page to themselves
+  int64_t huge_count;            // such blocks allocated
+  int64_t huge_freed;            // and freed
   int64_t reset_bytes, purged_bytes;
   int64_t reserve_calls, commit_calls, decommit_calls, reset_calls, release_calls; // operating system calls
   int64_t arenas;
@@ -44,8 +45,8 @@ static inline void stats_increase(stats_level_t* level, size_t amount) {
   int64_t now = atomic_add_relaxed(&level->current, (int64_t)amount) + (int64_t)amount;
   atomic_add_relaxed(&level->total, (int64_t)amount);
   int64_t peak = atomic_get_relaxed(&level->peak);
-  while (now > peak && !__atomic_compare_exchange_n(&level->peak, &peak, now, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
+  while (now > peak &&
+         !__atomic_compare_exchange_n(&level->peak, &peak, now, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
 }
 static inline void stats_decrease(stats_level_t* level, size_t amount) {
   atomic_sub_relaxed(&level->current, (int64_t)amount);

@@ -1,24 +1,28 @@
 // The operating system contract: everything the allocator asks of the system goes through here.
-// src/os/windows and src/os/posix hold one implementation each; Meson picks the folder. The posix one behaves as
-// Windows does: 64 KiB granularity, only whole reservations are released, reserved memory must be committed.
+// src/os/windows and src/os/posix hold one implementation each; Meson picks the folder. The posix one behaves
+// as Windows does: 64 KiB granularity, only whole reservations are released, reserved memory must be
+// committed.
 //
-// Rules for every function unless it says otherwise: any thread may call it at any time, also under the loader lock,
-// before our own process attach and while the process exits; it allocates nothing from us, calls no CRT allocation
-// function and no user code; failure is a return value, never a message.
+// Rules for every function unless it says otherwise: any thread may call it at any time, also under the
+// loader lock, before our own process attach and while the process exits; it allocates nothing from us, calls
+// no CRT allocation function and no user code; failure is a return value, never a message.
 #ifndef OS_OS_H
 #define OS_OS_H
 
 #include "base/attributes.h"
 
-// ---- start-up -----------------------------------------------------------------------------------------------------
+// ---- start-up
+// -----------------------------------------------------------------------------------------------------
 
-// Reads what never changes (page size, run-time looked up functions). Idempotent; call before any other function.
+// Reads what never changes (page size, run-time looked up functions). Idempotent; call before any other
+// function.
 void os_init(void);
 
-size_t os_page_size(void);   // bytes, a power of two, at most OS_GRANULARITY
+size_t os_page_size(void); // bytes, a power of two, at most OS_GRANULARITY
 size_t os_processor_count(void);
 
-// ---- memory ---------------------------------------------------------------------------------------------------------
+// ---- memory
+// ---------------------------------------------------------------------------------------------------------
 
 #define OS_GRANULARITY (64 * MI_KIB) // reservations start at multiples of this
 
@@ -32,8 +36,8 @@ void* os_reserve_at(void* address, size_t size);
 // Reserves and commits in one call; the memory reads as zero. NULL on failure.
 void* os_reserve_and_commit(size_t size);
 
-// Makes pages of a reservation usable. Pages that were not committed read as zero afterwards, others keep their
-// contents. The range may span committed and uncommitted pages, not two reservations.
+// Makes pages of a reservation usable. Pages that were not committed read as zero afterwards, others keep
+// their contents. The range may span committed and uncommitted pages, not two reservations.
 bool os_commit(void* start, size_t size);
 
 // Gives the memory behind the pages back; they must be committed again before use (and then read as zero).
@@ -45,13 +49,18 @@ bool os_reset(void* start, size_t size);
 // Releases a whole reservation: `base` and `size` as returned by and given to os_reserve*.
 bool os_release(void* base, size_t size);
 
-// ---- time and environment -------------------------------------------------------------------------------------------
+// ---- time and environment
+// -------------------------------------------------------------------------------------------
 
-// Milliseconds from an arbitrary start, monotonic, wraps at 2^32: compare by subtraction. Resolution 1-16 ms. Cheap.
+// Milliseconds from an arbitrary start, monotonic, wraps at 2^32: compare by subtraction. Resolution 1-16 ms.
+// Cheap.
 uint32_t os_clock_ms(void);
 
 // Copies the value of an environment variable (NUL-terminated). False when it isn't set or doesn't fit.
 bool os_environment(const char* name, char* value, size_t capacity);
+
+// The same in 16-bit characters; `capacity` counts characters.
+bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity);
 
 // Writes to the process's standard error; drops the text when there is none.
 void os_write_error(const char* text, size_t length);
@@ -72,22 +81,26 @@ size_t os_full_path(const char* name, char* path, size_t capacity);
 // Ends the process at once, as abort() would: exit code 3 on Windows, SIGABRT elsewhere.
 MI_NORETURN void os_abort(void);
 
-// Sets errno of every C runtime in the process for the calling thread (on Windows there may be several or none).
+// Sets errno of every C runtime in the process for the calling thread (on Windows there may be several or
+// none).
 void os_set_errno(int code);
 
-// ---- threads --------------------------------------------------------------------------------------------------------
+// ---- threads
+// --------------------------------------------------------------------------------------------------------
 
 // Identifies a living thread, never 0. Ids of dead threads are reused: not evidence of identity.
 uint32_t os_thread_id(void);
 
-// True once the process is being ended and all other threads are already dead (perhaps inside our code, holding locks).
+// True once the process is being ended and all other threads are already dead (perhaps inside our code,
+// holding locks).
 bool os_is_exiting(void);
 
 // Lets another thread run.
 void os_yield(void);
 
-// A lock for rare, short critical sections that never call the system's blocking primitives (see docs/lifecycle.md).
-// While the process exits, a lock that a dead thread left taken is passed over. Zero-initialised is open.
+// A lock for rare, short critical sections that never call the system's blocking primitives (see
+// docs/lifecycle.md). While the process exits, a lock that a dead thread left taken is passed over.
+// Zero-initialised is open.
 typedef struct os_lock_s {
   uint32_t owner; // thread id of the holder, 0 when open
 } os_lock_t;
@@ -96,21 +109,24 @@ void os_lock_acquire(os_lock_t* lock);
 bool os_lock_try(os_lock_t* lock);
 void os_lock_release(os_lock_t* lock);
 
-// ---- the per-thread slot (os_slot.h in the platform folder) ---------------------------------------------------------
-// One pointer per thread, NULL in a new thread; survives fiber switches. The platform's os_slot.h defines
+// ---- the per-thread slot (os_slot.h in the platform folder)
+// --------------------------------------------------------- One pointer per thread, NULL in a new thread;
+// survives fiber switches. The platform's os_slot.h defines
 //   bool  os_slot_init(void)       once, before use; false when the system has no slot left
 //   void  os_slot_free(void)       gives the index back (DLL unload)
-//   void* os_slot_get_fast(void)   inline, the hot path: the value, or NULL when it can't be read the fast way
-//   void* os_slot_get(void)        the value, by whatever way works
-//   bool  os_slot_set(void* value) false when the system could not make room for it
+//   void* os_slot_get_fast(void)   inline, the hot path: the value, or NULL when it can't be read the fast
+//   way void* os_slot_get(void)        the value, by whatever way works bool  os_slot_set(void* value) false
+//   when the system could not make room for it
 #include "os_slot.h"
 
-// ---- the bell: "call me when this thread ends" ----------------------------------------------------------------------
-// For static linking only; the DLL is rung by DllMain instead. The library that is linked holds exactly one
-// implementation (thread_exit*.c), which calls these two functions of the life cycle.
+// ---- the bell: "call me when this thread ends"
+// ---------------------------------------------------------------------- For static linking only; the DLL is
+// rung by DllMain instead. The library that is linked holds exactly one implementation (thread_exit*.c),
+// which calls these two functions of the life cycle.
 
 typedef struct os_bell_hooks_s {
-  void (*thread_exit)(void);  // on the ending thread; may be rung more than once, or for a thread that never allocated
+  void (*thread_exit)(
+      void); // on the ending thread; may be rung more than once, or for a thread that never allocated
   void (*process_exit)(void); // once, on the exiting thread
 } os_bell_hooks_t;
 

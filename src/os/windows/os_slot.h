@@ -1,11 +1,13 @@
 // The thread's heap pointer in a TlsAlloc slot, read straight from the thread environment block (TEB).
-// The first 64 slots lie in the TEB itself: gs:[0x1480 + 8 i] on x64, fs:[0xE10 + 4 i] on x86, unchanged since NT 4.
+// The first 64 slots lie in the TEB itself: gs:[0x1480 + 8 i] on x64, fs:[0xE10 + 4 i] on x86, unchanged
+// since NT 4.
 #ifndef OS_WINDOWS_SLOT_H
 #define OS_WINDOWS_SLOT_H
 
 #include "base/attributes.h"
 
-// Offset of our slot in the TEB, or 0 when the slot isn't one of the first 64 and the slow accessor must be used.
+// Offset of our slot in the TEB, or 0 when the slot isn't one of the first 64 and the slow accessor must be
+// used.
 extern uint32_t os_slot_teb_offset;
 
 MI_INLINE void* os_slot_get_fast(void) {

@@ -1,0 +1,198 @@
+// The basic family, and what all families share below the hot path.
+#include "mimalloc.h"
+#include "api/alloc_fast.h"
+#include "api/text_copy.h"
+#include "core/arena.h"
+#include "core/message.h"
+
+// ---- shared
+// ---------------------------------------------------------------------------------------------------------
+
+static MI_COLD void report_failure(size_t size) {
+  if (size > PTRDIFF_MAX) {
+    message_error(MESSAGE_EOVERFLOW, "allocation request is too large (%zu bytes)", size);
+  } else {
+    message_error(MESSAGE_ENOMEM, "unable to allocate memory (%zu bytes)", size);
+  }
+  os_set_errno(MESSAGE_ENOMEM);
+}
+
+MI_NOINLINE void* block_allocate(size_t size, bool zero) {
+  bool is_zero;
+  theap_t* theap = runtime_enter();
+  void* p = theap_allocate(theap, size, &is_zero);
+  runtime_leave(theap);
+  if (MI_UNLIKELY(p == NULL)) {
+    report_failure(size);
+  } else if (zero && !is_zero) {
+    mem_zero(p, page_map_page(p)->block_size);
+  }
+  return p;
+}
+
+void* block_allocate_aligned(size_t size, size_t alignment, size_t offset, bool zero) {
+  if (MI_UNLIKELY(!bits_is_power_of_two(alignment) || alignment > ALIGNMENT_MAX)) {
+    message_error(MESSAGE_EINVAL + 0,
+                  "aligned allocation needs an alignment that is a power of two up to 1 GiB, not %zu",
+                  alignment);
+    return NULL;
+  }
+  bool is_zero;
+  theap_t* theap = runtime_enter();
+  void* p = theap_allocate_aligned(theap, size, alignment, offset, &is_zero);
+  runtime_leave(theap);
+  if (MI_UNLIKELY(p == NULL)) {
+    report_failure(size);
+  } else if (zero && !is_zero) {
+    mem_zero(p, theap_usable_size(p));
+  }
+  return p;
+}
+
+MI_NOINLINE bool block_free(void* p) { return theap_free(runtime_theap(), p) == FREE_DONE; }
+
+MI_COLD void block_report_foreign(const char* function, const void* p) {
+  static uint32_t reported;
+  if (MI_DEBUG) {
+    message_error_always(MESSAGE_EINVAL, "%s of invalid pointer %p: not allocated by mimalloc", function, p);
+  } else if (atomic_swap_acq_rel(&reported, 1u) == 0) {
+    message_error_always(
+        MESSAGE_EINVAL,
+        "%s of invalid pointer %p: not allocated by mimalloc; it is left alone, and so are all further ones, "
+        "without a message",
+        function, p);
+  }
+}
+
+size_t block_usable_size(const void* p) { return p == NULL ? 0 : theap_usable_size(p); }
+bool block_is_ours(const void* p) { return theap_usable_size(p) != 0; }
+
+bool block_count_overflows(size_t count, size_t size, size_t* total) {
+  if (MI_LIKELY(!bits_multiply_overflows(count, size, total))) return false;
+  message_error(MESSAGE_EOVERFLOW, "allocation request is too large (%zu times %zu bytes)", count, size);
+  os_set_errno(MESSAGE_ENOMEM);
+  return true;
+}
+
+// Stays in place when the block is large enough and not more than half of it would be wasted, or when it can
+// grow.
+static bool fits_in_place(void* p, size_t size, size_t usable) {
+  if (size <= usable) return size >= usable / 2 || usable <= 2 * sizeof(void*);
+  return usable > LARGE_SIZE_MAX / 2 && theap_expand(p, size);
+}
+
+// Moves the contents to `fresh` (NULL: out of memory, everything stays) and frees the old block.
+static void* move_to(void* fresh, void* p, size_t usable, size_t size, bool zero) {
+  if (MI_UNLIKELY(fresh == NULL)) return NULL;
+  size_t copied = usable < size ? usable : size;
+  mem_copy(fresh, p, copied);
+  if (zero) mem_zero((uint8_t*)fresh + copied, theap_usable_size(fresh) - copied);
+  free_try(p);
+  return fresh;
+}
+
+void* block_reallocate(void* p, size_t size, bool zero) {
+  if (p == NULL) return zero ? block_calloc(size) : block_malloc(size);
+  size_t usable = theap_usable_size(p);
+  if (MI_UNLIKELY(usable == 0)) {
+    block_report_foreign("realloc", p);
+    return NULL;
+  }
+  if (MI_LIKELY(fits_in_place(p, size, usable))) {
+    if (zero && size > usable) mem_zero((uint8_t*)p + usable, theap_usable_size(p) - usable);
+    return p;
+  }
+  return move_to(block_malloc(size), p, usable, size, zero);
+}
+
+void* block_reallocate_aligned(void* p, size_t size, size_t alignment, size_t offset, bool zero) {
+  if (p == NULL) return block_allocate_aligned(size, alignment, offset, zero);
+  size_t usable = theap_usable_size(p);
+  if (MI_UNLIKELY(usable == 0)) {
+    block_report_foreign("realloc", p);
+    return NULL;
+  }
+  bool is_aligned = bits_is_power_of_two(alignment) && (((uintptr_t)p + offset) & (alignment - 1)) == 0;
+  if (is_aligned && fits_in_place(p, size, usable)) {
+    if (zero && size > usable) mem_zero((uint8_t*)p + usable, theap_usable_size(p) - usable);
+    return p;
+  }
+  return move_to(block_allocate_aligned(size, alignment, offset, false), p, usable, size, zero);
+}
+
+// ---- basic
+// ----------------------------------------------------------------------------------------------------------
+
+void* mi_malloc(size_t size) { return block_malloc(size); }
+
+void* mi_calloc(size_t count, size_t size) {
+  size_t total;
+  return block_count_overflows(count, size, &total) ? NULL : block_calloc(total);
+}
+
+void mi_free(void* p) {
+  if (MI_LIKELY(block_free_fast(p))) return;
+  if (MI_UNLIKELY(!block_free(p))) block_report_foreign("free", p);
+}
+
+void* mi_realloc(void* p, size_t newsize) { return block_reallocate(p, newsize, false); }
+
+void* mi_expand(void* p, size_t newsize) { return p != NULL && newsize <= block_usable_size(p) ? p : NULL; }
+
+char* mi_strdup(const char* s) { return (char*)text_duplicate(s, SIZE_MAX, 1); }
+char* mi_strndup(const char* s, size_t n) { return (char*)text_duplicate(s, n, 1); }
+
+char* mi_realpath(const char* fname, char* resolved_name) {
+  enum { PATH_CAPACITY = 4096 };
+  char path[PATH_CAPACITY];
+  size_t length = fname == NULL ? 0 : os_full_path(fname, path, sizeof(path));
+  if (length == 0) {
+    os_set_errno(fname == NULL ? MESSAGE_EINVAL : 2 /* ENOENT in every C runtime */);
+    return NULL;
+  }
+  if (resolved_name == NULL) return (char*)text_duplicate(path, SIZE_MAX, 1);
+  mem_copy(resolved_name, path, length + 1);
+  return resolved_name;
+}
+
+// ---- extended
+// -------------------------------------------------------------------------------------------------------
+
+void* mi_malloc_small(size_t size) { return block_malloc(size); }
+void* mi_zalloc_small(size_t size) { return block_calloc(size); }
+void mi_free_small(void* p) { mi_free(p); }
+void* mi_zalloc(size_t size) { return block_calloc(size); }
+
+void* mi_mallocn(size_t count, size_t size) {
+  size_t total;
+  return block_count_overflows(count, size, &total) ? NULL : block_malloc(total);
+}
+
+void* mi_reallocn(void* p, size_t count, size_t size) {
+  size_t total;
+  return block_count_overflows(count, size, &total) ? NULL : block_reallocate(p, total, false);
+}
+
+void* mi_reallocf(void* p, size_t newsize) {
+  void* fresh = block_reallocate(p, newsize, false);
+  if (fresh == NULL && p != NULL) mi_free(p);
+  return fresh;
+}
+
+size_t mi_usable_size(const void* p) { return block_usable_size(p); }
+
+size_t mi_good_size(size_t size) {
+  if (size <= LARGE_SIZE_MAX) return size_class_size(size_class_bin(size));
+  return size > PTRDIFF_MAX ? size : bits_align_up(size, SLICE_SIZE);
+}
+
+// ---- questions
+// ------------------------------------------------------------------------------------------------------
+
+bool mi_is_in_heap_region(const void* p) { return arena_contains(p); }
+
+bool mi_check_owned(const void* p) {
+  page_t* page = arena_find_page(p);
+  theap_t* theap = runtime_theap();
+  return page != NULL && theap != NULL && page_owner_theap(atomic_get_relaxed(&page->owner)) == theap;
+}

@@ -1,0 +1,29 @@
+// Copies of strings in blocks of ours, for the strdup family for 1-byte and 2-byte characters.
+#ifndef API_TEXT_COPY_H
+#define API_TEXT_COPY_H
+
+#include "api/alloc_fast.h"
+
+// Characters before the terminating zero, at most `max`.
+MI_INLINE size_t text_length(const void* s, size_t max, size_t width) {
+  size_t n = 0;
+  if (width == 1) {
+    while (n < max && ((const uint8_t*)s)[n] != 0) n++;
+  } else {
+    while (n < max && ((const uint16_t*)s)[n] != 0) n++;
+  }
+  return n;
+}
+
+// A terminated copy of the first `max` characters of `width` bytes each. NULL for NULL or when out of memory.
+MI_INLINE void* text_duplicate(const void* s, size_t max, size_t width) {
+  if (s == NULL) return NULL;
+  size_t size = text_length(s, max, width) * width;
+  uint8_t* copy = (uint8_t*)block_malloc(size + width);
+  if (copy == NULL) return NULL;
+  mem_copy(copy, s, size);
+  mem_zero(copy + size, width);
+  return copy;
+}
+
+#endif

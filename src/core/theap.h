@@ -1,0 +1,92 @@
+// Theaps: per-thread heaps. A theap belongs to one thread at a time; when that thread ends it is given back
+// whole and the next thread that needs one adopts it, blocks, free lists and all.
+//
+//   malloc --- small[] ---> page->free            (api/alloc_fast.h: the whole hot path)
+//     |
+//     theap_allocate -> queue's pages: collect remote frees, extend -> mailbox -> orphans -> new page from an
+//     arena
+//
+//   free ----- own page? -> page->free            (api/alloc_fast.h)
+//     |
+//     theap_free --> own: unfull, emptied -> arena
+//                --> another's: page's remote list; if that page was full: into its owner's mailbox
+//
+// Vocabulary
+//   queue    the pages of one bin that have (or may have) room, the current one first
+//   full     pages without a free block, off the queue; remote frees bring them back through the mailbox
+//   mailbox  list of pages that other threads ask the owner to look at
+//   kept     an empty page that stays in its queue, so that a loop of malloc and free of one block stays fast
+//   orphan   a theap whose thread ended; in the list from which threads adopt
+// Theap records are type-stable: never freed, so a late notice to an old owner goes into a valid mailbox.
+#ifndef CORE_THEAP_H
+#define CORE_THEAP_H
+
+#include "core/page_map.h"
+#include "os/os.h"
+
+typedef struct page_queue_s {
+  page_t* first;
+  page_t* last;
+} page_queue_t;
+
+enum { THEAP_SPARE, THEAP_OWNED, THEAP_ORPHAN, THEAP_LATE }; // theap_t.state
+
+typedef struct MI_ALIGNED(64) theap_s {
+  page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
+  page_queue_t bins[BIN_COUNT];
+  page_queue_t full;
+  uint32_t slow_calls; // heartbeat: every so many, theap_tick
+  uint32_t kept_count;
+  uint64_t heartbeat;           // counts ticks, for the deferred free callback
+  bool is_in_callback;          // the deferred free callback runs: don't call it again
+  int64_t allocated[BIN_COUNT]; // block counts of pages that are gone; written by the owner, read by anyone
+  int64_t freed[BIN_COUNT];
+  struct theap_s* all_next; // list of all records, push only
+  // What other threads touch, on a cache line of its own.
+  MI_ALIGNED(64) page_t* mailbox;
+  struct theap_s* list_next; // link in the list of orphans or of spares
+  uint32_t state;
+  uint32_t thread_id; // of the owner; for people who debug
+} theap_t;
+
+// ---- life
+// ---------------------------------------------------------------------------------------------------------
+
+// A theap for the calling thread: an orphan if there is one, else a spare or a new record. NULL when out of
+// memory.
+theap_t* theap_acquire(void);
+
+// Gives the calling thread's theap back: empty pages return to the arenas, the rest waits for adoption.
+void theap_give_back(theap_t* theap);
+
+// The shared theap for threads that have none (any more). The first takes its lock, the second opens it.
+theap_t* theap_late_enter(void);
+void theap_late_leave(void);
+
+// Forgets all theaps (unload; the arenas' memory is gone).
+void theap_reset_all(void);
+
+// ---- blocks
+// -------------------------------------------------------------------------------------------------------
+
+// A block of at least `size` bytes with `alignment` (a power of two; 1 for the natural one). *is_zero tells
+// whether its memory is known to be zero. NULL when out of memory or beyond PTRDIFF_MAX. Owner only.
+void* theap_allocate(theap_t* theap, size_t size, bool* is_zero);
+void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero);
+
+typedef enum free_result_e { FREE_DONE, FREE_NOT_OURS } free_result_t;
+
+// Frees any block of ours from any thread; `theap` is the calling thread's (NULL if none). NULL pointers are
+// fine.
+free_result_t theap_free(theap_t* theap, void* p);
+
+// Bytes usable from `p` on; 0 when `p` isn't one of our blocks.
+size_t theap_usable_size(const void* p);
+
+// Tries to make the block at least `size` bytes without moving it.
+bool theap_expand(void* p, size_t size);
+
+// Frees what can be freed: kept pages, remote frees; with `force` also adopts orphans and purges. Owner only.
+void theap_collect(theap_t* theap, bool force);
+
+#endif

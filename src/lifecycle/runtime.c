@@ -1,0 +1,124 @@
+#include "lifecycle/runtime.h"
+#include "lifecycle/lifecycle.h"
+#include "core/arena.h"
+#include "core/hooks.h"
+#include "core/message.h"
+#include "core/options.h"
+#include "core/stats_print.h"
+#include "core/sysmem.h"
+
+static uint32_t process_state; // process_state_t
+static uint32_t has_slot;      // the slot works; without it every thread is served by the late theap
+
+static thread_state_t thread_state(void) {
+  if (!atomic_get_relaxed(&has_slot)) return THREAD_DETACHED; // no way to own a theap
+  void* value = os_slot_get();
+  return value == NULL ? THREAD_NEW : value == (void*)RUNTIME_DETACHED ? THREAD_DETACHED : THREAD_ACTIVE;
+}
+
+static const os_bell_hooks_t bell_hooks = {&runtime_thread_detach, &runtime_process_exit};
+
+// May run in several threads at once when the first allocations of two threads race: each step is idempotent,
+// and none waits for another thread, as one of them may hold the loader lock.
+static void process_init(void) {
+  os_init();
+  options_init();
+  bool ok = os_slot_init();
+  atomic_set_release(&has_slot, ok ? 1 : 0);
+  uint32_t expected = PROCESS_NEW;
+  if (!atomic_cas_acq_rel(&process_state, &expected, (uint32_t)PROCESS_RUNNING)) return;
+  os_bell_init(&bell_hooks);
+  if (!ok) {
+    message_warning(
+        "no thread-local storage index is left in this process (TlsAlloc failed): all threads share one "
+        "heap, which is correct but slow\n");
+  }
+  message_verbose("life cycle: process attached; thread exits are told by %s\n", os_bell_name());
+}
+
+static void thread_acquire_theap(void) {
+  theap_t* theap = theap_acquire();
+  if (theap == NULL) return;
+  if (!os_slot_set(theap)) {
+    theap_give_back(theap);
+    return;
+  }
+  os_bell_arm_thread(theap);
+  message_verbose("life cycle: thread %u has heap %p\n", (unsigned)theap->thread_id, (void*)theap);
+}
+
+static void thread_give_theap_back(void* mark) {
+  theap_t* theap = (theap_t*)os_slot_get();
+  os_slot_set(mark); // first: whoever allocates from here on is served by the late theap
+  message_verbose("life cycle: thread %u gives heap %p back\n", (unsigned)theap->thread_id, (void*)theap);
+  theap_give_back(theap);
+}
+
+static void release_all(void) {
+  message_hold_callbacks();
+  message_verbose("life cycle: unloaded; all memory is given back\n");
+  arena_release_all();
+  theap_reset_all();
+  page_map_release();
+  sysmem_release_metadata();
+  if (has_slot) os_slot_free();
+}
+
+static thread_state_t run(lifecycle_event_t event) {
+  thread_state_t thread = thread_state();
+  process_state_t process = (process_state_t)atomic_get_acquire(&process_state);
+  lifecycle_step_t step = lifecycle_step(process, thread, event);
+  if (step.actions & ACTION_INIT_PROCESS) {
+    process_init();
+    // Only now can the slot be asked.
+    step = lifecycle_step(PROCESS_RUNNING, thread_state(), event);
+  } else if (step.process != process) {
+    atomic_set_release(&process_state, (uint32_t)step.process);
+  }
+  if (step.actions & ACTION_ACQUIRE_THEAP) thread_acquire_theap();
+  if (step.actions & ACTION_GIVE_THEAP_BACK) {
+    thread_give_theap_back((step.actions & ACTION_MARK_DETACHED) ? RUNTIME_DETACHED : NULL);
+  } else if ((step.actions & ACTION_MARK_DETACHED) && has_slot) {
+    os_slot_set(RUNTIME_DETACHED);
+  }
+  if (step.actions & ACTION_REPORT) {
+    message_verbose("life cycle: process %s\n",
+                    event == EVENT_PROCESS_EXIT ? "exits" : "unloads the library");
+    stats_print_at_exit();
+  }
+  if (step.actions & ACTION_RELEASE_ALL) release_all();
+  return step.thread;
+}
+
+void runtime_process_attach(void) { run(EVENT_PROCESS_ATTACH); }
+void runtime_thread_attach(void) {}
+void runtime_thread_detach(void) { run(EVENT_THREAD_DETACH); }
+void runtime_thread_done(void) { run(EVENT_THREAD_DONE); }
+
+void runtime_process_exit(void) {
+  message_hold_callbacks();
+  run(EVENT_PROCESS_EXIT);
+}
+
+void runtime_process_unload(void) { run(EVENT_PROCESS_UNLOAD); }
+
+bool runtime_is_exiting(void) {
+  return atomic_get_relaxed(&process_state) == PROCESS_EXITING || os_is_exiting();
+}
+
+theap_t* runtime_theap(void) {
+  theap_t* theap = runtime_theap_fast();
+  if (MI_LIKELY(theap != NULL)) return theap;
+  return thread_state() == THREAD_ACTIVE ? (theap_t*)os_slot_get() : NULL;
+}
+
+theap_t* runtime_enter(void) {
+  theap_t* theap = runtime_theap_fast();
+  if (MI_LIKELY(theap != NULL)) return theap;
+  if (run(EVENT_ALLOCATE) == THREAD_ACTIVE && thread_state() == THREAD_ACTIVE) return (theap_t*)os_slot_get();
+  return theap_late_enter();
+}
+
+void runtime_leave(theap_t* theap) {
+  if (MI_UNLIKELY(theap->state == THEAP_LATE)) theap_late_leave();
+}

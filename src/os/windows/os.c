@@ -1,0 +1,191 @@
+#include "os/os.h"
+#include "base/atomics.h"
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+// Only functions that Windows XP x64 / Server 2003 had are imported; newer or undocumented ones are looked up
+// once and have a fallback. GetProcAddress takes the loader lock, which DllMain holds anyway; os_init is the
+// only caller that may run outside of it, and it never waits for another thread while it does.
+
+typedef BOOLEAN(NTAPI* shutdown_in_progress_t)(void);
+
+typedef struct memory_counters_s { // PROCESS_MEMORY_COUNTERS of psapi.h, which isn't needed otherwise
+  DWORD cb;
+  DWORD PageFaultCount;
+  SIZE_T PeakWorkingSetSize, WorkingSetSize;
+  SIZE_T QuotaPeakPagedPoolUsage, QuotaPagedPoolUsage, QuotaPeakNonPagedPoolUsage, QuotaNonPagedPoolUsage;
+  SIZE_T PagefileUsage, PeakPagefileUsage;
+} memory_counters_t;
+typedef BOOL(WINAPI* get_memory_info_t)(HANDLE, memory_counters_t*, DWORD);
+
+static size_t page_size;
+static size_t processor_count;
+static uint32_t start_ms;
+static shutdown_in_progress_t shutdown_in_progress;
+
+// Through a generic function pointer, since a cast from FARPROC straight to another type is a warning.
+static void (*lookup(const char* module, const char* name))(void) {
+  HMODULE handle = GetModuleHandleA(module);
+  return handle == NULL ? NULL : (void (*)(void))GetProcAddress(handle, name);
+}
+
+void os_init(void) {
+  if (atomic_get_acquire(&page_size) != 0) return;
+  SYSTEM_INFO info;
+  GetSystemInfo(&info);
+  processor_count = info.dwNumberOfProcessors;
+  start_ms = GetTickCount();
+  shutdown_in_progress = (shutdown_in_progress_t)lookup("ntdll.dll", "RtlDllShutdownInProgress");
+  atomic_set_release(&page_size, (size_t)info.dwPageSize);
+}
+
+size_t os_page_size(void) { return page_size; }
+size_t os_processor_count(void) { return processor_count; }
+
+// ---- memory
+// ---------------------------------------------------------------------------------------------------------
+
+void* os_reserve(size_t size) { return VirtualAlloc(NULL, size, MEM_RESERVE, PAGE_NOACCESS); }
+
+void* os_reserve_at(void* address, size_t size) {
+  void* p = VirtualAlloc(address, size, MEM_RESERVE, PAGE_NOACCESS);
+  if (p != NULL && p != address) { // not documented to happen
+    VirtualFree(p, 0, MEM_RELEASE);
+    return NULL;
+  }
+  return p;
+}
+
+void* os_reserve_and_commit(size_t size) {
+  return VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+
+bool os_commit(void* start, size_t size) {
+  return VirtualAlloc(start, size, MEM_COMMIT, PAGE_READWRITE) != NULL;
+}
+
+bool os_decommit(void* start, size_t size) { return VirtualFree(start, size, MEM_DECOMMIT) != 0; }
+
+bool os_reset(void* start, size_t size) {
+  return VirtualAlloc(start, size, MEM_RESET, PAGE_READWRITE) != NULL;
+}
+
+bool os_release(void* base, size_t size) {
+  MI_UNUSED(size); // Windows releases what was reserved in one call, all of it
+  return VirtualFree(base, 0, MEM_RELEASE) != 0;
+}
+
+// ---- time and environment
+// -------------------------------------------------------------------------------------------
+
+uint32_t os_clock_ms(void) { return GetTickCount(); }
+
+// What GetEnvironmentVariable returned: the value's length, or 0 with an error code when it is empty or not
+// set.
+static bool environment_result(DWORD length, size_t capacity, DWORD error_before) {
+  bool is_set = length > 0 ? length < capacity : GetLastError() != ERROR_ENVVAR_NOT_FOUND;
+  SetLastError(error_before); // a missing variable sets it, and the program may be about to look at its own
+  return is_set;
+}
+
+bool os_environment(const char* name, char* value, size_t capacity) {
+  DWORD error = GetLastError();
+  SetLastError(ERROR_SUCCESS); // an empty value returns 0 and leaves this as it is
+  if (capacity > 0) value[0] = 0;
+  return environment_result(GetEnvironmentVariableA(name, value, (DWORD)capacity), capacity, error);
+}
+
+bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity) {
+  DWORD error = GetLastError();
+  SetLastError(ERROR_SUCCESS); // an empty value returns 0 and leaves this as it is
+  if (capacity > 0) value[0] = 0;
+  return environment_result(GetEnvironmentVariableW((LPCWSTR)name, (LPWSTR)value, (DWORD)capacity), capacity,
+                            error);
+}
+
+void os_write_error(const char* text, size_t length) {
+  DWORD error = GetLastError();
+  HANDLE handle = GetStdHandle(STD_ERROR_HANDLE);
+  DWORD written;
+  if (handle != NULL && handle != INVALID_HANDLE_VALUE)
+    WriteFile(handle, text, (DWORD)length, &written, NULL);
+  SetLastError(error);
+}
+
+static uint64_t filetime_ms(FILETIME time) {
+  return ((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) / 10000; // from 100 ns
+}
+
+void os_process_usage(os_process_usage_t* usage) {
+  *usage = (os_process_usage_t){0};
+  usage->elapsed_ms = GetTickCount() - start_ms;
+  FILETIME created, exited, kernel, user;
+  if (GetProcessTimes(GetCurrentProcess(), &created, &exited, &kernel, &user)) {
+    usage->user_ms = filetime_ms(user);
+    usage->system_ms = filetime_ms(kernel);
+  }
+  get_memory_info_t get_memory_info = (get_memory_info_t)lookup("kernel32.dll", "K32GetProcessMemoryInfo");
+  if (get_memory_info == NULL)
+    get_memory_info = (get_memory_info_t)lookup("psapi.dll", "GetProcessMemoryInfo");
+  memory_counters_t counters = {.cb = sizeof(counters)};
+  if (get_memory_info != NULL && get_memory_info(GetCurrentProcess(), &counters, sizeof(counters))) {
+    usage->current_rss = counters.WorkingSetSize;
+    usage->peak_rss = counters.PeakWorkingSetSize;
+    usage->current_commit = counters.PagefileUsage;
+    usage->peak_commit = counters.PeakPagefileUsage;
+    usage->page_faults = counters.PageFaultCount;
+  }
+}
+
+size_t os_full_path(const char* name, char* path, size_t capacity) {
+  DWORD length = GetFullPathNameA(name, (DWORD)capacity, path, NULL);
+  return length < capacity ? length : 0;
+}
+
+void os_abort(void) {
+  TerminateProcess(GetCurrentProcess(), 3); // what abort() of the C runtimes exits with
+  for (;;) Sleep(0);
+}
+
+// ---- threads
+// --------------------------------------------------------------------------------------------------------
+
+uint32_t os_thread_id(void) { return GetCurrentThreadId(); }
+
+bool os_is_exiting(void) { return shutdown_in_progress != NULL && shutdown_in_progress(); }
+
+void os_yield(void) { SwitchToThread(); }
+
+#define LOCK_SPINS 200
+
+// SRW locks and critical sections are no use here: at process exit the system kills all other threads first,
+// wherever they are, and whoever then waits for what they held waits for ever (or is killed too).
+void os_lock_acquire(os_lock_t* lock) {
+  uint32_t self = GetCurrentThreadId();
+  for (unsigned spins = 0;; spins++) {
+    uint32_t open = 0;
+    if (atomic_get_relaxed(&lock->owner) == 0 && atomic_cas_acq_rel(&lock->owner, &open, self)) return;
+    if (spins < LOCK_SPINS) {
+      atomic_pause();
+      continue;
+    }
+    if (os_is_exiting()) { // the holder is dead: the lock is ours
+      atomic_set_relaxed(&lock->owner, self);
+      return;
+    }
+    // Yielding alone never lets a thread of lower priority run that holds the lock.
+    if (spins % 64 == 0) {
+      Sleep(1);
+    } else {
+      SwitchToThread();
+    }
+  }
+}
+
+bool os_lock_try(os_lock_t* lock) {
+  uint32_t open = 0;
+  return atomic_cas_acq_rel(&lock->owner, &open, (uint32_t)GetCurrentThreadId());
+}
+
+void os_lock_release(os_lock_t* lock) { atomic_set_release(&lock->owner, 0u); }

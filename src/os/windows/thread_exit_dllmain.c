@@ -1,0 +1,6 @@
+// The bell of the DLL: none here, DllMain rings the life cycle itself (dll/dllmain.c).
+#include "os/os.h"
+
+void os_bell_init(const os_bell_hooks_t* hooks) { MI_UNUSED(hooks); }
+void os_bell_arm_thread(void* value) { MI_UNUSED(value); }
+const char* os_bell_name(void) { return "DllMain"; }
