@@ -25,8 +25,7 @@ static void run_self(const char* mode, child_result_t* result) {
   assert_false(result->timed_out);
 }
 
-// ---- the child's side: what must kill a process
-// ---------------------------------------------------------------------
+// ---- the child's side: what must kill a process ---------------------------------------------------------
 
 static int child_main(const char* mode) {
   volatile char* p = NULL;
@@ -100,8 +99,7 @@ static void test_abort_and_errors(void** state) {
 #endif
 }
 
-// ---- memory
-// ---------------------------------------------------------------------------------------------------------
+// ---- memory ---------------------------------------------------------------------------------------------
 
 static void test_system(void** state) {
   MI_UNUSED(state);
@@ -277,8 +275,7 @@ static void test_balance(void** state) {
 }
 #endif
 
-// ---- time and environment
-// -------------------------------------------------------------------------------------------
+// ---- time and environment -------------------------------------------------------------------------------
 
 static void test_clock(void** state) {
   MI_UNUSED(state);
@@ -301,6 +298,28 @@ static void test_environment(void** state) {
   child_set_environment("MI_TEST_OS", NULL);
   assert_false(os_environment("MI_TEST_OS", value, sizeof(value)));
   assert_false(os_environment("MI_TEST_OS_NEVER_SET", value, sizeof(value)));
+}
+
+static void test_environment_wide(void** state) {
+  MI_UNUSED(state);
+  static const uint16_t name[] = {'M', 'I', '_', 'T', 'E', 'S', 'T', '_', 'O', 'S', 0};
+  uint16_t value[8];
+  child_set_environment("MI_TEST_OS", "1234567");
+  assert_true(os_environment_wide(name, value, 8));
+  for (size_t i = 0; i < 7; i++) assert_int_equal(value[i], '1' + i);
+  assert_int_equal(value[7], 0);
+  assert_false(os_environment_wide(name, value, 7));
+  child_set_environment("MI_TEST_OS", NULL);
+  assert_false(os_environment_wide(name, value, 8));
+#if !defined(_WIN32)
+  static const uint16_t expected[] = {0xE4, 0x20AC, 0xD83D, 0xDE00, 'x', 0xFFFD, 'y', 0};
+  child_set_environment("MI_TEST_OS", "\u00E4\u20AC\U0001F600x\xFFy");
+  assert_true(os_environment_wide(name, value, 8));
+  assert_memory_equal(value, expected, sizeof(expected));
+  assert_false(os_environment_wide(name, value, 7));
+  assert_false(os_environment_wide(name, value, 4)); // in the middle of a pair
+  child_set_environment("MI_TEST_OS", NULL);
+#endif
 }
 
 static void test_usage(void** state) {
@@ -346,8 +365,7 @@ static void test_errno(void** state) {
   assert_int_equal(errno, ENOMEM);
 }
 
-// ---- threads
-// --------------------------------------------------------------------------------------------------------
+// ---- threads --------------------------------------------------------------------------------------------
 
 enum { THREADS = 4, ROUNDS = 20000 };
 
@@ -488,6 +506,7 @@ int main(int argc, char** argv) {
 #endif
     cmocka_unit_test(test_clock),
     cmocka_unit_test(test_environment),
+    cmocka_unit_test(test_environment_wide),
     cmocka_unit_test(test_usage),
     cmocka_unit_test(test_full_path),
     cmocka_unit_test(test_errno),

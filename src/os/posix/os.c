@@ -33,8 +33,7 @@
 
 #define MAP_PLAIN (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
-// ---- start-up
-// -----------------------------------------------------------------------------------------------------
+// ---- start-up -------------------------------------------------------------------------------------------
 
 static size_t page_size;
 static size_t processor_count;
@@ -59,8 +58,7 @@ void os_init(void) {
 size_t os_page_size(void) { return atomic_get_relaxed(&page_size); }
 size_t os_processor_count(void) { return atomic_get_relaxed(&processor_count); }
 
-// ---- the table of reservations
-// ------------------------------------------------------------------------------------
+// ---- the table of reservations --------------------------------------------------------------------------
 
 typedef struct reservation_s {
   uintptr_t base;
@@ -190,8 +188,7 @@ bool os_posix_is_committed(const void* start, size_t size) {
   return committed;
 }
 
-// ---- memory
-// ---------------------------------------------------------------------------------------------------------
+// ---- memory ---------------------------------------------------------------------------------------------
 
 // The tail of the last 64 KiB of a reservation is not usable, as on Windows: nothing can be reserved there,
 // because addresses given to os_reserve_at must be multiples of the granularity.
@@ -285,8 +282,7 @@ bool os_release(void* base, size_t size) {
   return ok;
 }
 
-// ---- time and environment
-// -------------------------------------------------------------------------------------------
+// ---- time and environment -------------------------------------------------------------------------------
 
 uint32_t os_clock_ms(void) { return (uint32_t)clock_ms(CLOCK_MONOTONIC_COARSE); }
 
@@ -296,6 +292,49 @@ bool os_environment(const char* name, char* value, size_t capacity) {
   size_t length = strlen(found);
   if (length >= capacity) return false;
   memcpy(value, found, length + 1);
+  return true;
+}
+
+// One character of UTF-8 text, moved on over; U+FFFD for what is none.
+static uint32_t utf8_next(const unsigned char** text) {
+  const unsigned char* s = *text;
+  size_t follow = s[0] < 0x80 ? 0 : s[0] < 0xC2 ? 9 : s[0] < 0xE0 ? 1 : s[0] < 0xF0 ? 2 : s[0] < 0xF5 ? 3 : 9;
+  uint32_t code = follow == 0 ? s[0] : s[0] & (0x3Fu >> follow);
+  for (size_t i = 1; i <= follow; i++) {
+    if (follow == 9 || (s[i] & 0xC0) != 0x80) {
+      *text = s + 1;
+      return 0xFFFD;
+    }
+    code = code << 6 | (s[i] & 0x3Fu);
+  }
+  *text = s + follow + 1;
+  return code;
+}
+
+// The environment is UTF-8 here. Only names of plain ASCII are looked for: no program has others.
+bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity) {
+  char narrow[256];
+  size_t length = 0;
+  for (; name[length] != 0; length++) {
+    if (name[length] >= 0x80 || length + 1 >= sizeof(narrow)) return false;
+    narrow[length] = (char)name[length];
+  }
+  narrow[length] = 0;
+  const unsigned char* text = (const unsigned char*)getenv(narrow);
+  if (text == NULL) return false;
+  size_t count = 0;
+  while (*text != 0) {
+    uint32_t code = utf8_next(&text);
+    if (count + (code >= 0x10000 ? 2 : 1) >= capacity) return false;
+    if (code >= 0x10000) {
+      value[count++] = (uint16_t)(0xD7C0 + (code >> 10));
+      value[count++] = (uint16_t)(0xDC00 + (code & 0x3FF));
+    } else {
+      value[count++] = (uint16_t)code;
+    }
+  }
+  if (count >= capacity) return false;
+  value[count] = 0;
   return true;
 }
 
@@ -358,8 +397,7 @@ MI_NORETURN void os_abort(void) { abort(); }
 
 void os_set_errno(int code) { errno = code; }
 
-// ---- threads
-// --------------------------------------------------------------------------------------------------------
+// ---- threads --------------------------------------------------------------------------------------------
 
 static __thread uint32_t thread_id __attribute__((tls_model("initial-exec")));
 
@@ -400,8 +438,7 @@ void os_lock_acquire(os_lock_t* lock) {
 
 void os_lock_release(os_lock_t* lock) { atomic_set_release(&lock->owner, 0); }
 
-// ---- the per-thread slot
-// --------------------------------------------------------------------------------------------
+// ---- the per-thread slot --------------------------------------------------------------------------------
 
 __thread void* os_slot_value __attribute__((tls_model("initial-exec")));
 
