@@ -5,8 +5,7 @@
 #include "core/arena.h"
 #include "core/message.h"
 
-// ---- shared
-// ---------------------------------------------------------------------------------------------------------
+// ---- shared ---------------------------------------------------------------------------------------------
 
 static MI_COLD void report_failure(size_t size) {
   if (size > PTRDIFF_MAX) {
@@ -120,8 +119,7 @@ void* block_reallocate_aligned(void* p, size_t size, size_t alignment, size_t of
   return move_to(block_allocate_aligned(size, alignment, offset, false), p, usable, size, zero);
 }
 
-// ---- basic
-// ----------------------------------------------------------------------------------------------------------
+// ---- basic ----------------------------------------------------------------------------------------------
 
 void* mi_malloc(size_t size) { return block_malloc(size); }
 
@@ -155,8 +153,7 @@ char* mi_realpath(const char* fname, char* resolved_name) {
   return resolved_name;
 }
 
-// ---- extended
-// -------------------------------------------------------------------------------------------------------
+// ---- extended -------------------------------------------------------------------------------------------
 
 void* mi_malloc_small(size_t size) { return block_malloc(size); }
 void* mi_zalloc_small(size_t size) { return block_calloc(size); }
@@ -186,8 +183,7 @@ size_t mi_good_size(size_t size) {
   return size > PTRDIFF_MAX ? size : bits_align_up(size, SLICE_SIZE);
 }
 
-// ---- questions
-// ------------------------------------------------------------------------------------------------------
+// ---- questions ------------------------------------------------------------------------------------------
 
 bool mi_is_in_heap_region(const void* p) { return arena_contains(p); }
 

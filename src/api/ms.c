@@ -17,7 +17,7 @@ void* mi_aligned_offset_recalloc(void* p, size_t newcount, size_t size, size_t a
   return mi_recalloc_aligned_at(p, newcount, size, alignment, offset);
 }
 
-unsigned short* mi_wcsdup(const unsigned short* s) { return (unsigned short*)text_duplicate(s, SIZE_MAX, 2); }
+wchar_t* mi_wcsdup(const wchar_t* s) { return (wchar_t*)text_duplicate(s, SIZE_MAX, sizeof(wchar_t)); }
 unsigned char* mi_mbsdup(const unsigned char* s) { return (unsigned char*)text_duplicate(s, SIZE_MAX, 1); }
 
 #define VALUE_CAPACITY_MAX (64 * MI_KIB) // characters; Windows allows 32767
@@ -39,15 +39,15 @@ int mi_dupenv_s(char** buf, size_t* size, const char* name) {
   return 0; // not set: NULL, as the C runtime does
 }
 
-int mi_wdupenv_s(unsigned short** buf, size_t* size, const unsigned short* name) {
+int mi_wdupenv_s(wchar_t** buf, size_t* size, const wchar_t* name) {
   if (buf == NULL || name == NULL) return MESSAGE_EINVAL;
   *buf = NULL;
   if (size != NULL) *size = 0;
   for (size_t capacity = 256; capacity <= VALUE_CAPACITY_MAX; capacity *= 4) {
-    uint16_t* value = (uint16_t*)block_malloc(capacity * sizeof(uint16_t));
+    wchar_t* value = (wchar_t*)block_malloc(capacity * sizeof(wchar_t));
     if (value == NULL) return MESSAGE_ENOMEM;
     if (os_environment_wide(name, value, capacity)) {
-      if (size != NULL) *size = text_length(value, capacity, 2) + 1;
+      if (size != NULL) *size = text_length(value, capacity, sizeof(wchar_t)) + 1;
       *buf = value;
       return 0;
     }

@@ -1,4 +1,4 @@
-// Copies of strings in blocks of ours, for the strdup family for 1-byte and 2-byte characters.
+// Copies of strings in blocks of ours, for the strdup family in characters of 1 byte or of the size of wchar_t.
 #ifndef API_TEXT_COPY_H
 #define API_TEXT_COPY_H
 
@@ -10,7 +10,7 @@ MI_INLINE size_t text_length(const void* s, size_t max, size_t width) {
   if (width == 1) {
     while (n < max && ((const uint8_t*)s)[n] != 0) n++;
   } else {
-    while (n < max && ((const uint16_t*)s)[n] != 0) n++;
+    while (n < max && ((const wchar_t*)s)[n] != 0) n++;
   }
   return n;
 }

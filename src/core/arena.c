@@ -5,8 +5,8 @@
 #include "core/message.h"
 
 #define WORD_BITS 64
-#define COMMIT_AHEAD_SLICES                                                                                  \
-  16 // commit 1 MiB at a time for small pages: an eighth to a sixteenth of the system calls
+// Small pages are committed 1 MiB at a time: a sixteenth of the system calls.
+#define COMMIT_AHEAD_SLICES 16
 
 static arena_t* arenas[ARENA_COUNT_MAX];
 static size_t arena_count;
@@ -16,8 +16,7 @@ static os_lock_t reserve_lock; // held while a new arena is made, so that thread
 static os_lock_t single_lock;
 static page_t* singles;
 
-// ---- bitmaps
-// --------------------------------------------------------------------------------------------------------
+// ---- bitmaps --------------------------------------------------------------------------------------------
 
 static bool word_try_claim(uint64_t* word, uint64_t mask) {
   uint64_t seen = atomic_get_relaxed(word);
@@ -76,8 +75,7 @@ static bool bitmap_try_claim(uint64_t* bitmap, size_t start, size_t count) {
   return true;
 }
 
-// ---- finding free slices
-// --------------------------------------------------------------------------------------------
+// ---- finding free slices --------------------------------------------------------------------------------
 
 #define NOT_FOUND SIZE_MAX
 
@@ -178,8 +176,7 @@ static void slices_release(arena_t* arena, size_t start, size_t count) {
   if (word < atomic_get_relaxed(&arena->search_hint)) atomic_set_relaxed(&arena->search_hint, word);
 }
 
-// ---- committing
-// -----------------------------------------------------------------------------------------------------
+// ---- committing -----------------------------------------------------------------------------------------
 
 MI_INLINE uint8_t* slice_address(const arena_t* arena, size_t slice) {
   return arena->base + slice * SLICE_SIZE;
@@ -214,8 +211,7 @@ static bool slices_commit(arena_t* arena, size_t start, size_t count) {
   return true;
 }
 
-// ---- purging
-// --------------------------------------------------------------------------------------------------------
+// ---- purging --------------------------------------------------------------------------------------------
 
 // The caller has claimed the slices.
 static void slices_purge(arena_t* arena, size_t start, size_t count) {
@@ -309,8 +305,7 @@ static void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
   }
 }
 
-// ---- arenas
-// ---------------------------------------------------------------------------------------------------------
+// ---- arenas ---------------------------------------------------------------------------------------------
 
 // Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table
 // with others.
@@ -393,8 +388,7 @@ bool arena_reserve(size_t size) {
   return arena_add(bits_divide_up(size, SLICE_SIZE), atomic_get_relaxed(&arena_count));
 }
 
-// ---- pages
-// ----------------------------------------------------------------------------------------------------------
+// ---- pages ----------------------------------------------------------------------------------------------
 
 // Blocks of medium and large pages lie in all of their slices; a huge block has one pointer, in its first
 // slice.
@@ -530,8 +524,7 @@ bool arena_page_extend(page_t* page, size_t slice_count) {
   return true;
 }
 
-// ---- queries
-// --------------------------------------------------------------------------------------------------------
+// ---- queries --------------------------------------------------------------------------------------------
 
 static arena_t* arena_of(const void* p) {
   size_t count = atomic_get_acquire(&arena_count);

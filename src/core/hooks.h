@@ -9,8 +9,7 @@
 #include "base/atomics.h"
 #include "os/os.h"
 
-// ---- one callback with its argument
-// ---------------------------------------------------------------------------------
+// ---- one callback with its argument ---------------------------------------------------------------------
 
 #define CALLBACK_GUARD_THREADS 8
 
@@ -35,8 +34,7 @@ typedef struct callback_s {
 void callback_set(callback_t* callback, callback_function_t* function, void* arg);
 callback_function_t* callback_get(callback_t* callback, void** arg);
 
-// ---- deferred free
-// --------------------------------------------------------------------------------------------------
+// ---- deferred free --------------------------------------------------------------------------------------
 
 // As mi_deferred_free_fun: the program's chance to free what it has postponed.
 typedef void hooks_deferred_free_t(bool force, unsigned long long heartbeat, void* arg);
@@ -56,8 +54,7 @@ MI_INLINE void hooks_deferred_free(bool force, uint64_t heartbeat) {
   }
 }
 
-// ---- redirection
-// ----------------------------------------------------------------------------------------------------
+// ---- redirection ----------------------------------------------------------------------------------------
 
 // Does malloc of the process's C runtime end up here? Set by the DLL; says no otherwise.
 extern bool (*hooks_is_redirected)(void);

@@ -16,8 +16,7 @@ void message_hold_callbacks(void) { atomic_add_acq_rel(&callbacks_held, 1); }
 void message_release_callbacks(void) { atomic_sub_acq_rel(&callbacks_held, 1); }
 bool message_callbacks_are_held(void) { return atomic_get_acquire(&callbacks_held) > 0; }
 
-// ---- output
-// ---------------------------------------------------------------------------------------------------------
+// ---- output ---------------------------------------------------------------------------------------------
 
 // A program registers its output function in main() at the earliest; what was said before waits here for it.
 static struct {
@@ -109,8 +108,7 @@ void message_verbose(const char* format, ...) {
   va_end(args);
 }
 
-// ---- warnings and errors
-// --------------------------------------------------------------------------------------------
+// ---- warnings and errors --------------------------------------------------------------------------------
 
 static bool is_shown(void) {
   return option_is_enabled(option_show_errors) || option_is_enabled(option_verbose);

@@ -15,18 +15,15 @@ typedef struct option_entry_s {
 } option_entry_t;
 
 static const option_entry_t option_entries[OPTION_COUNT] = {
-#define OPTION_ENTRY(name, default_value, kind, older) {#name, older, default_value, KIND_##kind, false},
-#define OPTION_ENTRY_DEPRECATED(name, default_value, kind, older)                                            \
-  {#name, older, default_value, KIND_##kind, true},
-    OPTIONS_TABLE(OPTION_ENTRY, OPTION_ENTRY_DEPRECATED)
-#undef OPTION_ENTRY
-#undef OPTION_ENTRY_DEPRECATED
+#define OPTION(name, default_value, kind, older)     {#name, older, default_value, KIND_##kind, false},
+#define DEPRECATED(name, default_value, kind, older) {#name, older, default_value, KIND_##kind, true},
+#include "core/options_table.h"
 };
 
 long option_values[OPTION_COUNT] = {
-#define OPTION_VALUE(name, default_value, kind, older) OPTION_UNREAD,
-    OPTIONS_TABLE(OPTION_VALUE, OPTION_VALUE)
-#undef OPTION_VALUE
+#define OPTION(name, default_value, kind, older) OPTION_UNREAD,
+#define DEPRECATED                               OPTION
+#include "core/options_table.h"
 };
 
 static uint8_t option_set_marks[OPTION_COUNT]; // 1: the environment or the program has set it
@@ -37,8 +34,7 @@ bool option_is_set(option_t option) {
   return atomic_get_relaxed(&option_set_marks[option]) != 0;
 }
 
-// ---- the environment
-// ------------------------------------------------------------------------------------------------
+// ---- the environment ------------------------------------------------------------------------------------
 
 #define VARIABLE_CAPACITY 64
 #define VALUE_CAPACITY    128
@@ -170,8 +166,7 @@ bool options_redirect_is_disabled(void) {
   return value != 0;
 }
 
-// ---- reading and setting
-// --------------------------------------------------------------------------------------------
+// ---- reading and setting --------------------------------------------------------------------------------
 
 long option_get_clamp(option_t option, long min, long max) {
   long value = option_get(option);
@@ -204,8 +199,7 @@ void option_set_default(option_t option, long value) {
   atomic_cas_acq_rel(&option_values[option], &current, value); // who sets it meanwhile wins
 }
 
-// ---- printing
-// -------------------------------------------------------------------------------------------------------
+// ---- printing -------------------------------------------------------------------------------------------
 
 static void print_option(message_output_t* output, void* arg, option_t option) {
   const option_entry_t* entry = &option_entries[option];

@@ -10,13 +10,12 @@
 
 #include "base/atomics.h"
 #include "core/message.h"
-#include "core/options_table.h"
 
 typedef enum option_e {
-#define OPTION_ENUM(name, default_value, kind, older) option_##name,
-  OPTIONS_TABLE(OPTION_ENUM, OPTION_ENUM)
-#undef OPTION_ENUM
-      OPTION_COUNT
+#define OPTION(name, default_value, kind, older) option_##name,
+#define DEPRECATED                               OPTION
+#include "core/options_table.h"
+  OPTION_COUNT
 } option_t;
 
 #define OPTION_UNREAD LONG_MIN // not a possible value: option_set turns it into LONG_MIN + 1

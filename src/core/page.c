@@ -59,8 +59,7 @@ block_t* page_take(page_t* page, bool* is_zero) {
   return block;
 }
 
-// ---- the remote list
-// ------------------------------------------------------------------------------------------------
+// ---- the remote list ------------------------------------------------------------------------------------
 
 MI_INLINE block_t* remote_first(const page_t* page, uint64_t word) {
   uint64_t index = word >> 32;

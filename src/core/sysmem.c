@@ -75,8 +75,7 @@ void* sysmem_reserve_aligned(size_t size, size_t alignment, void** base, size_t*
   }
 }
 
-// ---- metadata: chunks of 64 KiB, filled from the front, linked for the unload
-// --------------------------------------
+// ---- metadata: chunks of 64 KiB, filled from the front, linked for the unload ---------------------------
 
 typedef struct metadata_chunk_s {
   struct metadata_chunk_s* next;

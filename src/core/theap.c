@@ -14,8 +14,7 @@
 
 static theap_t* all_theaps; // push only, so that anyone may walk it
 
-// ---- queues
-// ---------------------------------------------------------------------------------------------------------
+// ---- queues ---------------------------------------------------------------------------------------------
 
 // The direct table for small sizes follows the first page of each queue.
 static void queue_first_changed(theap_t* theap, unsigned bin) {
@@ -85,8 +84,7 @@ MI_INLINE bool page_is_full(const page_t* page) {
   return (atomic_get_relaxed(&page->owner) & PAGE_OWNER_FULL) != 0;
 }
 
-// ---- pages come and go
-// ------------------------------------------------------------------------------------------------
+// ---- pages come and go ----------------------------------------------------------------------------------
 
 static void page_unkeep(theap_t* theap, page_t* page) {
   if (!page->is_kept) return;
@@ -153,8 +151,7 @@ static page_t* page_fresh(theap_t* theap, unsigned bin) {
   return page;
 }
 
-// ---- mailbox
-// ----------------------------------------------------------------------------------------------------------
+// ---- mailbox --------------------------------------------------------------------------------------------
 
 // The caller has just set PAGE_REMOTE_MAIL: the page's mail_next is ours.
 static void mailbox_push(page_t* page) {
@@ -197,8 +194,7 @@ static bool mailbox_drain(theap_t* theap) {
   return found;
 }
 
-// ---- lists of orphans and spares: stacks with a change count against ABA
-// -----------------------------------------------
+// ---- lists of orphans and spares: stacks with a change count against ABA --------------------------------
 
 // Records are 64-byte aligned, so an address needs 41 of the 64 bits on x64 (26 on x86); the rest counts
 // changes.
@@ -239,8 +235,7 @@ static theap_t* theap_list_pop(uint64_t* list) {
   }
 }
 
-// ---- slow path of malloc
-// ------------------------------------------------------------------------------------------------
+// ---- slow path of malloc --------------------------------------------------------------------------------
 
 // Moves the pages of an orphan that we hold into `theap`.
 static void theap_absorb(theap_t* theap, theap_t* orphan) {
@@ -411,8 +406,7 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
   return p;
 }
 
-// ---- slow path of free
-// --------------------------------------------------------------------------------------------------
+// ---- slow path of free ----------------------------------------------------------------------------------
 
 // Debug builds: is `p` a block in use? Reports and returns false otherwise.
 static bool debug_check_free(theap_t* theap, const page_t* page, const void* p, const block_t* block,
@@ -468,8 +462,7 @@ free_result_t theap_free(theap_t* theap, void* p) {
   return FREE_DONE;
 }
 
-// ---- sizes
-// --------------------------------------------------------------------------------------------------------------
+// ---- sizes ----------------------------------------------------------------------------------------------
 
 size_t theap_usable_size(const void* p) {
   page_t* page = page_map_page(p);
@@ -494,8 +487,7 @@ bool theap_expand(void* p, size_t size) {
   return true;
 }
 
-// ---- collect
-// ------------------------------------------------------------------------------------------------------------
+// ---- collect --------------------------------------------------------------------------------------------
 
 // Takes in remote frees of all pages and gives empty pages back.
 static void theap_sweep(theap_t* theap) {
@@ -532,8 +524,7 @@ void theap_collect(theap_t* theap, bool force) {
   arena_purge(force);
 }
 
-// ---- life
-// ---------------------------------------------------------------------------------------------------------------
+// ---- life -----------------------------------------------------------------------------------------------
 
 static void theap_init(theap_t* theap) {
   for (size_t i = 0; i <= SMALL_WORDS; i++) theap->small[i] = (page_t*)(uintptr_t)&page_none;
@@ -606,8 +597,7 @@ void theap_reset_all(void) {
   mem_zero(&late_theap, sizeof(late_theap));
 }
 
-// ---- statistics
-// -----------------------------------------------------------------------------------------------------------
+// ---- statistics -----------------------------------------------------------------------------------------
 
 static bool add_page_counts(page_t* page, void* arg) {
   stats_blocks_t* blocks = (stats_blocks_t*)arg;

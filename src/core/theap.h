@@ -49,8 +49,7 @@ typedef struct MI_ALIGNED(64) theap_s {
   uint32_t thread_id; // of the owner; for people who debug
 } theap_t;
 
-// ---- life
-// ---------------------------------------------------------------------------------------------------------
+// ---- life -----------------------------------------------------------------------------------------------
 
 // A theap for the calling thread: an orphan if there is one, else a spare or a new record. NULL when out of
 // memory.
@@ -66,8 +65,7 @@ void theap_late_leave(void);
 // Forgets all theaps (unload; the arenas' memory is gone).
 void theap_reset_all(void);
 
-// ---- blocks
-// -------------------------------------------------------------------------------------------------------
+// ---- blocks ---------------------------------------------------------------------------------------------
 
 // A block of at least `size` bytes with `alignment` (a power of two; 1 for the natural one). *is_zero tells
 // whether its memory is known to be zero. NULL when out of memory or beyond PTRDIFF_MAX. Owner only.

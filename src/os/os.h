@@ -11,8 +11,7 @@
 
 #include "base/attributes.h"
 
-// ---- start-up
-// -----------------------------------------------------------------------------------------------------
+// ---- start-up -------------------------------------------------------------------------------------------
 
 // Reads what never changes (page size, run-time looked up functions). Idempotent; call before any other
 // function.
@@ -21,8 +20,7 @@ void os_init(void);
 size_t os_page_size(void); // bytes, a power of two, at most OS_GRANULARITY
 size_t os_processor_count(void);
 
-// ---- memory
-// ---------------------------------------------------------------------------------------------------------
+// ---- memory ---------------------------------------------------------------------------------------------
 
 #define OS_GRANULARITY (64 * MI_KIB) // reservations start at multiples of this
 
@@ -49,8 +47,7 @@ bool os_reset(void* start, size_t size);
 // Releases a whole reservation: `base` and `size` as returned by and given to os_reserve*.
 bool os_release(void* base, size_t size);
 
-// ---- time and environment
-// -------------------------------------------------------------------------------------------
+// ---- time and environment -------------------------------------------------------------------------------
 
 // Milliseconds from an arbitrary start, monotonic, wraps at 2^32: compare by subtraction. Resolution 1-16 ms.
 // Cheap.
@@ -59,8 +56,8 @@ uint32_t os_clock_ms(void);
 // Copies the value of an environment variable (NUL-terminated). False when it isn't set or doesn't fit.
 bool os_environment(const char* name, char* value, size_t capacity);
 
-// The same in 16-bit characters; `capacity` counts characters.
-bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity);
+// The same in wide characters; `capacity` counts characters.
+bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
 // Writes to the process's standard error; drops the text when there is none.
 void os_write_error(const char* text, size_t length);
@@ -85,8 +82,7 @@ MI_NORETURN void os_abort(void);
 // none).
 void os_set_errno(int code);
 
-// ---- threads
-// --------------------------------------------------------------------------------------------------------
+// ---- threads --------------------------------------------------------------------------------------------
 
 // Identifies a living thread, never 0. Ids of dead threads are reused: not evidence of identity.
 uint32_t os_thread_id(void);

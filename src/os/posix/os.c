@@ -338,6 +338,14 @@ bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity)
   return true;
 }
 
+bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
+  char narrow_name[256], narrow[32768];
+  size_t length = wcstombs(narrow_name, name, sizeof(narrow_name));
+  if (length >= sizeof(narrow_name) || !os_environment(narrow_name, narrow, sizeof(narrow))) return false;
+  length = mbstowcs(value, narrow, capacity);
+  return length < capacity;
+}
+
 void os_write_error(const char* text, size_t length) {
   int saved = errno;
   while (length > 0) {

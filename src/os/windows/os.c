@@ -43,8 +43,7 @@ void os_init(void) {
 size_t os_page_size(void) { return page_size; }
 size_t os_processor_count(void) { return processor_count; }
 
-// ---- memory
-// ---------------------------------------------------------------------------------------------------------
+// ---- memory ---------------------------------------------------------------------------------------------
 
 void* os_reserve(size_t size) { return VirtualAlloc(NULL, size, MEM_RESERVE, PAGE_NOACCESS); }
 
@@ -76,8 +75,7 @@ bool os_release(void* base, size_t size) {
   return VirtualFree(base, 0, MEM_RELEASE) != 0;
 }
 
-// ---- time and environment
-// -------------------------------------------------------------------------------------------
+// ---- time and environment -------------------------------------------------------------------------------
 
 uint32_t os_clock_ms(void) { return GetTickCount(); }
 
@@ -96,11 +94,11 @@ bool os_environment(const char* name, char* value, size_t capacity) {
   return environment_result(GetEnvironmentVariableA(name, value, (DWORD)capacity), capacity, error);
 }
 
-bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity) {
+bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   DWORD error = GetLastError();
   SetLastError(ERROR_SUCCESS); // an empty value returns 0 and leaves this as it is
   if (capacity > 0) value[0] = 0;
-  return environment_result(GetEnvironmentVariableW((LPCWSTR)name, (LPWSTR)value, (DWORD)capacity), capacity,
+  return environment_result(GetEnvironmentVariableW(name, value, (DWORD)capacity), capacity,
                             error);
 }
 
@@ -148,8 +146,7 @@ void os_abort(void) {
   for (;;) Sleep(0);
 }
 
-// ---- threads
-// --------------------------------------------------------------------------------------------------------
+// ---- threads --------------------------------------------------------------------------------------------
 
 uint32_t os_thread_id(void) { return GetCurrentThreadId(); }
 
