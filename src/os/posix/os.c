@@ -311,12 +311,12 @@ static uint32_t utf8_next(const unsigned char** text) {
   return code;
 }
 
-// The environment is UTF-8 here. Only names of plain ASCII are looked for: no program has others.
-bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity) {
+// The environment is UTF-8 here, wchar_t holds a whole character. Names of plain ASCII only: no program has others.
+bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   char narrow[256];
   size_t length = 0;
   for (; name[length] != 0; length++) {
-    if (name[length] >= 0x80 || length + 1 >= sizeof(narrow)) return false;
+    if (name[length] < 0 || name[length] >= 0x80 || length + 1 >= sizeof(narrow)) return false;
     narrow[length] = (char)name[length];
   }
   narrow[length] = 0;
@@ -324,26 +324,12 @@ bool os_environment_wide(const uint16_t* name, uint16_t* value, size_t capacity)
   if (text == NULL) return false;
   size_t count = 0;
   while (*text != 0) {
-    uint32_t code = utf8_next(&text);
-    if (count + (code >= 0x10000 ? 2 : 1) >= capacity) return false;
-    if (code >= 0x10000) {
-      value[count++] = (uint16_t)(0xD7C0 + (code >> 10));
-      value[count++] = (uint16_t)(0xDC00 + (code & 0x3FF));
-    } else {
-      value[count++] = (uint16_t)code;
-    }
+    if (count + 1 >= capacity) return false;
+    value[count++] = (wchar_t)utf8_next(&text);
   }
   if (count >= capacity) return false;
   value[count] = 0;
   return true;
-}
-
-bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
-  char narrow_name[256], narrow[32768];
-  size_t length = wcstombs(narrow_name, name, sizeof(narrow_name));
-  if (length >= sizeof(narrow_name) || !os_environment(narrow_name, narrow, sizeof(narrow))) return false;
-  length = mbstowcs(value, narrow, capacity);
-  return length < capacity;
 }
 
 void os_write_error(const char* text, size_t length) {
