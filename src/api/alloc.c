@@ -128,9 +128,12 @@ void* mi_calloc(size_t count, size_t size) {
   return block_count_overflows(count, size, &total) ? NULL : block_calloc(total);
 }
 
-void mi_free(void* p) {
-  if (MI_LIKELY(block_free_fast(p))) return;
+static MI_NOINLINE void free_slow(void* p) {
   if (MI_UNLIKELY(!block_free(p))) block_report_foreign("free", p);
+}
+
+void mi_free(void* p) {
+  if (MI_UNLIKELY(!block_free_fast(p))) free_slow(p);
 }
 
 void* mi_realloc(void* p, size_t newsize) { return block_reallocate(p, newsize, false); }

@@ -27,8 +27,9 @@ MI_INLINE page_t* page_for_small(const theap_t* theap, size_t size) { return the
 // slow path.
 MI_INLINE bool block_free_fast(void* p) {
   if (MI_DEBUG) return false; // the slow path checks
-  page_t* page = page_map_record(p);
-  if (MI_UNLIKELY(page == NULL)) return false;
+  uintptr_t table = page_map_table(p);
+  if (MI_UNLIKELY(table == 0)) return false;
+  page_t* page = page_map_record_in(table, p);
   // A slice without a page has owner 0 and counts of 0, so in a thread without a theap the second test fails
   // for it.
   if (MI_UNLIKELY(atomic_get_relaxed(&page->owner) != (uintptr_t)os_slot_get_fast())) return false;

@@ -21,15 +21,22 @@
 
 extern uintptr_t page_map_regions[REGION_COUNT];
 
-// The record of the slice that holds `p`: a page's first slice, another slice of a page, or nobody's (owner
-// and back are 0). NULL when no memory of ours is near.
+// The biased table for the region of `p`, 0 when no memory of ours is near.
+MI_INLINE uintptr_t page_map_table(const void* p) {
+  uintptr_t region = (uintptr_t)p >> REGION_SHIFT;
+  if (MI_64BIT && MI_UNLIKELY(region >= REGION_COUNT)) return 0;
+  return atomic_get_relaxed(&page_map_regions[region]);
+}
+
+MI_INLINE page_t* page_map_record_in(uintptr_t table, const void* p) {
+  return (page_t*)(table + (((uintptr_t)p >> SLICE_SHIFT) << PAGE_RECORD_SHIFT));
+}
+
+// The record of the slice that holds `p`: a page's first slice, another slice of a page, or nobody's (owner and back
+// are 0). NULL when no memory of ours is near.
 MI_INLINE page_t* page_map_record(const void* p) {
-  uintptr_t address = (uintptr_t)p;
-  uintptr_t region = address >> REGION_SHIFT;
-  if (MI_64BIT && MI_UNLIKELY(region >= REGION_COUNT)) return NULL;
-  uintptr_t table = atomic_get_relaxed(&page_map_regions[region]);
-  if (MI_UNLIKELY(table == 0)) return NULL;
-  return (page_t*)(table + ((address >> SLICE_SHIFT) << PAGE_RECORD_SHIFT));
+  uintptr_t table = page_map_table(p);
+  return MI_UNLIKELY(table == 0) ? NULL : page_map_record_in(table, p);
 }
 
 // The page that a block pointer of ours belongs to, or NULL when it isn't one. For pointers into the middle
