@@ -1,0 +1,30 @@
+// Blocks that a C runtime allocated and the program gives to us: what _getcwd(NULL) returned, or a library that is not
+// linked with libmimalloc-crt.a. Each runtime has a heap of its own, which tells who owns a block.
+//
+// All functions: any thread, with none of our locks held. They say nothing; a false or NULL where no runtime owns the
+// block leaves it as it is.
+#ifndef DLL_CRT_FOREIGN_H
+#define DLL_CRT_FOREIGN_H
+
+#include "base/attributes.h"
+
+typedef enum foreign_kind_e {
+  FOREIGN_PLAIN,  // from malloc and its like
+  FOREIGN_ALIGNED // from _aligned_malloc and its like: lies inside of a plain block, its address stored in front
+} foreign_kind_t;
+
+typedef struct foreign_block_s {
+  void* block;
+  foreign_kind_t kind;
+  size_t runtime; // index into crt_modules.h
+  size_t size;    // bytes from `block` on
+} foreign_block_t;
+
+// False when no runtime of this process owns `p`.
+bool foreign_find(const void* p, foreign_kind_t kind, foreign_block_t* found);
+
+void foreign_free(const foreign_block_t* block);
+// The block itself, resized in place, or NULL.
+void* foreign_expand(const foreign_block_t* block, size_t size);
+
+#endif

@@ -1,0 +1,15 @@
+// errno of the C runtimes. There is no saying which of them the caller was built with, so all get the code.
+#include "os/os.h"
+#include "crt_modules.h"
+
+typedef int* __cdecl errno_address_t(void);
+
+void os_set_errno(int code) {
+  if (os_is_exiting()) return; // nobody will look, and a runtime may already have given its thread data up
+  for (size_t i = 0; i < crt_modules_count(); i++) {
+    errno_address_t* errno_address = (errno_address_t*)crt_modules_function(i, "_errno");
+    if (errno_address == NULL) continue;
+    int* address = errno_address();
+    if (address != NULL) *address = code;
+  }
+}
