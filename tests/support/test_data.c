@@ -23,17 +23,35 @@ size_t test_random_size(test_random_t* random, size_t smallest, size_t largest) 
   return low + test_random_below(random, high - low);
 }
 
+static uint64_t pattern_word(size_t index, uint64_t tag) {
+  uint64_t x = (tag + index) * 0x9E3779B97F4A7C15u;
+  return x ^ (x >> 32);
+}
+
 static unsigned char pattern_byte(size_t offset, uint64_t tag) {
-  uint64_t x = (tag + offset / 8) * 0x9E3779B97F4A7C15u;
-  return (unsigned char)((x ^ (x >> 32)) >> (offset % 8 * 8 % 32));
+  return (unsigned char)(pattern_word(offset / 8, tag) >> (offset % 8 * 8));
 }
 
 static void fill_range(unsigned char* bytes, size_t start, size_t end, uint64_t tag) {
-  for (size_t i = start; i < end; i++) bytes[i] = pattern_byte(i, tag);
+  size_t i = start;
+  for (; i < end && (i % 8 != 0 || end - i < 8); i++) bytes[i] = pattern_byte(i, tag);
+  for (; end - i >= 8; i += 8) { // little-endian, as every machine that this runs on
+    uint64_t word = pattern_word(i / 8, tag);
+    memcpy(bytes + i, &word, 8);
+  }
+  for (; i < end; i++) bytes[i] = pattern_byte(i, tag);
 }
 
 static size_t check_range(const unsigned char* bytes, size_t start, size_t end, uint64_t tag) {
-  for (size_t i = start; i < end; i++) {
+  size_t i = start;
+  for (; i < end && (i % 8 != 0 || end - i < 8); i++) {
+    if (bytes[i] != pattern_byte(i, tag)) return i;
+  }
+  for (uint64_t word; end - i >= 8; i += 8) {
+    memcpy(&word, bytes + i, 8);
+    if (word != pattern_word(i / 8, tag)) break; // the loop below finds the byte
+  }
+  for (; i < end; i++) {
     if (bytes[i] != pattern_byte(i, tag)) return i;
   }
   return SIZE_MAX;

@@ -93,5 +93,5 @@ int main(int argc, char** argv) {
       cmocka_unit_test(test_thread_exit),
       cmocka_unit_test(test_process_exit),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return check_run(tests);
 }

@@ -511,5 +511,5 @@ int main(int argc, char** argv) {
     cmocka_unit_test(test_lock),
     cmocka_unit_test(test_slot),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return check_run(tests);
 }

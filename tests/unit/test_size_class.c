@@ -59,5 +59,5 @@ int main(void) {
       cmocka_unit_test(test_each_size),
       cmocka_unit_test(test_beyond),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return check_run(tests);
 }
