@@ -56,6 +56,7 @@ MI_STEP_PID=
 steps_begin() {
   MI_STEPS=$1
   MI_STEP_PREFIX=${2:-}
+  MI_STEP_FORMAT="[${MI_STEP_PREFIX}%2d/%d] "
   mkdir -p "$MI_LOGS"
   trap mi_interrupted INT TERM HUP
 }
@@ -74,7 +75,7 @@ elapsed() {
   printf '%d.%d' $((us / 1000000)) $((us % 1000000 / 100000))
 }
 
-step_line() { printf '[%s%2d/%d] %-44s %s\n' "$MI_STEP_PREFIX" "$MI_STEP" "$MI_STEPS" "$1" "$2"; }
+step_line() { printf "$MI_STEP_FORMAT"'%-44s %s\n' "$MI_STEP" "$MI_STEPS" "$1" "$2"; }
 
 # step_done TITLE RESULT: a step that took no time worth a log.
 step_done() {
@@ -82,10 +83,11 @@ step_done() {
   step_line "$1" "$2"
 }
 
-# step_run TITLE LOG COMMAND...: runs a command with its output in .cache/logs/LOG.log and shows how far
-# it is, from the last "7/12" in that log. Leaves the command's exit code in MI_STEP_RC (it returns 0 always) and the
-# log's name in MI_STEP_LOG. Never call it, nor a caller of it, as a condition: bash would ignore `set -e` in COMMAND.
-# The output goes to a file, not a pipe: a background service of Wine that inherited a pipe would keep it open.
+# step_run TITLE LOG COMMAND...: runs a command with its output in .cache/logs/LOG.log and shows how far it
+# is, from the last "7/12" in that log. Leaves the command's exit code in MI_STEP_RC (it returns 0 always)
+# and the log's name in MI_STEP_LOG. Never call it, nor a caller of it, as a condition: bash would ignore
+# `set -e` in COMMAND. The output goes to a file, not a pipe: a background service of Wine that inherited a
+# pipe would keep it open.
 step_run() {
   local title=$1 start=$EPOCHREALTIME shown='' next=10 count
   MI_STEP_RC=0
@@ -107,7 +109,7 @@ step_run() {
     if [ -t 1 ] || [ "$SECONDS" -ge "$next" ]; then
       count=$(step_progress "$MI_STEP_LOG")
       if [ -t 1 ]; then
-        [ "$count" = "$shown" ] || printf '\r\033[K[%s%2d/%d] %s: %s' "$MI_STEP_PREFIX" "$MI_STEP" "$MI_STEPS" "$title" "$count"
+        [ "$count" = "$shown" ] || printf '\r\033[K'"$MI_STEP_FORMAT"'%s: %s' "$MI_STEP" "$MI_STEPS" "$title" "$count"
         shown=$count
       else
         next=$((SECONDS + 10))
@@ -146,8 +148,9 @@ step_need() {
 
 # --- builds ----------------------------------------------------------------------------------------
 
-# configure FOLDER ARGS...: meson setup, unless the folder was set up with these very arguments and cross files.
-# A folder that was set up in another way (by hand, say) is made afresh: Meson cannot take on another cross file.
+# configure FOLDER ARGS...: meson setup, unless the folder was set up with these very arguments and cross
+# files. A folder that was set up in another way (by hand, say) is made afresh: Meson cannot take on another
+# cross file.
 configure() {
   local folder=$1 want arg
   shift
@@ -177,8 +180,10 @@ build_cross() {
 # Wine is missing. Debian's /usr/bin/wine is a shell script that asks dpkg questions: the loader is quicker.
 wine_env() {
   export WINEPREFIX=$MI_CACHE/wine WINEARCH=win64 WINEDEBUG=${MI_WINEDEBUG:--all}
-  # No offer to download Mono or Gecko, no menu entries on the user's desktop, no window on any display.
+  # No offer to download Mono or Gecko, no menu entries on the user's desktop, no window on any display. No
+  # debugger at a crash either: it starts more services, which hold on to the crashed program's stdout.
   export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe=d'
+  [ -n "${MI_WINEDBG:-}" ] || WINEDLLOVERRIDES+=';winedbg.exe=d'
   unset DISPLAY WAYLAND_DISPLAY
   MI_WINE=/usr/lib/wine/wine64
   [ -x "$MI_WINE" ] || MI_WINE=$(command -v wine64 || command -v wine) || return 1
@@ -187,8 +192,9 @@ wine_env() {
 }
 
 # Makes sure that a wineserver runs, with Wine's services started. The first program after a start hands its
-# stdout to those services, and whoever reads it would wait for ever: so that program is a trivial one, with all
-# streams on /dev/null. Costs 3 ms when all is up (a second wineserver finds the first and ends with code 2).
+# stdout to those services, and whoever reads it would wait for ever: so that program is a trivial one, with
+# all streams on /dev/null. Costs 3 ms when all is up (a second wineserver finds the first and ends with
+# code 2).
 wine_up() {
   exec 7>"$MI_CACHE/wineserver.lock"
   flock 7

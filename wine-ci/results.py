@@ -1,14 +1,16 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Adds up the test results of several Meson build folders.
 
 usage: results.py [--seconds S] [NAME=testlog.json | !FAILED-STEP]...
 
-Prints a line per suite, the end of what each failed program printed, every failure, every skip with its reason, and as the last line
-"N passed, N failed, N skipped". Exit code 1 when anything failed or nothing was run.
+Prints a line per suite, the end of what each failed program printed, every failure, every skip with its
+reason, and as the last line "N passed, N failed, N skipped". Exit code 1 when anything failed or nothing
+was run.
 
-What is counted are test cases where a test program lists them (cmocka's output, or TAP), else test programs. Meson has
-the last word: a program that Meson calls failed counts at least one failure, whatever it printed. A test that is marked
-as a known gap (should_fail, or TODO in TAP) counts as passed while it fails, and as failed once it passes.
+What is counted are test cases where a test program lists them (cmocka's output, or TAP), else test
+programs. Meson has the last word: a program that Meson calls failed counts at least one failure,
+whatever it printed. A test that is marked as a known gap (should_fail, or TODO in TAP) counts as passed
+while it fails, and as failed once it passes.
 """
 import json
 import re
@@ -111,9 +113,14 @@ def result_of(test):
 
 
 def failure_text(test):
-    text = [f"    {line}" for line in (lines_of(test, "stdout") + lines_of(test, "stderr"))[-SHOWN_LINES:]]
+    how = f"({test['result'].lower()}, exit code {test.get('returncode')})"
     command = " ".join(test.get("command", []))
-    return "\n".join([f"    $ {command}  ({test['result'].lower()}, exit code {test.get('returncode')})"] + text)
+    printed = (lines_of(test, "stdout") + lines_of(test, "stderr"))[-SHOWN_LINES:]
+    return "\n".join(f"    {line}" for line in [f"$ {command}  {how}", *printed])
+
+
+def counts(result):
+    return f"{result.passed} passed, {len(result.failed)} failed, {len(result.skipped)} skipped"
 
 
 def main(arguments):
@@ -139,7 +146,7 @@ def main(arguments):
                 here.skipped += one.skipped
                 if one.failed:
                     total.output.append((f"{suite}: {test['name']}", failure_text(test)))
-        print(f"{suite + ':':12} {here.passed} passed, {len(here.failed)} failed, {len(here.skipped)} skipped")
+        print(f"{suite + ':':12} {counts(here)}")
         total.passed += here.passed
         total.failed += [(f"{suite}: {name}", what) for name, what in here.failed]
         total.skipped += [(f"{suite}: {name}", why) for name, why in here.skipped]
@@ -151,7 +158,7 @@ def main(arguments):
         print(f"FAILED   {name}  ({what})")
     if seconds:
         print(f"{seconds} s in all")
-    print(f"{total.passed} passed, {len(total.failed)} failed, {len(total.skipped)} skipped")
+    print(counts(total))
     return 1 if total.failed or not total.passed else 0
 
 

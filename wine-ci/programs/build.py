@@ -1,0 +1,140 @@
+#!/usr/bin/python3
+"""Cross-compiles the demo's programs: each is compiled once and linked twice, plainly and on mimalloc.dll.
+
+usage: build.py --source FOLDER --build FOLDER --out FOLDER [--arch x86_64]
+
+FOLDER given with --source holds the unpacked Debian sources (wine-ci/setup --programs), --build is the
+Meson build folder with dll/mimalloc.dll and dll/libmimalloc-crt.a. Writes OUT/build.ninja and runs
+ninja, so a second run does only what changed. Results: OUT/crt/*.exe, OUT/mimalloc/*.exe and beside them
+a copy of mimalloc.dll; OUT/timed, the runner that measure.py uses.
+"""
+import argparse
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+# Files of zstd's own build: library without the formats of old versions, plus the command line program.
+ZSTD_FOLDERS = ("lib/common", "lib/compress", "lib/decompress", "lib/dictBuilder", "programs")
+ZSTD_INCLUDES = ("lib", "lib/common", "programs")
+
+# SQLITE_USE_MSIZE: SQLite then asks _msize for block sizes, which a program on Windows may and this project
+# serves.
+SQLITE_FLAGS = "-DSQLITE_THREADSAFE=1 -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_USE_MALLOC_H -DSQLITE_USE_MSIZE"
+ZSTD_FLAGS = "-DZSTD_MULTITHREAD -DZSTD_LEGACY_SUPPORT=0 -DXXH_NAMESPACE=ZSTD_ -DZSTD_DISABLE_ASM"
+
+
+def programs(source, generated):
+    """name -> (sources, flags for the compiler)"""
+    lua = source / "lua-5.4.4/src"
+    zstd = source / "zstd-1.5.4"
+    sqlite_flags = f"{SQLITE_FLAGS} -I{shlex.quote(str(generated))}"
+    return {
+        "sqlite3": ([generated / "shell.c", generated / "sqlite3.c"], sqlite_flags),
+        "speedtest1": ([source / "sqlite3-3.40.1/test/speedtest1.c", generated / "sqlite3.c"], sqlite_flags),
+        "lua": ([c for c in sorted(lua.glob("*.c")) if c.name != "luac.c"], "-DLUA_COMPAT_5_3"),
+        "zstd": (
+            [c for folder in ZSTD_FOLDERS for c in sorted((zstd / folder).glob("*.c"))],
+            " ".join([ZSTD_FLAGS, *(f"-I{shlex.quote(str(zstd / f))}" for f in ZSTD_INCLUDES)]),
+        ),
+    }
+
+
+def crt_link_flags(build):
+    """What a program adds to its link to run on mimalloc.dll: whatever the project's pkg-config file says."""
+    folder = build / "meson-uninstalled"
+    if not (folder / "mimalloc-crt-uninstalled.pc").is_file():
+        sys.exit(f"error: {folder}/mimalloc-crt-uninstalled.pc is missing\nremedy: compile {build} first")
+    env = dict(os.environ, PKG_CONFIG_LIBDIR=str(folder))
+    return subprocess.run(
+        ["pkg-config", "--libs", "mimalloc-crt"], env=env, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
+
+
+def escape(path):
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def ninja_file(args, crt_flags):
+    generated = args.out / "sqlite-generated"
+    triplet = f"{args.arch}-w64-mingw32"
+    sqlite = shlex.quote(str(args.source / "sqlite3-3.40.1"))
+    yield f"""ninja_required_version = 1.8
+cc = {triplet}-gcc-posix
+crt_flags = {crt_flags}
+
+rule amalgamate
+  command = mkdir -p {shlex.quote(str(generated))} && cd {shlex.quote(str(generated))} && $
+    {{ [ -f Makefile ] || {sqlite}/configure --disable-tcl --disable-readline; }} >configure.log 2>&1 && $
+    make sqlite3.c shell.c >make.log 2>&1 || {{ tail -n 20 *.log; exit 1; }}
+  restat = 1
+  description = sqlite3: make sqlite3.c shell.c
+
+rule cc
+  command = $cc -std=gnu11 -O2 -w -MD -MF $out.d $flags -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+  description = cc $out
+
+rule link
+  command = $cc $in -o $out $libs
+  description = link $out
+
+rule native
+  command = gcc -std=gnu11 -O2 -Wall -Wextra -Werror $in -o $out
+  description = cc $out
+
+rule copy
+  command = cp $in $out
+  description = copy $out
+
+build {" ".join(escape(generated / f) for f in ("sqlite3.c", "shell.c", "sqlite3.h"))}: amalgamate
+"""
+    yield f"build {escape(args.out / 'timed')}: native {escape(HERE / 'timed.c')}\n"
+    made = set()
+    for name, (sources, flags) in programs(args.source, generated).items():
+        objects = []
+        for source in sources:
+            # speedtest1 and the shell share SQLite itself.
+            group = "sqlite3" if source.parent == generated else name
+            o = args.out / "obj" / group / (source.stem + ".o")
+            objects.append(escape(o))
+            if o not in made:
+                made.add(o)
+                needs = escape(generated / "sqlite3.h") if "sqlite" in str(source) else ""
+                yield f"build {escape(o)}: cc {escape(source)} | {needs}\n  flags = {flags}\n"
+        inputs = " ".join(objects)
+        library = escape(args.build / "dll/libmimalloc-crt.a")
+        yield f"build {escape(args.out / 'crt' / name)}.exe: link {inputs}\n"
+        relinked = escape(args.out / "mimalloc" / name)
+        yield f"build {relinked}.exe: link {inputs} | {library}\n  libs = $crt_flags\n"
+    dll = "mimalloc.dll"
+    yield f"build {escape(args.out / 'mimalloc' / dll)}: copy {escape(args.build / 'dll' / dll)}\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", type=pathlib.Path, required=True)
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--arch", choices=["x86_64", "i686"], default="x86_64")
+    args = parser.parse_args()
+    args.source, args.build, args.out = (p.resolve() for p in (args.source, args.build, args.out))
+    for name, (sources, _) in programs(args.source, args.out).items():
+        if not sources:
+            sys.exit(f"error: no source of {name} in {args.source}\nremedy: wine-ci/setup --programs")
+    args.out.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(ninja_file(args, crt_link_flags(args.build)))
+    ninja = args.out / "build.ninja"
+    if not ninja.is_file() or ninja.read_text() != text:
+        ninja.write_text(text)
+    return subprocess.run(["ninja", "-C", str(args.out), "-j", str(os.cpu_count() or 1)]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
