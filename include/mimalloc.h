@@ -282,7 +282,7 @@ mi_decl_export void mi_thread_set_in_threadpool(void) mi_attr_noexcept;
  */
 mi_decl_export void mi_collect(bool force) mi_attr_noexcept;
 
-/** mi_collect(true) if the calling thread holds more than `target_thread_owned` bytes. From the 2.4 line. */
+/** mi_collect(true), whatever the target (bytes for the calling thread to keep). From the 2.4 line. */
 mi_decl_export void mi_collect_reduce(size_t target_thread_owned) mi_attr_noexcept;
 
 /** #MI_MALLOC_VERSION of the library. */

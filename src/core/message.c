@@ -1,6 +1,7 @@
 #include "core/message.h"
 
 #include "base/format.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "core/hooks.h"
 #include "core/options.h"
@@ -16,7 +17,7 @@ void message_hold_callbacks(void) { atomic_add_acq_rel(&callbacks_held, 1); }
 void message_release_callbacks(void) { atomic_sub_acq_rel(&callbacks_held, 1); }
 bool message_callbacks_are_held(void) { return atomic_get_acquire(&callbacks_held) > 0; }
 
-// ---- output ---------------------------------------------------------------------------------------------
+// ---- output -----------------------------------------------------------------------------------------------
 
 // A program registers its output function in main() at the earliest; what was said before waits here for it.
 static struct {
@@ -30,7 +31,7 @@ static void early_append(const char* text, size_t length) {
   // Never waits: standard error has the text already, and at process exit nobody will come for it.
   if (atomic_get_relaxed(&early.is_closed) || os_is_exiting() || !os_lock_try(&early.lock)) return;
   if (!early.is_closed && length < EARLY_CAPACITY - early.length) {
-    __builtin_memcpy(early.text + early.length, text, length);
+    mem_copy(early.text + early.length, text, length);
     early.length += length;
   }
   os_lock_release(&early.lock);
@@ -108,7 +109,7 @@ void message_verbose(const char* format, ...) {
   va_end(args);
 }
 
-// ---- warnings and errors --------------------------------------------------------------------------------
+// ---- warnings and errors ----------------------------------------------------------------------------------
 
 static bool is_shown(void) {
   return option_is_enabled(option_show_errors) || option_is_enabled(option_verbose);

@@ -34,7 +34,7 @@ bool option_is_set(option_t option) {
   return atomic_get_relaxed(&option_set_marks[option]) != 0;
 }
 
-// ---- the environment ------------------------------------------------------------------------------------
+// ---- the environment --------------------------------------------------------------------------------------
 
 #define VARIABLE_CAPACITY 64
 #define VALUE_CAPACITY    128
@@ -125,6 +125,7 @@ MI_COLD long option_read_slow(option_t option) {
   const option_entry_t* entry = &option_entries[option];
   char variable[VARIABLE_CAPACITY], text[VALUE_CAPACITY];
   bool is_older = false;
+  os_init(); // an option may be asked for before anything else
   bool is_present = environment_get(entry->name, variable, text);
   if (!is_present && entry->older_name != NULL) {
     is_present = is_older = environment_get(entry->older_name, variable, text);
@@ -166,7 +167,7 @@ bool options_redirect_is_disabled(void) {
   return value != 0;
 }
 
-// ---- reading and setting --------------------------------------------------------------------------------
+// ---- reading and setting ----------------------------------------------------------------------------------
 
 long option_get_clamp(option_t option, long min, long max) {
   long value = option_get(option);
@@ -199,7 +200,7 @@ void option_set_default(option_t option, long value) {
   atomic_cas_acq_rel(&option_values[option], &current, value); // who sets it meanwhile wins
 }
 
-// ---- printing -------------------------------------------------------------------------------------------
+// ---- printing ---------------------------------------------------------------------------------------------
 
 static void print_option(message_output_t* output, void* arg, option_t option) {
   const option_entry_t* entry = &option_entries[option];

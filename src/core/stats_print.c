@@ -91,6 +91,7 @@ static void print_counters(const report_t* report, const stats_snapshot_t* snaps
 
 void stats_print_process(message_output_t* output, void* arg) {
   os_process_usage_t usage;
+  os_init(); // this may be the first call of all
   os_process_usage(&usage);
   char rss[FORMAT_SIZE_CAPACITY], peak_rss[FORMAT_SIZE_CAPACITY], commit[FORMAT_SIZE_CAPACITY];
   message_print_to(output, arg, "  process: %llu ms elapsed, %llu ms user, %llu ms system, %zu page faults\n",

@@ -1,0 +1,78 @@
+// Life cycle, callbacks and information about the process.
+#include "mimalloc.h"
+
+#include "core/arena.h"
+#include "core/hooks.h"
+#include "core/message.h"
+#include "core/stats_print.h"
+#include "lifecycle/runtime.h"
+
+int mi_version(void) { return MI_MALLOC_VERSION; }
+bool mi_is_redirected(void) { return hooks_is_redirected(); }
+
+// ---- life cycle -------------------------------------------------------------------------------------------
+
+void mi_process_init(void) { runtime_process_attach(); }
+void mi_process_done(void) { runtime_process_exit(); }
+void mi_thread_init(void) { runtime_leave(runtime_enter()); }
+void mi_thread_done(void) { runtime_thread_done(); }
+void mi_thread_set_in_threadpool(void) {} // a thread's theap is given back when it ends, whoever runs it
+
+void mi_collect(bool force) {
+  theap_t* theap = runtime_theap();
+  if (theap == NULL) { // this thread keeps nothing, but the arenas may
+    arena_purge(force);
+    return;
+  }
+  hooks_deferred_free(force, theap->heartbeat);
+  theap_collect(theap, force);
+}
+
+void mi_collect_reduce(size_t target_thread_owned) {
+  (void)target_thread_owned;
+  mi_collect(true);
+}
+
+// ---- pointers ---------------------------------------------------------------------------------------------
+
+bool mi_is_in_heap_region(const void* p) { return arena_contains(p); }
+
+bool mi_check_owned(const void* p) {
+  theap_t* theap = runtime_theap();
+  page_t* page = theap == NULL ? NULL : arena_find_page(p);
+  return page != NULL && page_owner_theap(atomic_get_relaxed(&page->owner)) == theap;
+}
+
+// ---- callbacks --------------------------------------------------------------------------------------------
+
+void mi_register_deferred_free(mi_deferred_free_fun* deferred_free, void* arg) {
+  hooks_register_deferred_free(deferred_free, arg);
+}
+void mi_register_output(mi_output_fun* out, void* arg) { message_register_output(out, arg); }
+void mi_register_error(mi_error_fun* fun, void* arg) { message_register_error(fun, arg); }
+
+// ---- information ------------------------------------------------------------------------------------------
+
+static void put(size_t* where, uint64_t value) {
+  if (where != NULL) *where = value > SIZE_MAX ? SIZE_MAX : (size_t)value;
+}
+
+void mi_process_info(size_t* elapsed_msecs, size_t* user_msecs, size_t* system_msecs, size_t* current_rss,
+                     size_t* peak_rss, size_t* current_commit, size_t* peak_commit, size_t* page_faults) {
+  os_process_usage_t usage;
+  os_init(); // this may be the first call of all
+  os_process_usage(&usage);
+  uint64_t committed = (uint64_t)atomic_get_relaxed(&stats_process.committed.current);
+  uint64_t committed_peak = (uint64_t)atomic_get_relaxed(&stats_process.committed.peak);
+  put(elapsed_msecs, usage.elapsed_ms);
+  put(user_msecs, usage.user_ms);
+  put(system_msecs, usage.system_ms);
+  put(current_rss, usage.current_rss);
+  put(peak_rss, usage.peak_rss);
+  put(current_commit, usage.current_commit != 0 ? usage.current_commit : committed);
+  put(peak_commit, usage.peak_commit != 0 ? usage.peak_commit : committed_peak);
+  put(page_faults, usage.page_faults);
+}
+
+void mi_process_info_print_out(mi_output_fun* out, void* arg) { stats_print_process(out, arg); }
+void mi_process_info_print(void) { stats_print_process(NULL, NULL); }
