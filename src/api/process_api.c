@@ -33,16 +33,6 @@ void mi_collect_reduce(size_t target_thread_owned) {
   mi_collect(true);
 }
 
-// ---- pointers ---------------------------------------------------------------------------------------------
-
-bool mi_is_in_heap_region(const void* p) { return arena_contains(p); }
-
-bool mi_check_owned(const void* p) {
-  theap_t* theap = runtime_theap();
-  page_t* page = theap == NULL ? NULL : arena_find_page(p);
-  return page != NULL && page_owner_theap(atomic_get_relaxed(&page->owner)) == theap;
-}
-
 // ---- callbacks --------------------------------------------------------------------------------------------
 
 void mi_register_deferred_free(mi_deferred_free_fun* deferred_free, void* arg) {
