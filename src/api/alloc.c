@@ -31,9 +31,8 @@ MI_NOINLINE void* block_allocate(size_t size, bool zero) {
 
 void* block_allocate_aligned(size_t size, size_t alignment, size_t offset, bool zero) {
   if (MI_UNLIKELY(!bits_is_power_of_two(alignment) || alignment > ALIGNMENT_MAX)) {
-    message_error(MESSAGE_EINVAL + 0,
-                  "aligned allocation needs an alignment that is a power of two up to 1 GiB, not %zu",
-                  alignment);
+    message_warning("aligned allocation needs an alignment that is a power of two up to 1 GiB, not %zu",
+                    alignment);
     return NULL;
   }
   bool is_zero;

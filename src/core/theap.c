@@ -13,6 +13,8 @@
 #define KEEP_TICKS 4  // ticks that an empty page is kept
 
 static theap_t* all_theaps; // push only, so that anyone may walk it
+static theap_t late_theap;
+static os_lock_t late_lock;
 
 // ---- queues ---------------------------------------------------------------------------------------------
 
@@ -299,9 +301,39 @@ static void theap_drop_kept(theap_t* theap, bool all) {
   }
 }
 
+// Takes in remote frees of all pages and gives empty pages back.
+static void theap_sweep(theap_t* theap) {
+  mailbox_drain(theap);
+  for (unsigned bin = 1; bin < BIN_HUGE; bin++) {
+    for (page_t* page = theap->bins[bin].first; page != NULL;) {
+      page_t* next = page->next;
+      page_collect_remote(page);
+      if (page_used(page) == 0) {
+        queue_remove(theap, page);
+        page_drop(theap, page);
+      }
+      page = next;
+    }
+  }
+  for (page_t* page = theap->full.first; page != NULL;) {
+    page_t* next = page->next;
+    if (page_collect_remote(page)) {
+      if (page_used(page) == 0) {
+        page_emptied(theap, page);
+      } else {
+        page_set_unfull(theap, page);
+      }
+    }
+    page = next;
+  }
+}
+
 static void theap_tick(theap_t* theap) {
   if (theap->kept_count > 0) theap_drop_kept(theap, false);
   theap->heartbeat++;
+  // Pages deep in a queue see their remote frees late: look at all of them every generic_collect slow calls.
+  long sweep_ticks = option_get(option_generic_collect) / TICK_CALLS;
+  if (sweep_ticks > 0 && theap->heartbeat % (uint64_t)sweep_ticks == 0) theap_sweep(theap);
   if (!theap->is_in_callback) {
     theap->is_in_callback = true;
     hooks_deferred_free(false, theap->heartbeat);
@@ -489,33 +521,6 @@ bool theap_expand(void* p, size_t size) {
 
 // ---- collect --------------------------------------------------------------------------------------------
 
-// Takes in remote frees of all pages and gives empty pages back.
-static void theap_sweep(theap_t* theap) {
-  mailbox_drain(theap);
-  for (unsigned bin = 1; bin < BIN_HUGE; bin++) {
-    for (page_t* page = theap->bins[bin].first; page != NULL;) {
-      page_t* next = page->next;
-      page_collect_remote(page);
-      if (page_used(page) == 0) {
-        queue_remove(theap, page);
-        page_drop(theap, page);
-      }
-      page = next;
-    }
-  }
-  for (page_t* page = theap->full.first; page != NULL;) {
-    page_t* next = page->next;
-    if (page_collect_remote(page)) {
-      if (page_used(page) == 0) {
-        page_emptied(theap, page);
-      } else {
-        page_set_unfull(theap, page);
-      }
-    }
-    page = next;
-  }
-}
-
 void theap_collect(theap_t* theap, bool force) {
   if (force) {
     while (theap_absorb_one(theap)) {}
@@ -574,9 +579,6 @@ void theap_give_back(theap_t* theap) {
     theap_list_push(&orphans, theap);
   }
 }
-
-static theap_t late_theap;
-static os_lock_t late_lock;
 
 theap_t* theap_late_enter(void) {
   os_lock_acquire(&late_lock);

@@ -28,6 +28,9 @@ static void process_init(void) {
   uint32_t expected = PROCESS_NEW;
   if (!atomic_cas_acq_rel(&process_state, &expected, (uint32_t)PROCESS_RUNNING)) return;
   os_bell_init(&bell_hooks);
+  size_t reserve = option_get_size(option_reserve_os_memory);
+  if (reserve > 0 && !arena_reserve(reserve))
+    message_warning("unable to reserve %zu bytes at start-up", reserve);
   if (!ok) {
     message_warning(
         "no thread-local storage index is left in this process (TlsAlloc failed): all threads share one "

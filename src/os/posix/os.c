@@ -224,6 +224,9 @@ void* os_reserve_and_commit(size_t size) { return reserve(size, PROT_READ | PROT
 
 void* os_reserve_at(void* address, size_t size) {
   if (address == NULL || !bits_is_aligned(address, OS_GRANULARITY) || !is_page_multiple(size)) return NULL;
+#if defined(__SANITIZE_THREAD__)
+  return NULL; // ThreadSanitizer ends the process at addresses that it has no shadow for
+#endif
   void* p = mmap(address, size, PROT_NONE, MAP_PLAIN | MAP_FIXED_NOREPLACE, -1, 0);
   if (p == MAP_FAILED) return NULL;
   if (p == address && table_insert(p, size, false)) return p;
