@@ -140,6 +140,13 @@ static bool slices_commit(arena_t* arena, size_t start, size_t count) {
 
 // ---- purging --------------------------------------------------------------------------------------------
 
+// Two generations at half the delay each: memory is purged between half the delay and the whole of it after its free.
+static uint32_t purge_period(void) {
+  long delay = option_get_clamp(option_purge_delay, 0, 1 << 20);
+  long times = option_get_clamp(option_arena_purge_mult, 1, 1 << 10);
+  return (uint32_t)((delay * times + 1) / 2);
+}
+
 // The caller has claimed the slices.
 static void slices_purge(arena_t* arena, size_t start, size_t count) {
   if (option_is_enabled(option_purge_decommits)) {
@@ -212,313 +219,306 @@ static void arena_purge_one(arena_t* arena, bool force, uint32_t now, uint32_t d
 }
 
 void arena_purge(bool force) {
-  long delay = option_get(option_purge_delay);
-  if (delay < 0 && !force) return;
-  void arena_purge(bool force) {
-    long delay = option_get(option_purge_delay);
-    if (delay < 0 && !force) return;
-    // Two generations at half the delay each: memory is purged between half the delay and the whole of it after
-    // its free.
-    uint32_t period = delay <= 0 ? 0 : (uint32_t)((delay + 1) / 2);
-    uint32_t now = os_clock_ms();
-    size_t count = atomic_get_acquire(&arena_count);
-    for (size_t i = 0; i < count; i++) arena_purge_one(arenas[i], force, now, period);
+  if (option_get(option_purge_delay) < 0 && !force) return;
+  uint32_t period = purge_period();
+  uint32_t now = os_clock_ms();
+  size_t count = atomic_get_acquire(&arena_count);
+  for (size_t i = 0; i < count; i++) arena_purge_one(arenas[i], force, now, period);
+}
+
+static void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
+  if (option_get(option_purge_delay) < 0) return;
+  bitmap_set(arena->aging, start, count);
+  if (atomic_get_relaxed(&arena->purge_waiting) == 0) {
+    atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
+    atomic_set_release(&arena->purge_waiting, 1);
   }
+}
 
-  static void slices_schedule_purge(arena_t * arena, size_t start, size_t count) {
-    if (option_get(option_purge_delay) < 0) return;
-    bitmap_set(arena->aging, start, count);
-    if (atomic_get_relaxed(&arena->purge_waiting) == 0) {
-      atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
-      atomic_set_release(&arena->purge_waiting, 1);
-    }
-  }
+// ---- arenas ---------------------------------------------------------------------------------------------
 
-  // ---- arenas ---------------------------------------------------------------------------------------------
-
-  // Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table
-  // with others.
-  static void* arena_reserve_space(size_t size) {
+// Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table
+// with others.
+static void* arena_reserve_space(size_t size) {
 #if MI_64BIT
-    static uintptr_t next_hint = (uintptr_t)2 << 40;
-    for (int attempt = 0; attempt < 3; attempt++) {
-      size_t step = bits_align_up(size, MI_GIB);
-      uintptr_t hint = atomic_add_relaxed(&next_hint, step);
-      void* p = sysmem_reserve_at((void*)hint, size);
-      if (p != NULL) return p;
-    }
+  static uintptr_t next_hint = (uintptr_t)2 << 40;
+  for (int attempt = 0; attempt < 3; attempt++) {
+    size_t step = bits_align_up(size, MI_GIB);
+    uintptr_t hint = atomic_add_relaxed(&next_hint, step);
+    void* p = sysmem_reserve_at((void*)hint, size);
+    if (p != NULL) return p;
+  }
 #endif
-    return sysmem_reserve(size);
-  }
+  return sysmem_reserve(size);
+}
 
-  static arena_t* arena_create(size_t size) {
-    size = bits_align_up(size, ARENA_ALIGNMENT);
-    void* os_base = arena_reserve_space(size);
-    if (os_base == NULL) return NULL;
-    size_t os_size = size;
-    uint8_t* base = (uint8_t*)bits_align_up((uintptr_t)os_base, ARENA_ALIGNMENT);
-    size_t slice_count = (size - (size_t)(base - (uint8_t*)os_base)) / SLICE_SIZE;
-    size_t word_count = bits_divide_up(slice_count, BITMAP_WORD_BITS);
-    size_t info_size = bits_align_up(sizeof(arena_t), MI_CACHE_LINE) + 6 * word_count * sizeof(uint64_t);
-    size_t info_slices = bits_divide_up(info_size, SLICE_SIZE);
-    size_t committed_size = info_slices * SLICE_SIZE;
-    if (info_slices >= slice_count || !sysmem_commit(base, committed_size, committed_size)) {
-      sysmem_release(os_base, os_size, 0);
-      return NULL;
-    }
-    if (!page_map_cover(base, slice_count * SLICE_SIZE)) {
-      sysmem_release(os_base, os_size, committed_size);
-      return NULL;
-    }
-    arena_t* arena = (arena_t*)base;
-    arena->base = base;
-    arena->slice_count = slice_count;
-    arena->word_count = word_count;
-    arena->info_slices = info_slices;
-    arena->os_base = os_base;
-    arena->os_size = os_size;
-    uint64_t* bitmap = (uint64_t*)(base + bits_align_up(sizeof(arena_t), MI_CACHE_LINE));
-    uint64_t** bitmaps[] = {&arena->free,  &arena->committed, &arena->dirty,
-                            &arena->aging, &arena->old,       &arena->heads};
-    for (size_t i = 0; i < sizeof(bitmaps) / sizeof(bitmaps[0]); i++) *bitmaps[i] = bitmap + i * word_count;
-    bitmap_set(arena->free, info_slices, slice_count - info_slices);
-    bitmap_set(arena->committed, 0, info_slices);
-    return arena;
-  }
-
-  // Makes an arena with room for `slice_count` slices unless another thread just did (then `seen_count` is
-  // outdated).
-  static bool arena_add(size_t slice_count, size_t seen_count) {
-    os_lock_acquire(&reserve_lock);
-    size_t count = atomic_get_relaxed(&arena_count);
-    bool ok = count != seen_count;
-    if (!ok && count < ARENA_COUNT_MAX && !option_is_enabled(option_disallow_os_alloc)) {
-      // Arenas grow with their number, so that a small table of them covers any machine.
-      size_t size = option_get_size(option_arena_reserve);
-      if (size < 4 * ARENA_ALIGNMENT) size = 4 * ARENA_ALIGNMENT;
-      if (MI_64BIT) size <<= count / 8 < 6 ? count / 8 : 6;
-      size_t needed = slice_count * SLICE_SIZE;
-      needed += needed / 64 + 2 * ARENA_ALIGNMENT; // bitmaps and alignment
-      if (size < needed) size = needed;
-      arena_t* arena = arena_create(size);
-      while (arena == NULL && size / 2 >= needed) arena = arena_create(size /= 2);
-      if (arena != NULL) {
-        arenas[count] = arena;
-        stats_count(&stats_process.arenas, 1);
-        atomic_set_release(&arena_count, count + 1);
-        ok = true;
-      }
-    }
-    os_lock_release(&reserve_lock);
-    return ok;
-  }
-
-  bool arena_reserve(size_t size) {
-    return arena_add(bits_divide_up(size, SLICE_SIZE), atomic_get_relaxed(&arena_count));
-  }
-
-  // ---- pages ----------------------------------------------------------------------------------------------
-
-  // Blocks of medium and large pages lie in all of their slices; a huge block has one pointer, in its first
-  // slice.
-  static bool has_inside_marks(size_t count) {
-    return count == PAGE_MEDIUM_SLICES || count == PAGE_LARGE_SLICES;
-  }
-
-  static page_t* page_from_slices(arena_t * arena, size_t start, size_t count) {
-    uint8_t* address = slice_address(arena, start);
-    bitmap_clear(arena->aging, start, count);
-    bitmap_clear(arena->old, start, count);
-    if (!slices_commit(arena, start, count)) {
-      slices_release(arena, start, count);
-      return NULL;
-    }
-    page_t* page = page_map_record(address);
-    page->is_zero = bitmap_count(arena->dirty, start, count) == 0;
-    bitmap_set(arena->dirty, start, count);
-    bitmap_set(arena->heads, start, 1);
-    page->start = address;
-    page->slice_count = count;
-    page->arena = arena;
-    page->back = 0;
-    if (has_inside_marks(count)) page_map_mark_inside(page, count, true);
-    stats_increase(&stats_process.pages, 1);
-    return page;
-  }
-
-  // Huge objects beyond the arenas' size, or aligned beyond their slices.
-  static page_t* page_from_system(size_t slice_count, size_t alignment) {
-    if (option_is_enabled(option_disallow_os_alloc)) return NULL;
-    size_t size = slice_count * SLICE_SIZE;
-    void* base;
-    size_t os_size;
-    uint8_t* start = (uint8_t*)sysmem_reserve_aligned(size, alignment, &base, &os_size);
-    if (start == NULL) return NULL;
-    if (!page_map_cover(start, size) || !sysmem_commit(start, size, size)) {
-      sysmem_release(base, os_size, 0);
-      return NULL;
-    }
-    page_t* page = page_map_record(start);
-    page->is_zero = true;
-    page->start = start;
-    page->slice_count = slice_count;
-    page->arena = NULL;
-    page->os_base = base;
-    page->os_size = os_size;
-    page->back = 0;
-    os_lock_acquire(&single_lock);
-    page->previous = NULL;
-    page->next = singles;
-    if (singles != NULL) singles->previous = page;
-    singles = page;
-    os_lock_release(&single_lock);
-    stats_increase(&stats_process.pages, 1);
-    return page;
-  }
-
-  static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices) {
-    // A new arena has room; but other threads may be faster, so try a few times.
-    for (int attempt = 0; attempt < 4; attempt++) {
-      size_t count = atomic_get_acquire(&arena_count);
-      for (size_t i = 0; i < count; i++) {
-        if (slice_count > arenas[i]->slice_count) continue;
-        size_t start = arena_claim(arenas[i], slice_count, alignment_slices);
-        if (start == NOT_FOUND) continue;
-        return page_from_slices(arenas[i], start, slice_count);
-      }
-      if (!arena_add(slice_count + alignment_slices, count)) return NULL;
-    }
+static arena_t* arena_create(size_t size) {
+  size = bits_align_up(size, ARENA_ALIGNMENT);
+  void* os_base = arena_reserve_space(size);
+  if (os_base == NULL) return NULL;
+  size_t os_size = size;
+  uint8_t* base = (uint8_t*)bits_align_up((uintptr_t)os_base, ARENA_ALIGNMENT);
+  size_t slice_count = (size - (size_t)(base - (uint8_t*)os_base)) / SLICE_SIZE;
+  size_t word_count = bits_divide_up(slice_count, BITMAP_WORD_BITS);
+  size_t info_size = bits_align_up(sizeof(arena_t), MI_CACHE_LINE) + 6 * word_count * sizeof(uint64_t);
+  size_t info_slices = bits_divide_up(info_size, SLICE_SIZE);
+  size_t committed_size = info_slices * SLICE_SIZE;
+  if (info_slices >= slice_count || !sysmem_commit(base, committed_size, committed_size)) {
+    sysmem_release(os_base, os_size, 0);
     return NULL;
   }
-
-  page_t* arena_page_allocate(size_t slice_count, size_t alignment) {
-    if (slice_count > PTRDIFF_MAX / SLICE_SIZE) return NULL;
-    size_t alignment_slices = alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE;
-    size_t arena_size = option_get_size(option_arena_reserve);
-    bool is_own = slice_count > arena_size / SLICE_SIZE / 2 || alignment > arena_size / 2;
-    for (int attempt = 0; attempt < 2; attempt++) {
-      page_t* page = is_own ? page_from_system(slice_count, alignment < SLICE_SIZE ? SLICE_SIZE : alignment)
-                            : page_from_arenas(slice_count, alignment_slices);
-      if (page != NULL) return page;
-      arena_purge(true); // the system may be short of memory that we hold without need
-    }
+  if (!page_map_cover(base, slice_count * SLICE_SIZE)) {
+    sysmem_release(os_base, os_size, committed_size);
     return NULL;
   }
+  arena_t* arena = (arena_t*)base;
+  arena->base = base;
+  arena->slice_count = slice_count;
+  arena->word_count = word_count;
+  arena->info_slices = info_slices;
+  arena->os_base = os_base;
+  arena->os_size = os_size;
+  uint64_t* bitmap = (uint64_t*)(base + bits_align_up(sizeof(arena_t), MI_CACHE_LINE));
+  uint64_t** bitmaps[] = {&arena->free,  &arena->committed, &arena->dirty,
+                          &arena->aging, &arena->old,       &arena->heads};
+  for (size_t i = 0; i < sizeof(bitmaps) / sizeof(bitmaps[0]); i++) *bitmaps[i] = bitmap + i * word_count;
+  bitmap_set(arena->free, info_slices, slice_count - info_slices);
+  bitmap_set(arena->committed, 0, info_slices);
+  return arena;
+}
 
-  void arena_page_free(page_t * page) {
-    arena_t* arena = page->arena;
-    size_t count = page->slice_count;
-    stats_decrease(&stats_process.pages, 1);
-    if (has_inside_marks(count)) page_map_mark_inside(page, count, false);
-    atomic_set_release(&page->owner, 0);
-    if (arena == NULL) {
-      os_lock_acquire(&single_lock);
-      if (page->previous != NULL) page->previous->next = page->next;
-      if (page->next != NULL) page->next->previous = page->previous;
-      if (singles == page) singles = page->next;
-      os_lock_release(&single_lock);
-      sysmem_release(page->os_base, page->os_size, count * SLICE_SIZE);
-      return;
+// Makes an arena with room for `slice_count` slices unless another thread just did (then `seen_count` is
+// outdated).
+static bool arena_add(size_t slice_count, size_t seen_count) {
+  os_lock_acquire(&reserve_lock);
+  size_t count = atomic_get_relaxed(&arena_count);
+  bool ok = count != seen_count;
+  if (!ok && count < ARENA_COUNT_MAX && !option_is_enabled(option_disallow_os_alloc)) {
+    // Arenas grow with their number, so that a small table of them covers any machine.
+    size_t size = option_get_size(option_arena_reserve);
+    if (size < 4 * ARENA_ALIGNMENT) size = 4 * ARENA_ALIGNMENT;
+    if (MI_64BIT) size <<= count / 8 < 6 ? count / 8 : 6;
+    size_t needed = slice_count * SLICE_SIZE;
+    needed += needed / 64 + 2 * ARENA_ALIGNMENT; // bitmaps and alignment
+    if (size < needed) size = needed;
+    arena_t* arena = arena_create(size);
+    while (arena == NULL && size / 2 >= needed) arena = arena_create(size /= 2);
+    if (arena != NULL) {
+      arenas[count] = arena;
+      stats_count(&stats_process.arenas, 1);
+      atomic_set_release(&arena_count, count + 1);
+      ok = true;
     }
-    size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE;
-    bitmap_clear(arena->heads, start, 1);
-    if (option_get(option_purge_delay) == 0) {
-      slices_purge(arena, start, count);
-    } else {
-      slices_schedule_purge(arena, start, count);
-    }
+  }
+  os_lock_release(&reserve_lock);
+  return ok;
+}
+
+bool arena_reserve(size_t size) {
+  return arena_add(bits_divide_up(size, SLICE_SIZE), atomic_get_relaxed(&arena_count));
+}
+
+// ---- pages ----------------------------------------------------------------------------------------------
+
+// Blocks of medium and large pages lie in all of their slices; a huge block has one pointer, in its first
+// slice.
+static bool has_inside_marks(size_t count) {
+  return count == PAGE_MEDIUM_SLICES || count == PAGE_LARGE_SLICES;
+}
+
+static page_t* page_from_slices(arena_t* arena, size_t start, size_t count) {
+  uint8_t* address = slice_address(arena, start);
+  bitmap_clear(arena->aging, start, count);
+  bitmap_clear(arena->old, start, count);
+  if (!slices_commit(arena, start, count)) {
     slices_release(arena, start, count);
-    arena_purge(false);
-  }
-
-  bool arena_page_extend(page_t * page, size_t slice_count) {
-    arena_t* arena = page->arena;
-    if (arena == NULL || slice_count <= page->slice_count) return false;
-    size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE + page->slice_count;
-    size_t more = slice_count - page->slice_count;
-    if (start >= arena->slice_count || more > arena->slice_count - start) return false;
-    if (bitmap_next(arena->free, start, start + more, false) != start + more) return false;
-    if (!bitmap_try_claim(arena->free, start, more)) return false;
-    bitmap_clear(arena->aging, start, more);
-    bitmap_clear(arena->old, start, more);
-    if (!slices_commit(arena, start, more)) {
-      slices_release(arena, start, more);
-      return false;
-    }
-    bitmap_set(arena->dirty, start, more);
-    if (has_inside_marks(page->slice_count)) page_map_mark_inside(page, page->slice_count, false);
-    page->slice_count = slice_count;
-    if (has_inside_marks(slice_count)) page_map_mark_inside(page, slice_count, true);
-    return true;
-  }
-
-  // ---- queries --------------------------------------------------------------------------------------------
-
-  static arena_t* arena_of(const void* p) {
-    size_t count = atomic_get_acquire(&arena_count);
-    for (size_t i = 0; i < count; i++) {
-      const uint8_t* base = arenas[i]->base;
-      if ((const uint8_t*)p >= base &&
-          (size_t)((const uint8_t*)p - base) < arenas[i]->slice_count * SLICE_SIZE)
-        return arenas[i];
-    }
     return NULL;
   }
+  page_t* page = page_map_record(address);
+  page->is_zero = bitmap_count(arena->dirty, start, count) == 0;
+  bitmap_set(arena->dirty, start, count);
+  bitmap_set(arena->heads, start, 1);
+  page->start = address;
+  page->slice_count = count;
+  page->arena = arena;
+  page->back = 0;
+  if (has_inside_marks(count)) page_map_mark_inside(page, count, true);
+  stats_increase(&stats_process.pages, 1);
+  return page;
+}
 
-  static page_t* single_of(const void* p) {
-    os_lock_acquire(&single_lock);
-    page_t* page = singles;
-    while (page != NULL && ((const uint8_t*)p < page->start ||
-                            (size_t)((const uint8_t*)p - page->start) >= page->slice_count * SLICE_SIZE))
-      page = page->next;
-    os_lock_release(&single_lock);
-    return page;
+// Huge objects beyond the arenas' size, or aligned beyond their slices.
+static page_t* page_from_system(size_t slice_count, size_t alignment) {
+  if (option_is_enabled(option_disallow_os_alloc)) return NULL;
+  size_t size = slice_count * SLICE_SIZE;
+  void* base;
+  size_t os_size;
+  uint8_t* start = (uint8_t*)sysmem_reserve_aligned(size, alignment, &base, &os_size);
+  if (start == NULL) return NULL;
+  if (!page_map_cover(start, size) || !sysmem_commit(start, size, size)) {
+    sysmem_release(base, os_size, 0);
+    return NULL;
   }
+  page_t* page = page_map_record(start);
+  page->is_zero = true;
+  page->start = start;
+  page->slice_count = slice_count;
+  page->arena = NULL;
+  page->os_base = base;
+  page->os_size = os_size;
+  page->back = 0;
+  os_lock_acquire(&single_lock);
+  page->previous = NULL;
+  page->next = singles;
+  if (singles != NULL) singles->previous = page;
+  singles = page;
+  os_lock_release(&single_lock);
+  stats_increase(&stats_process.pages, 1);
+  return page;
+}
 
-  bool arena_contains(const void* p) { return arena_of(p) != NULL || single_of(p) != NULL; }
+static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices) {
+  // A new arena has room; but other threads may be faster, so try a few times.
+  for (int attempt = 0; attempt < 4; attempt++) {
+    size_t count = atomic_get_acquire(&arena_count);
+    for (size_t i = 0; i < count; i++) {
+      if (slice_count > arenas[i]->slice_count) continue;
+      size_t start = arena_claim(arenas[i], slice_count, alignment_slices);
+      if (start == NOT_FOUND) continue;
+      return page_from_slices(arenas[i], start, slice_count);
+    }
+    if (!arena_add(slice_count + alignment_slices, count)) return NULL;
+  }
+  return NULL;
+}
 
-  page_t* arena_find_page(const void* p) {
-    page_t* page = page_map_page(p);
+page_t* arena_page_allocate(size_t slice_count, size_t alignment) {
+  if (slice_count > PTRDIFF_MAX / SLICE_SIZE) return NULL;
+  size_t alignment_slices = alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE;
+  size_t arena_size = option_get_size(option_arena_reserve);
+  bool is_own = slice_count > arena_size / SLICE_SIZE / 2 || alignment > arena_size / 2;
+  for (int attempt = 0; attempt < 2; attempt++) {
+    page_t* page = is_own ? page_from_system(slice_count, alignment < SLICE_SIZE ? SLICE_SIZE : alignment)
+                          : page_from_arenas(slice_count, alignment_slices);
     if (page != NULL) return page;
-    arena_t* arena = arena_of(p);
-    if (arena == NULL) return single_of(p);
-    size_t slice = (size_t)((const uint8_t*)p - arena->base) / SLICE_SIZE;
-    for (size_t word = slice / BITMAP_WORD_BITS + 1; word-- > 0;) {
-      uint64_t heads = atomic_get_relaxed(&arena->heads[word]);
-      if (word == slice / BITMAP_WORD_BITS) heads &= bits_mask(0, slice % BITMAP_WORD_BITS + 1);
-      if (heads == 0) continue;
-      size_t head = word * BITMAP_WORD_BITS + bits_highest(heads);
-      page = page_map_page(slice_address(arena, head));
-      return page != NULL && slice - head < page->slice_count ? page : NULL;
-    }
-    return NULL;
+    arena_purge(true); // the system may be short of memory that we hold without need
   }
+  return NULL;
+}
 
-  void arena_visit_pages(bool (*visit)(page_t * page, void* arg), void* arg) {
-    size_t count = atomic_get_acquire(&arena_count);
-    for (size_t i = 0; i < count; i++) {
-      arena_t* arena = arenas[i];
-      for (size_t word = 0; word < arena->word_count; word++) {
-        for (uint64_t heads = atomic_get_acquire(&arena->heads[word]); heads != 0; heads &= heads - 1) {
-          page_t* page = page_map_page(slice_address(arena, word * BITMAP_WORD_BITS + bits_lowest(heads)));
-          if (page != NULL && !visit(page, arg)) return;
-        }
+void arena_page_free(page_t* page) {
+  arena_t* arena = page->arena;
+  size_t count = page->slice_count;
+  stats_decrease(&stats_process.pages, 1);
+  if (has_inside_marks(count)) page_map_mark_inside(page, count, false);
+  atomic_set_release(&page->owner, 0);
+  if (arena == NULL) {
+    os_lock_acquire(&single_lock);
+    if (page->previous != NULL) page->previous->next = page->next;
+    if (page->next != NULL) page->next->previous = page->previous;
+    if (singles == page) singles = page->next;
+    os_lock_release(&single_lock);
+    sysmem_release(page->os_base, page->os_size, count * SLICE_SIZE);
+    return;
+  }
+  size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE;
+  bitmap_clear(arena->heads, start, 1);
+  if (option_get(option_purge_delay) == 0) {
+    slices_purge(arena, start, count);
+  } else {
+    slices_schedule_purge(arena, start, count);
+  }
+  slices_release(arena, start, count);
+  arena_purge(false);
+}
+
+bool arena_page_extend(page_t* page, size_t slice_count) {
+  arena_t* arena = page->arena;
+  if (arena == NULL || slice_count <= page->slice_count) return false;
+  size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE + page->slice_count;
+  size_t more = slice_count - page->slice_count;
+  if (start >= arena->slice_count || more > arena->slice_count - start) return false;
+  if (bitmap_next(arena->free, start, start + more, false) != start + more) return false;
+  if (!bitmap_try_claim(arena->free, start, more)) return false;
+  bitmap_clear(arena->aging, start, more);
+  bitmap_clear(arena->old, start, more);
+  if (!slices_commit(arena, start, more)) {
+    slices_release(arena, start, more);
+    return false;
+  }
+  bitmap_set(arena->dirty, start, more);
+  if (has_inside_marks(page->slice_count)) page_map_mark_inside(page, page->slice_count, false);
+  page->slice_count = slice_count;
+  if (has_inside_marks(slice_count)) page_map_mark_inside(page, slice_count, true);
+  return true;
+}
+
+// ---- queries --------------------------------------------------------------------------------------------
+
+static arena_t* arena_of(const void* p) {
+  size_t count = atomic_get_acquire(&arena_count);
+  for (size_t i = 0; i < count; i++) {
+    const uint8_t* base = arenas[i]->base;
+    if ((const uint8_t*)p >= base && (size_t)((const uint8_t*)p - base) < arenas[i]->slice_count * SLICE_SIZE)
+      return arenas[i];
+  }
+  return NULL;
+}
+
+static page_t* single_of(const void* p) {
+  os_lock_acquire(&single_lock);
+  page_t* page = singles;
+  while (page != NULL && ((const uint8_t*)p < page->start ||
+                          (size_t)((const uint8_t*)p - page->start) >= page->slice_count * SLICE_SIZE))
+    page = page->next;
+  os_lock_release(&single_lock);
+  return page;
+}
+
+bool arena_contains(const void* p) { return arena_of(p) != NULL || single_of(p) != NULL; }
+
+page_t* arena_find_page(const void* p) {
+  page_t* page = page_map_page(p);
+  if (page != NULL) return page;
+  arena_t* arena = arena_of(p);
+  if (arena == NULL) return single_of(p);
+  size_t slice = (size_t)((const uint8_t*)p - arena->base) / SLICE_SIZE;
+  for (size_t word = slice / BITMAP_WORD_BITS + 1; word-- > 0;) {
+    uint64_t heads = atomic_get_relaxed(&arena->heads[word]);
+    if (word == slice / BITMAP_WORD_BITS) heads &= bits_mask(0, slice % BITMAP_WORD_BITS + 1);
+    if (heads == 0) continue;
+    size_t head = word * BITMAP_WORD_BITS + bits_highest(heads);
+    page = page_map_page(slice_address(arena, head));
+    return page != NULL && slice - head < page->slice_count ? page : NULL;
+  }
+  return NULL;
+}
+
+void arena_visit_pages(bool (*visit)(page_t* page, void* arg), void* arg) {
+  size_t count = atomic_get_acquire(&arena_count);
+  for (size_t i = 0; i < count; i++) {
+    arena_t* arena = arenas[i];
+    for (size_t word = 0; word < arena->word_count; word++) {
+      for (uint64_t heads = atomic_get_acquire(&arena->heads[word]); heads != 0; heads &= heads - 1) {
+        page_t* page = page_map_page(slice_address(arena, word * BITMAP_WORD_BITS + bits_lowest(heads)));
+        if (page != NULL && !visit(page, arg)) return;
       }
     }
   }
+}
 
-  void arena_release_all(void) {
-    size_t count = atomic_get_acquire(&arena_count);
-    atomic_set_release(&arena_count, (size_t)0);
-    for (size_t i = 0; i < count; i++) {
-      arena_t* arena = arenas[i];
-      size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
-      sysmem_release(arena->os_base, arena->os_size, committed);
-      arenas[i] = NULL;
-    }
-    while (singles != NULL) {
-      page_t* page = singles;
-      singles = page->next;
-      sysmem_release(page->os_base, page->os_size, page->slice_count * SLICE_SIZE);
-    }
+void arena_release_all(void) {
+  size_t count = atomic_get_acquire(&arena_count);
+  atomic_set_release(&arena_count, (size_t)0);
+  for (size_t i = 0; i < count; i++) {
+    arena_t* arena = arenas[i];
+    size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
+    sysmem_release(arena->os_base, arena->os_size, committed);
+    arenas[i] = NULL;
   }
+  while (singles != NULL) {
+    page_t* page = singles;
+    singles = page->next;
+    sysmem_release(page->os_base, page->os_size, page->slice_count * SLICE_SIZE);
+  }
+}
