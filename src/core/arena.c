@@ -16,87 +16,6 @@ static os_lock_t reserve_lock; // held while a new arena is made, so that thread
 static os_lock_t single_lock;
 static page_t* singles;
 
-// ---- finding free slices --------------------------------------------------------------------------------
-
-#define NOT_FOUND SIZE_MAX
-
-static size_t claim_one(arena_t* arena) {
-  size_t hint = atomic_get_relaxed(&arena->search_hint);
-  for (size_t i = 0; i < arena->word_count; i++) {
-    size_t word = hint + i;
-    if (word >= arena->word_count) word -= arena->word_count;
-    for (;;) {
-      uint64_t seen = atomic_get_relaxed(&arena->free[word]);
-      if (seen == 0) break;
-      unsigned bit = bits_lowest(seen);
-      if (bitmap_word_try_claim(&arena->free[word], (uint64_t)1 << bit)) {
-        if (i != 0) atomic_set_relaxed(&arena->search_hint, word);
-        return word * BITMAP_WORD_BITS + bit;
-      }
-    }
-  }
-  return NOT_FOUND;
-}
-
-// Runs of 8 are bytes and runs of 64 are words of the bitmap: no search across words, less fragmentation.
-static size_t claim_byte(arena_t* arena) {
-  for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t seen = atomic_get_relaxed(&arena->free[word]);
-    for (unsigned bit = 0; bit < BITMAP_WORD_BITS && seen != 0; bit += 8) {
-      uint64_t mask = (uint64_t)0xFF << bit;
-      if ((seen & mask) == mask && bitmap_word_try_claim(&arena->free[word], mask))
-        return word * BITMAP_WORD_BITS + bit;
-    }
-  }
-  return NOT_FOUND;
-}
-
-static size_t claim_word(arena_t* arena) {
-  for (size_t word = 0; word < arena->word_count; word++) {
-    if (atomic_get_relaxed(&arena->free[word]) == ~(uint64_t)0 &&
-        bitmap_word_try_claim(&arena->free[word], ~(uint64_t)0))
-      return word * BITMAP_WORD_BITS;
-  }
-  return NOT_FOUND;
-}
-
-static size_t claim_run_in(arena_t* arena, size_t from, size_t to, size_t count, size_t alignment_slices) {
-  size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);
-  size_t at = from;
-  while (at < to) {
-    at = bitmap_next(arena->free, at, to, true);
-    if (at >= to) break;
-    size_t start = bits_align_up(base_slice + at, alignment_slices) - base_slice;
-    if (start >= to || count > to - start) break;
-    size_t run_end = bitmap_next(arena->free, start, start + count, false);
-    if (run_end == start + count) {
-      if (bitmap_try_claim(arena->free, start, count)) return start;
-      at = start; // somebody was faster with a part of it: look again
-    } else {
-      at = run_end;
-    }
-  }
-  return NOT_FOUND;
-}
-
-// Long runs start their search a quarter into the arena, away from the small pages that fill it from the
-// front.
-static size_t claim_run(arena_t* arena, size_t count, size_t alignment_slices) {
-  size_t quarter = arena->slice_count / 4;
-  size_t start = claim_run_in(arena, quarter, arena->slice_count, count, alignment_slices);
-  if (start == NOT_FOUND) start = claim_run_in(arena, 0, arena->slice_count, count, alignment_slices);
-  return start;
-}
-
-static size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices) {
-  if (alignment_slices <= 1) {
-    if (count == 1) return claim_one(arena);
-    if (count == PAGE_MEDIUM_SLICES) return claim_byte(arena);
-    if (count == PAGE_LARGE_SLICES) return claim_word(arena);
-  }
-  return claim_run(arena, count, alignment_slices);
-}
-
 static void slices_release(arena_t* arena, size_t start, size_t count) {
   bitmap_set(arena->free, start, count);
   size_t word = start / BITMAP_WORD_BITS;
@@ -384,7 +303,7 @@ static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices) {
     for (size_t i = 0; i < count; i++) {
       if (slice_count > arenas[i]->slice_count) continue;
       size_t start = arena_claim(arenas[i], slice_count, alignment_slices);
-      if (start == NOT_FOUND) continue;
+      if (start == ARENA_NOT_FOUND) continue;
       return page_from_slices(arenas[i], start, slice_count);
     }
     if (!arena_add(slice_count + alignment_slices, count)) return NULL;

@@ -42,6 +42,11 @@ typedef struct arena_s {
 // in. The caller goes on with page_init. NULL when out of memory. Any thread.
 page_t* arena_page_allocate(size_t slice_count, size_t alignment);
 
+// Claims `count` free slices, the first aligned to `alignment_slices` slices: the index of the first, or
+// ARENA_NOT_FOUND. Whether there is memory behind them is the caller's business.
+#define ARENA_NOT_FOUND SIZE_MAX
+size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices);
+
 // Gives a page's slices back; its record becomes nobody's. Any thread, once per page.
 void arena_page_free(page_t* page);
 
