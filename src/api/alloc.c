@@ -79,6 +79,12 @@ static bool fits_in_place(void* p, size_t size, size_t usable) {
   return usable > LARGE_SIZE_MAX / 2 && theap_expand(p, size);
 }
 
+// The rest of the block is zeroed also after shrinking, so that it can grow again later.
+static void* in_place(void* p, size_t size, bool zero) {
+  if (zero) mem_zero((uint8_t*)p + size, theap_usable_size(p) - size);
+  return p;
+}
+
 // Moves the contents to `fresh` (NULL: out of memory, everything stays) and frees the old block.
 static void* move_to(void* fresh, void* p, size_t usable, size_t size, bool zero) {
   if (MI_UNLIKELY(fresh == NULL)) return NULL;
@@ -96,10 +102,7 @@ void* block_reallocate(void* p, size_t size, bool zero) {
     block_report_foreign("realloc", p);
     return NULL;
   }
-  if (MI_LIKELY(fits_in_place(p, size, usable))) {
-    if (zero && size > usable) mem_zero((uint8_t*)p + usable, theap_usable_size(p) - usable);
-    return p;
-  }
+  if (MI_LIKELY(fits_in_place(p, size, usable))) return in_place(p, size, zero);
   return move_to(block_malloc(size), p, usable, size, zero);
 }
 
@@ -111,10 +114,7 @@ void* block_reallocate_aligned(void* p, size_t size, size_t alignment, size_t of
     return NULL;
   }
   bool is_aligned = bits_is_power_of_two(alignment) && (((uintptr_t)p + offset) & (alignment - 1)) == 0;
-  if (is_aligned && fits_in_place(p, size, usable)) {
-    if (zero && size > usable) mem_zero((uint8_t*)p + usable, theap_usable_size(p) - usable);
-    return p;
-  }
+  if (is_aligned && fits_in_place(p, size, usable)) return in_place(p, size, zero);
   return move_to(block_allocate_aligned(size, alignment, offset, false), p, usable, size, zero);
 }
 

@@ -31,3 +31,5 @@ void* mi_umalloc_aligned(size_t size, size_t alignment, size_t* usable_size) {
 void* mi_uzalloc_aligned(size_t size, size_t alignment, size_t* usable_size) {
   return with_size(mi_zalloc_aligned(size, alignment), usable_size);
 }
+
+void* mi_uzalloc_small(size_t size, size_t* usable_size) { return with_size(mi_zalloc(size), usable_size); }

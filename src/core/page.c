@@ -35,7 +35,6 @@ static void page_extend(page_t* page) {
   ((block_t*)last)->next = page->free;
   page->free = (block_t*)first;
   page->extended += (uint32_t)count;
-  stats_count(&stats_process.pages_extended, 1);
 }
 
 block_t* page_take(page_t* page, bool* is_zero) {

@@ -345,8 +345,10 @@ static void theap_tick(theap_t* theap) {
 // A page of the queue with a free block or room to extend. Pages without leave the queue on the way.
 static page_t* queue_find(theap_t* theap, unsigned bin) {
   page_t* page = theap->bins[bin].first;
+  theap->searches++;
   while (page != NULL) {
     page_t* next = page->next;
+    theap->search_steps++;
     if (page->free != NULL || page_collect_remote(page) || page->extended < page->reserved) return page;
     if (!page_set_full(theap, page)) continue; // remote frees came in just now: look again
     page = next;
@@ -406,6 +408,7 @@ void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
     page = theap_find_page(theap, bin);
     if (page == NULL) return NULL;
   }
+  if (page->free == NULL) theap->extended++;
   block_t* block = page_take(page, is_zero);
   if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, 0xD0, page->block_size);
   return block;
@@ -613,12 +616,19 @@ static bool add_page_counts(page_t* page, void* arg) {
 
 void theap_collect_stats(stats_blocks_t* blocks) {
   mem_zero(blocks, sizeof(*blocks));
+  int64_t extended = 0, searches = 0, search_steps = 0;
   for (theap_t* theap = atomic_get_acquire(&all_theaps); theap != NULL; theap = theap->all_next) {
+    extended += atomic_get_relaxed(&theap->extended);
+    searches += atomic_get_relaxed(&theap->searches);
+    search_steps += atomic_get_relaxed(&theap->search_steps);
     for (unsigned bin = 1; bin < BIN_HUGE; bin++) {
       blocks->allocated[bin] += atomic_get_relaxed(&theap->allocated[bin]);
       blocks->freed[bin] += atomic_get_relaxed(&theap->freed[bin]);
     }
   }
+  atomic_set_relaxed(&stats_process.pages_extended, extended);
+  atomic_set_relaxed(&stats_process.page_searches_count, searches);
+  atomic_set_relaxed(&stats_process.page_searches, search_steps);
   arena_visit_pages(&add_page_counts, blocks);
   blocks->allocated[BIN_HUGE] = atomic_get_relaxed(&stats_process.huge_count);
   blocks->freed[BIN_HUGE] = atomic_get_relaxed(&stats_process.huge_freed);
