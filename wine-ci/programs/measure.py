@@ -291,16 +291,16 @@ def report(args, programs, results, failures):
         ratio, cpu_ratio = (median[m]["mimalloc"] / median[m]["crt"] if done else None for m in MEASURES[:2])
         result["ratio"], result["cpu_ratio"] = ratio, cpu_ratio
         # How far the rounds of one variant lie apart: a ratio that differs from 1 by less says nothing.
-        spreads = ((max(t) - min(t)) / statistics.median(t) for t in times.values() if done)
+        spreads = ((max(t) - min(t)) / statistics.median(t) for t in times.values() if done and args.rounds > 1)
         result["spread"] = max(spreads, default=None)
         if ratio and ratio > 1:
-            slower.append(f"{program.name} (ratio {ratio:.2f}, spread {result['spread']:.2f})")
+            slower.append(f"{program.name} ({ratio:.2f})")
         rows.append([
             program.name,
             f"{median['seconds']['crt']:.2f}" if done else "-",
             f"{median['seconds']['mimalloc']:.2f}" if done else "-",
             f"{ratio:.2f}" if done else "-",
-            f"{result['spread']:.2f}" if done else "-",
+            f"{result['spread']:.2f}" if result["spread"] is not None else "-",
             f"{cpu_ratio:.2f}" if done else "-",
             f"{median['rss_kib']['crt'] / 1024:.1f}" if done else "-",
             f"{median['rss_kib']['mimalloc'] / 1024:.1f}" if done else "-",
