@@ -17,10 +17,11 @@
 static MI_COLD void report_unknown(const char* function, const void* p) {
   static uint32_t reported;
   if (!MI_DEBUG && atomic_swap_acq_rel(&reported, 1u) != 0) return;
-  message_error_always(MESSAGE_EINVAL,
-                       "%s of invalid pointer %p: neither mimalloc nor a C runtime of this process allocated it; it is left "
-                       "alone%s",
-                       function, p, MI_DEBUG ? "" : ", and so are all further ones, without a message");
+  message_error_always(
+      MESSAGE_EINVAL,
+      "%s of invalid pointer %p: neither mimalloc nor a C runtime of this process allocated it; it is left "
+      "alone%s",
+      function, p, MI_DEBUG ? "" : ", and so are all further ones, without a message");
 }
 
 static bool find_or_report(const char* function, const void* p, foreign_kind_t kind, foreign_block_t* found) {
@@ -42,11 +43,12 @@ static MI_COLD size_t size_foreign(const char* function, const void* p, foreign_
 }
 
 // Moves a runtime's block to us; `alignment` 0: none asked for.
-static MI_COLD void* move_foreign(const char* function, void* p, foreign_kind_t kind, size_t size, size_t alignment,
-                                  size_t offset, bool zero) {
+static MI_COLD void* move_foreign(const char* function, void* p, foreign_kind_t kind, size_t size,
+                                  size_t alignment, size_t offset, bool zero) {
   foreign_block_t found;
   if (!find_or_report(function, p, kind, &found)) return NULL;
-  void* fresh = alignment == 0 ? block_allocate(size, zero) : block_allocate_aligned(size, alignment, offset, zero);
+  void* fresh =
+      alignment == 0 ? block_allocate(size, zero) : block_allocate_aligned(size, alignment, offset, zero);
   if (fresh == NULL) return NULL;
   mem_copy(fresh, p, size < found.size ? size : found.size);
   foreign_free(&found);
@@ -128,7 +130,8 @@ static void* aligned_allocate(size_t size, size_t alignment, size_t offset, bool
   return p != NULL ? p : fail(MESSAGE_ENOMEM); // an alignment beyond what we offer is out of memory, too
 }
 
-static void* aligned_reallocate(const char* function, void* p, size_t size, size_t alignment, size_t offset, bool zero) {
+static void* aligned_reallocate(const char* function, void* p, size_t size, size_t alignment, size_t offset,
+                                bool zero) {
   if (p == NULL) return aligned_allocate(size, alignment, offset, zero);
   if (size == 0) {
     mi_crt_aligned_free(p);
@@ -146,7 +149,9 @@ void mi_crt_aligned_free(void* p) {
   if (MI_UNLIKELY(!free_try(p))) free_foreign("_aligned_free", p, FOREIGN_ALIGNED);
 }
 
-void* mi_crt_aligned_malloc(size_t size, size_t alignment) { return aligned_allocate(size, alignment, 0, false); }
+void* mi_crt_aligned_malloc(size_t size, size_t alignment) {
+  return aligned_allocate(size, alignment, 0, false);
+}
 
 void* mi_crt_aligned_offset_malloc(size_t size, size_t alignment, size_t offset) {
   return aligned_allocate(size, alignment, offset, false);

@@ -52,7 +52,8 @@ static void* aligned_origin(size_t runtime, const void* p) {
 
 bool foreign_find(const void* p, foreign_kind_t kind, foreign_block_t* found) {
   // _aligned_malloc stores two words at most.
-  if (kind == FOREIGN_ALIGNED && !is_heap_memory((const uint8_t*)bits_align_down((uintptr_t)p, sizeof(void*)) - 2 * sizeof(void*))) {
+  if (kind == FOREIGN_ALIGNED &&
+      !is_heap_memory((const uint8_t*)bits_align_down((uintptr_t)p, sizeof(void*)) - 2 * sizeof(void*))) {
     return false;
   }
   for (size_t runtime = 0; runtime < crt_modules_count(); runtime++) {

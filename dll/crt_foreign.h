@@ -9,7 +9,7 @@
 #include "base/attributes.h"
 
 typedef enum foreign_kind_e {
-  FOREIGN_PLAIN,  // from malloc and its like
+  FOREIGN_PLAIN, // from malloc and its like
   FOREIGN_ALIGNED // from _aligned_malloc and its like: lies inside of a plain block, its address stored in front
 } foreign_kind_t;
 

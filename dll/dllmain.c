@@ -11,14 +11,23 @@ BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved);
 BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
   MI_UNUSED(module);
   switch (reason) {
-  case DLL_PROCESS_ATTACH: runtime_process_attach(); break;
-  case DLL_THREAD_ATTACH: runtime_thread_attach(); break;
-  case DLL_THREAD_DETACH: runtime_thread_detach(); break;
-  case DLL_PROCESS_DETACH:
-    if (reserved != NULL) runtime_process_exit(); // the process ends; all other threads are dead
-    else runtime_process_unload();                // FreeLibrary
+  case DLL_PROCESS_ATTACH:
+    runtime_process_attach();
     break;
-  default: break;
+  case DLL_THREAD_ATTACH:
+    runtime_thread_attach();
+    break;
+  case DLL_THREAD_DETACH:
+    runtime_thread_detach();
+    break;
+  case DLL_PROCESS_DETACH:
+    if (reserved != NULL)
+      runtime_process_exit(); // the process ends; all other threads are dead
+    else
+      runtime_process_unload(); // FreeLibrary
+    break;
+  default:
+    break;
   }
   return TRUE;
 }

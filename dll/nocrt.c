@@ -18,14 +18,14 @@ int memcmp(const void* left, const void* right, size_t size);
 
 #define BULK_SIZE 2048
 
-#define ANYWHERE __attribute__((aligned(1), may_alias))
+#define ANYWHERE  __attribute__((aligned(1), may_alias))
 typedef uint16_t ANYWHERE two_t;
 typedef uint32_t ANYWHERE four_t;
 typedef uint64_t ANYWHERE eight_t;
 // 16 bytes: one SSE2 register on x64, four words where there is no SSE2.
 typedef uint32_t sixteen_t __attribute__((vector_size(16), aligned(1), may_alias));
 
-#define LOAD(type, address) (*(const type*)(address))
+#define LOAD(type, address)         (*(const type*)(address))
 #define STORE(type, address, value) (*(type*)(address) = (value))
 
 // For 33 bytes and more; `to` and `from` may overlap if `to` is the lower one.
@@ -107,13 +107,9 @@ static inline __attribute__((always_inline)) void* copy(char* to, const char* fr
   return to;
 }
 
-void* memmove(void* to, const void* from, size_t size) {
-  return copy(to, from, size);
-}
+void* memmove(void* to, const void* from, size_t size) { return copy(to, from, size); }
 
-void* memcpy(void* restrict to, const void* restrict from, size_t size) {
-  return copy(to, from, size);
-}
+void* memcpy(void* restrict to, const void* restrict from, size_t size) { return copy(to, from, size); }
 
 // For 65 bytes and more.
 static __attribute__((noinline)) void* fill_up(char* to, uint32_t pattern, size_t size) {

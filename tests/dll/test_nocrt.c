@@ -10,7 +10,8 @@ int nocrt_memcmp(const void* left, const void* right, size_t size);
 enum { ROOM = 8192, SMALL = 300 };
 static unsigned char source[ROOM], expected[ROOM], actual[ROOM];
 
-static const size_t large_sizes[] = {511, 512, 1000, 2015, 2016, 2047, 2048, 2049, 2050, 2063, 2064, 2080, 4000, 4096, 4099};
+static const size_t large_sizes[] = {511,  512,  1000, 2015, 2016, 2047, 2048, 2049,
+                                     2050, 2063, 2064, 2080, 4000, 4096, 4099};
 enum { LARGE_COUNT = sizeof(large_sizes) / sizeof(large_sizes[0]), SIZE_COUNT = SMALL + LARGE_COUNT };
 
 static size_t size_number(size_t i) { return i < SMALL ? i : large_sizes[i - SMALL]; }
@@ -34,14 +35,16 @@ static void copies_between_buffers(void** state) {
       memset(actual, 0xAA, ROOM);
       memcpy(expected + to, source + from, size);
       assert_ptr_equal(nocrt_memcpy(actual + to, source + from, size), actual + to);
-      if (memcmp(expected, actual, ROOM) != 0) fail_msg("memcpy of %u bytes, to +%u, from +%u", (unsigned)size, (unsigned)to, (unsigned)from);
+      if (memcmp(expected, actual, ROOM) != 0)
+        fail_msg("memcpy of %u bytes, to +%u, from +%u", (unsigned)size, (unsigned)to, (unsigned)from);
     }
   }
 }
 
 static void moves_within_a_buffer(void** state) {
   (void)state;
-  static const int distances[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 100, 128, 2000, 2100};
+  static const int distances[] = {0,  1,  2,  3,  7,  8,  9,  15,  16,  17,   31,
+                                  32, 33, 47, 48, 63, 64, 65, 100, 128, 2000, 2100};
   fill();
   for (size_t i = 0; i < SIZE_COUNT; i++) {
     size_t size = size_number(i);
@@ -54,7 +57,8 @@ static void moves_within_a_buffer(void** state) {
         memcpy(actual, source, ROOM);
         memmove(expected + to, expected + from, size);
         assert_ptr_equal(nocrt_memmove(actual + to, actual + from, size), actual + to);
-        if (memcmp(expected, actual, ROOM) != 0) fail_msg("memmove of %u bytes by %d from +%u", (unsigned)size, distance, (unsigned)from);
+        if (memcmp(expected, actual, ROOM) != 0)
+          fail_msg("memmove of %u bytes by %d from +%u", (unsigned)size, distance, (unsigned)from);
       }
     }
   }
@@ -70,7 +74,8 @@ static void sets(void** state) {
       memset(actual, 0x55, ROOM);
       memset(expected + to, byte, size);
       assert_ptr_equal(nocrt_memset(actual + to, byte, size), actual + to);
-      if (memcmp(expected, actual, ROOM) != 0) fail_msg("memset of %u bytes at +%u", (unsigned)size, (unsigned)to);
+      if (memcmp(expected, actual, ROOM) != 0)
+        fail_msg("memset of %u bytes at +%u", (unsigned)size, (unsigned)to);
     }
   }
 }
@@ -87,7 +92,8 @@ static void compares(void** state) {
     for (size_t i = 0; i < size; i++) {
       unsigned char was = actual[5 + i];
       actual[5 + i] = (unsigned char)(was + 1 + i % 255);
-      assert_int_equal(sign(nocrt_memcmp(actual + 5, source + at, size)), sign(memcmp(actual + 5, source + at, size)));
+      assert_int_equal(sign(nocrt_memcmp(actual + 5, source + at, size)),
+                       sign(memcmp(actual + 5, source + at, size)));
       actual[5 + i] = was;
     }
   }
@@ -100,5 +106,5 @@ int main(void) {
       cmocka_unit_test(sets),
       cmocka_unit_test(compares),
   };
-  return cmocka_run_group_tests_name("nocrt", tests, NULL, NULL);
+  return check_run(tests);
 }

@@ -9,13 +9,13 @@ typedef struct crt_module_s {
 
 // The likely ones first.
 static const crt_module_t table[] = {
-    {"msvcrt.dll", false},    {"ucrtbase.dll", false}, {"ucrtbased.dll", true},
-    {"msvcr120.dll", false},  {"msvcr120d.dll", true}, {"msvcr110.dll", false},
-    {"msvcr110d.dll", true},  {"msvcr100.dll", false}, {"msvcr100d.dll", true},
-    {"msvcr90.dll", false},   {"msvcr90d.dll", true},  {"msvcr80.dll", false},
-    {"msvcr80d.dll", true},   {"msvcr71.dll", false},  {"msvcr71d.dll", true},
-    {"msvcr70.dll", false},   {"msvcr70d.dll", true},  {"msvcrtd.dll", true},
-    {"msvcr120_app.dll", false}, {"msvcr120_clr0400.dll", false}, {"msvcr100_clr0400.dll", false},
+    {"msvcrt.dll", false},           {"ucrtbase.dll", false},         {"ucrtbased.dll", true},
+    {"msvcr120.dll", false},         {"msvcr120d.dll", true},         {"msvcr110.dll", false},
+    {"msvcr110d.dll", true},         {"msvcr100.dll", false},         {"msvcr100d.dll", true},
+    {"msvcr90.dll", false},          {"msvcr90d.dll", true},          {"msvcr80.dll", false},
+    {"msvcr80d.dll", true},          {"msvcr71.dll", false},          {"msvcr71d.dll", true},
+    {"msvcr70.dll", false},          {"msvcr70d.dll", true},          {"msvcrtd.dll", true},
+    {"msvcr120_app.dll", false},     {"msvcr120_clr0400.dll", false}, {"msvcr100_clr0400.dll", false},
     {"ucrtbase_clr0400.dll", false},
 };
 enum { COUNT = sizeof(table) / sizeof(table[0]) };
