@@ -12,6 +12,7 @@ programs. Meson has the last word: a program that Meson calls failed counts at l
 whatever it printed. A test that is marked as a known gap (should_fail, or TODO in TAP) counts as passed
 while it fails, and as failed once it passes.
 """
+import collections
 import json
 import re
 import sys
@@ -90,7 +91,7 @@ def lines_of(test, stream):
 
 
 def result_of(test):
-    name, verdict = test["name"], test["result"]
+    name, verdict = test["name"].split(" / ")[-1], test["result"]
     lines, errors = lines_of(test, "stdout"), lines_of(test, "stderr")
     whole = Result()
     if verdict == "SKIP":
@@ -154,8 +155,8 @@ def main(arguments):
         print(f"--- {name}\n{text}")
     for name, why in total.skipped:
         print(f"skipped  {name}  ({why})")
-    for name, what in total.failed:
-        print(f"FAILED   {name}  ({what})")
+    for (name, what), times in collections.Counter(total.failed).items():
+        print(f"FAILED   {name}  ({what})" + (f", {times} times" if times > 1 else ""))
     if seconds:
         print(f"{seconds} s in all")
     print(counts(total))
