@@ -50,17 +50,14 @@ static void put(size_t* where, uint64_t value) {
 void mi_process_info(size_t* elapsed_msecs, size_t* user_msecs, size_t* system_msecs, size_t* current_rss,
                      size_t* peak_rss, size_t* current_commit, size_t* peak_commit, size_t* page_faults) {
   os_process_usage_t usage;
-  os_init(); // this may be the first call of all
-  os_process_usage(&usage);
-  uint64_t committed = (uint64_t)atomic_get_relaxed(&stats_process.committed.current);
-  uint64_t committed_peak = (uint64_t)atomic_get_relaxed(&stats_process.committed.peak);
+  stats_process_usage(&usage);
   put(elapsed_msecs, usage.elapsed_ms);
   put(user_msecs, usage.user_ms);
   put(system_msecs, usage.system_ms);
   put(current_rss, usage.current_rss);
   put(peak_rss, usage.peak_rss);
-  put(current_commit, usage.current_commit != 0 ? usage.current_commit : committed);
-  put(peak_commit, usage.peak_commit != 0 ? usage.peak_commit : committed_peak);
+  put(current_commit, usage.current_commit);
+  put(peak_commit, usage.peak_commit);
   put(page_faults, usage.page_faults);
 }
 

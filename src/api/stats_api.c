@@ -9,8 +9,9 @@
 #include "core/stats_print.h"
 
 // ---- bins -------------------------------------------------------------------------------------------------
-// Upstream's bins hold 1..8 words, then four sizes per doubling. Our size classes are among them (8-byte words) or lie
-// a few bins further on (4-byte words), so each goes where a block of its size would go upstream.
+// Upstream's bins hold 1..8 words, then four sizes per doubling. Our size classes are among them (8-byte
+// words) or lie a few bins further on (4-byte words), so each goes where a block of its size would go
+// upstream.
 
 #define WORD sizeof(void*)
 
@@ -80,7 +81,8 @@ static void fill(mi_stats_t* stats) {
   }
 }
 
-// The structure of the 2.4 line, whose DLL ours may replace: without heaps, theaps, heaps_delete_wait and chunk_bins.
+// The structure of the 2.4 line, whose DLL ours may replace: without heaps, theaps, heaps_delete_wait and
+// chunk_bins.
 typedef struct stats_v4_s {
   size_t size, version;
   MI_ALIGNED(8) int64_t common[(offsetof(mi_stats_t, heaps) - offsetof(mi_stats_t, pages)) / sizeof(int64_t)];

@@ -30,7 +30,7 @@ DEPRECATED(page_reset, 0, FLAG, NULL)
 DEPRECATED(abandoned_page_purge, 0, FLAG, NULL)
 DEPRECATED(segment_reset, 0, FLAG, NULL)
 DEPRECATED(eager_commit_delay, 1, NUMBER, NULL)
-OPTION(purge_delay, 1000, MS, "reset_delay")                       // free memory waits this long; -1: for ever
+OPTION(purge_delay, 1000, MS, "reset_delay")                       // free memory waits; -1: for ever
 OPTION(use_numa_nodes, 0, NUMBER, NULL)                            // 0: all
 OPTION(disallow_os_alloc, 0, FLAG, "limit_os_alloc")               // use reserved memory only
 OPTION(os_tag, 100, NUMBER, NULL)                                  // of mappings, on systems that have such
@@ -49,7 +49,7 @@ OPTION(guarded_max, 1024 * 1024 * 1024, BYTES, NULL)
 OPTION(guarded_precise, 0, FLAG, NULL)                             // blocks end exactly at the guard page
 OPTION(guarded_sample_rate, 0, NUMBER, NULL)                       // guard one block in so many; 0: none
 OPTION(guarded_sample_seed, 0, NUMBER, NULL)                       // 0: random
-OPTION(generic_collect, 10000, NUMBER, NULL)                       // slow-path allocations between collections
+OPTION(generic_collect, 10000, NUMBER, NULL)                       // slow allocations between collections
 OPTION(page_reclaim_on_free, 0, NUMBER, "abandoned_reclaim_on_free") // -1: never, 1: any page
 OPTION(page_full_retain, 2, NUMBER, NULL)                          // full pages kept per size class
 OPTION(page_max_candidates, 4, NUMBER, NULL)                       // pages looked at for a good fit

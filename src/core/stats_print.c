@@ -89,21 +89,29 @@ static void print_counters(const report_t* report, const stats_snapshot_t* snaps
       (long long)process->late_allocations, (long long)process->foreign_frees);
 }
 
+void stats_process_usage(os_process_usage_t* usage) {
+  os_init(); // this may be the first call of all
+  os_process_usage(usage);
+  if (usage->current_commit == 0) {
+    usage->current_commit = (size_t)atomic_get_relaxed(&stats_process.committed.current);
+    usage->peak_commit = (size_t)atomic_get_relaxed(&stats_process.committed.peak);
+  }
+  // Linux brings its peak up to date now and then only.
+  if (usage->peak_rss < usage->current_rss) usage->peak_rss = usage->current_rss;
+  if (usage->peak_commit < usage->current_commit) usage->peak_commit = usage->current_commit;
+}
+
 void stats_print_process(message_output_t* output, void* arg) {
   os_process_usage_t usage;
-  os_init(); // this may be the first call of all
-  os_process_usage(&usage);
+  stats_process_usage(&usage);
   char rss[FORMAT_SIZE_CAPACITY], peak_rss[FORMAT_SIZE_CAPACITY], commit[FORMAT_SIZE_CAPACITY];
   message_print_to(output, arg, "  process: %llu ms elapsed, %llu ms user, %llu ms system, %zu page faults\n",
                    (unsigned long long)usage.elapsed_ms, (unsigned long long)usage.user_ms,
                    (unsigned long long)usage.system_ms, usage.page_faults);
-  message_print_to(output, arg, "  process: %s resident, %s at most",
+  message_print_to(output, arg, "  process: %s resident, %s at most, %s committed at most\n",
                    format_size(rss, (int64_t)usage.current_rss),
-                   format_size(peak_rss, (int64_t)usage.peak_rss));
-  if (usage.peak_commit != 0) {
-    message_print_to(output, arg, ", %s committed at most", format_size(commit, (int64_t)usage.peak_commit));
-  }
-  message_print_to(output, arg, "\n");
+                   format_size(peak_rss, (int64_t)usage.peak_rss),
+                   format_size(commit, (int64_t)usage.peak_commit));
 }
 
 void stats_print(message_output_t* output, void* arg, bool with_process) {

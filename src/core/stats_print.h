@@ -4,6 +4,7 @@
 
 #include "core/message.h"
 #include "core/stats.h"
+#include "os/os.h"
 
 typedef struct stats_snapshot_s {
   stats_process_t process;
@@ -29,10 +30,13 @@ void stats_reset(void);
 // `with_process` adds times and memory of the process, which must not be asked for under the loader lock.
 void stats_print(message_output_t* output, void* arg, bool with_process);
 
-// The table at process exit, when option show_stats is on: no lock, no callback (those are held), no question to the system.
+// The table at process exit, when option show_stats is on: no lock, no callback (those are held), no question
+// to the system.
 void stats_print_at_exit(void);
 
-// Times and memory of the process. Not under the loader lock.
+// Times and memory of the process, with our own counters for what the system doesn't tell. Not under the
+// loader lock.
+void stats_process_usage(os_process_usage_t* usage);
 void stats_print_process(message_output_t* output, void* arg);
 
 #endif

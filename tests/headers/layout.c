@@ -1,5 +1,6 @@
-// The binary interface of mimalloc 3.4.3, written down as numbers: a program compiled against upstream's headers relies
-// on them. Worked out from the order of the fields (for mi_stats_t: 66 numbers of 64 bits up to the reserved fields).
+// The binary interface of mimalloc 3.4.3, written down as numbers: a program compiled against upstream's
+// headers relies on them. Worked out from the order of the fields (for mi_stats_t: 66 numbers of 64 bits up
+// to the reserved fields).
 #include "mimalloc-stats.h"
 
 #define CHECK(condition) _Static_assert(condition, #condition)

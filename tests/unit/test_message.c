@@ -1,5 +1,6 @@
-// What the allocator says, to whom, and when it stops. Most of it is said once per process, so the cases run in child
-// processes of their own: `case_x` is the child's side and ends with 42, after what it wrote to standard error.
+// What the allocator says, to whom, and when it stops. Most of it is said once per process, so the cases run
+// in child processes of their own: `case_x` is the child's side and ends with 42, after what it wrote to
+// standard error.
 #include "support/check.h"
 #include "support/child.h"
 #include "support/test_thread.h"

@@ -1,5 +1,5 @@
-// The options: order and defaults as promised, and every way to set one. Options are read once, so a case that wants one
-// read again makes it unread by hand.
+// The options: order and defaults as promised, and every way to set one. Options are read once, so a case
+// that wants one read again makes it unread by hand.
 #include "support/check.h"
 #include "support/child.h"
 #include "support/test_thread.h"
@@ -11,8 +11,8 @@
 
 #define GIB_IN_KIB (1024 * 1024)
 
-// What the documentation of the interface says, written down a second time: the order, and the default in the option's
-// unit ('K': KiB).
+// What the documentation of the interface says, written down a second time: the order, and the default in the
+// option's unit ('K': KiB).
 static const struct {
   const char* name;
   long default_value;
