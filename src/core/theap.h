@@ -37,10 +37,9 @@ typedef struct MI_ALIGNED(64) theap_s {
   page_queue_t full;
   uint32_t slow_calls; // heartbeat: every so many, theap_tick
   uint32_t kept_count;
-  uint64_t heartbeat;           // counts ticks, for the deferred free callback
-  int64_t extended;       // statistics of the slow path, like the block counts below
+  uint64_t heartbeat; // counts ticks, for the deferred free callback
+  int64_t extended;   // statistics of the slow path, like the block counts below
   int64_t searches, search_steps;
-  bool is_in_callback;          // the deferred free callback runs: don't call it again
   int64_t allocated[BIN_COUNT]; // block counts of pages that are gone; written by the owner, read by anyone
   int64_t freed[BIN_COUNT];
   struct theap_s* all_next; // list of all records, push only
