@@ -137,8 +137,8 @@ static void test_parse_integer(void** state) {
     bool ok = format_parse_integer(&text, &value);
     if (ok != (cases[i].used != 0) || (size_t)(text - cases[i].text) != cases[i].used ||
         value != (ok ? cases[i].value : 4711)) {
-      fail_msg("\"%s\": %d, value %lld, %zu characters", cases[i].text, ok, (long long)value,
-               (size_t)(text - cases[i].text));
+      fail_msg("\"%s\": %d, value %lld, %d characters", cases[i].text, ok, (long long)value,
+               (int)(text - cases[i].text));
     }
   }
 }
