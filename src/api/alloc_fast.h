@@ -37,7 +37,9 @@ MI_INLINE bool block_free_fast(void* p) {
   if (MI_UNLIKELY(freed >= page->allocated)) return false;
   block_t* block = (block_t*)p;
   block->next = page->free;
+  atomic_compiler_fence(); // a thread may be killed anywhere: the list is whole after each store, and
   page->free = block;
+  atomic_compiler_fence(); // `freed` never runs ahead of it
   page->freed = freed;
   return true;
 }

@@ -33,8 +33,10 @@ static void page_extend(page_t* page) {
   uint8_t* last = first + (count - 1) * size;
   for (uint8_t* p = first; p < last; p += size) ((block_t*)p)->next = (block_t*)(p + size);
   ((block_t*)last)->next = page->free;
-  page->free = (block_t*)first;
+  // In this order: should the thread be killed in between, these blocks are lost, but none is handed out twice.
   page->extended += (uint32_t)count;
+  atomic_compiler_fence();
+  page->free = (block_t*)first;
 }
 
 block_t* page_take(page_t* page, bool* is_zero) {
@@ -46,6 +48,7 @@ block_t* page_take(page_t* page, bool* is_zero) {
       // system.
       block_t* block = (block_t*)(page->start + page->extended * page->block_size);
       page->extended++;
+      atomic_compiler_fence(); // as above
       page->allocated++;
       *is_zero = page->is_zero;
       return block;
@@ -99,6 +102,7 @@ bool page_collect_remote(page_t* page) {
     last->next = page->free;
   }
   page->free = first;
+  atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
   page->freed += count;
   stats_count(&stats_process.remote_frees, (int64_t)count);
   return true;

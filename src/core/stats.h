@@ -31,6 +31,7 @@ typedef struct stats_process_s {
   int64_t arenas;
   int64_t pages_extended, pages_retired, page_searches, page_searches_count;
   int64_t theaps_adopted;   // orphans that a thread took over
+  int64_t theaps_reaped;    // taken from threads that died without giving them back
   int64_t pages_absorbed;   // pages taken over from orphans
   int64_t remote_frees;     // blocks freed by another thread than their owner, as seen when collected
   int64_t late_allocations; // served by the shared late heap

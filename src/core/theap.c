@@ -143,7 +143,9 @@ static void free_own(theap_t* theap, page_t* page, block_t* block) {
     return;
   }
   block->next = page->free;
+  atomic_compiler_fence(); // in this order: see block_free_fast
   page->free = block;
+  atomic_compiler_fence();
   page->freed = freed;
   if (page_used(page) == 0) {
     page_emptied(theap, page);

@@ -29,7 +29,10 @@ typedef struct page_queue_s {
   page_t* last;
 } page_queue_t;
 
-enum { THEAP_SPARE, THEAP_OWNED, THEAP_ORPHAN, THEAP_LATE }; // theap_t.state
+// theap_t.holder, one word so that a reaper can take exactly the ownership that it found dead:
+//   bits 0..2   who has the theap; bits 3..34 the owner's thread id; bits 35..63 number of the acquisition
+enum { THEAP_SPARE, THEAP_OWNED, THEAP_ORPHAN, THEAP_LATE, THEAP_REAPED };
+#define THEAP_HOLDER(kind, id, number) ((uint64_t)(number) << 35 | (uint64_t)(id) << 3 | (uint64_t)(kind))
 
 typedef struct MI_ALIGNED(64) theap_s {
   page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
@@ -46,9 +49,12 @@ typedef struct MI_ALIGNED(64) theap_s {
   // What other threads touch, on a cache line of its own.
   MI_ALIGNED(64) page_t* mailbox;
   struct theap_s* list_next; // link in the list of orphans or of spares
-  uint32_t state;
-  uint32_t thread_id; // of the owner; for people who debug
+  uint64_t holder;
 } theap_t;
+
+MI_INLINE unsigned theap_holder_kind(uint64_t holder) { return (unsigned)(holder & 7); }
+MI_INLINE uint32_t theap_holder_id(uint64_t holder) { return (uint32_t)(holder >> 3); }
+MI_INLINE uint32_t theap_holder_number(uint64_t holder) { return (uint32_t)(holder >> 35); }
 
 // ---- life -----------------------------------------------------------------------------------------------
 
@@ -62,6 +68,10 @@ void theap_give_back(theap_t* theap);
 // The shared theap for threads that have none (any more). The first takes its lock, the second opens it.
 theap_t* theap_late_enter(void);
 void theap_late_leave(void);
+
+// Looks whether owners of theaps are dead without having given them back (TerminateThread, or nobody told us of the
+// thread's end), at most `checks` of them, and takes their pages into `theap`. Returns how many were reaped.
+size_t theap_reap(theap_t* theap, size_t checks);
 
 // Forgets all theaps (unload; the arenas' memory is gone).
 void theap_reset_all(void);

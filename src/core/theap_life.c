@@ -6,9 +6,14 @@
 #include "core/theap_pages.h"
 #include "base/memory.h"
 
+#define REAP_CHECKS 4 // owners looked at when a thread needs a new theap record
+
 static theap_t* all_theaps; // push only, so that anyone may walk it
 static theap_t late_theap;
 static os_lock_t late_lock;
+static size_t theap_count;    // of all_theaps
+static uint32_t acquisitions; // numbers them
+static theap_t* reap_cursor;  // goes round all theaps; type-stable, so a lost update costs nothing
 
 // ---- lists of orphans and spares: stacks with a change count against ABA --------------------------------
 
@@ -51,6 +56,18 @@ static theap_t* theap_list_pop(uint64_t* list) {
   }
 }
 
+static void theap_init(theap_t* theap) {
+  for (size_t i = 0; i <= SMALL_WORDS; i++) theap->small[i] = (page_t*)(uintptr_t)&page_none;
+}
+
+static void theap_publish(theap_t* theap) {
+  theap_t* first = atomic_get_relaxed(&all_theaps);
+  do {
+    theap->all_next = first;
+  } while (!atomic_cas_weak_release(&all_theaps, &first, theap));
+  atomic_add_relaxed(&theap_count, 1);
+}
+
 // ---- absorbing ------------------------------------------------------------------------------------------
 
 // Moves the pages of an orphan that we hold into `theap`.
@@ -80,7 +97,7 @@ static void theap_absorb(theap_t* theap, theap_t* orphan) {
   }
   mailbox_drain(orphan); // forwards to us
   stats_count(&stats_process.pages_absorbed, moved);
-  atomic_set_release(&orphan->state, (uint32_t)THEAP_SPARE);
+  atomic_set_release(&orphan->holder, THEAP_HOLDER(THEAP_SPARE, 0, 0));
   theap_list_push(&spares, orphan);
 }
 
@@ -93,20 +110,91 @@ bool theap_absorb_one(theap_t* theap) {
   return true;
 }
 
+// ---- reaping --------------------------------------------------------------------------------------------
+// A theap whose owner was killed may be in the middle of anything, so its lists can't be trusted. Its pages can: each
+// store to a page record leaves it valid (see the fences where they are written), at worst with a block or a page lost. So the
+// pages are found by walking the arenas, and the theap's own lists are thrown away.
+
+typedef struct salvage_s {
+  theap_t* from;
+  theap_t* to;
+  int64_t moved;
+} salvage_t;
+
+static bool salvage_page(page_t* page, void* arg) {
+  salvage_t* salvage = (salvage_t*)arg;
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  if (page_owner_theap(owner) != salvage->from || (owner & PAGE_OWNER_SINGLE) != 0) return true;
+  if (page->is_kept) {
+    page->is_kept = 0;
+    page->allocated--;
+  }
+  atomic_and_acq_rel(&page->remote, ~(uint64_t)PAGE_REMOTE_FULL);
+  atomic_set_release(&page->owner, (uintptr_t)salvage->to | (owner & PAGE_OWNER_INTERIOR));
+  queue_append(salvage->to, page);
+  salvage->moved++;
+  page_collect_remote(page);
+  if (page_used(page) == 0) page_emptied(salvage->to, page);
+  return true;
+}
+
+// Dead for sure: no thread has the id, or one has that acquired another theap later.
+static bool owner_is_dead(const theap_t* theap, uint64_t holder) {
+  uint32_t id = theap_holder_id(holder);
+  if (os_thread_is_dead(id)) return true;
+  for (theap_t* other = atomic_get_acquire(&all_theaps); other != NULL; other = other->all_next) {
+    uint64_t theirs = atomic_get_acquire(&other->holder);
+    if (other != theap && theap_holder_kind(theirs) == THEAP_OWNED && theap_holder_id(theirs) == id &&
+        (int32_t)((theap_holder_number(theirs) - theap_holder_number(holder)) << 3) >
+            0) // 29-bit numbers may wrap
+      return true;
+  }
+  return false;
+}
+
+static void theap_salvage(theap_t* theap, theap_t* dead) {
+  salvage_t salvage = {.from = dead, .to = theap};
+  arena_visit_pages(&salvage_page, &salvage);
+  theap_init(dead);
+  mem_zero(dead->bins, sizeof(dead->bins));
+  dead->full = (page_queue_t){NULL, NULL};
+  dead->kept_count = 0;
+  mailbox_drain(dead); // forwards to us
+  stats_count(&stats_process.pages_absorbed, salvage.moved);
+  stats_count(&stats_process.theaps_reaped, 1);
+  stats_decrease(&stats_process.theaps, 1);
+  stats_decrease(&stats_process.threads, 1);
+  atomic_set_release(&dead->holder, THEAP_HOLDER(THEAP_SPARE, 0, 0));
+  theap_list_push(&spares, dead);
+}
+
+size_t theap_reap(theap_t* theap, size_t checks) {
+  size_t reaped = 0;
+  theap_t* candidate = atomic_get_relaxed(&reap_cursor);
+  size_t count = atomic_get_relaxed(&theap_count);
+  for (size_t seen = 0; checks > 0 && seen < count; seen++) {
+    if (candidate == NULL) candidate = atomic_get_acquire(&all_theaps);
+    if (candidate == NULL) break;
+    uint64_t holder = atomic_get_acquire(&candidate->holder);
+    if (candidate != theap && theap_holder_kind(holder) == THEAP_OWNED) {
+      checks--;
+      // The swap succeeds only if it is still the same ownership that was found dead.
+      if (owner_is_dead(candidate, holder) &&
+          atomic_cas_acq_rel(&candidate->holder, &holder, THEAP_HOLDER(THEAP_REAPED, 0, 0))) {
+        theap_salvage(theap, candidate);
+        reaped++;
+      }
+    }
+    candidate = candidate->all_next;
+  }
+  atomic_set_relaxed(&reap_cursor, candidate);
+  return reaped;
+}
+
 // ---- life -----------------------------------------------------------------------------------------------
 
-static void theap_init(theap_t* theap) {
-  for (size_t i = 0; i <= SMALL_WORDS; i++) theap->small[i] = (page_t*)(uintptr_t)&page_none;
-}
-
-static void theap_publish(theap_t* theap) {
-  theap_t* first = atomic_get_relaxed(&all_theaps);
-  do {
-    theap->all_next = first;
-  } while (!atomic_cas_weak_release(&all_theaps, &first, theap));
-}
-
 theap_t* theap_acquire(void) {
+  bool is_new = false;
   theap_t* theap = theap_list_pop(&orphans);
   if (theap != NULL) {
     stats_decrease(&stats_process.theaps_orphaned, 1);
@@ -118,12 +206,15 @@ theap_t* theap_acquire(void) {
       if (theap == NULL) return NULL;
       theap_init(theap);
       theap_publish(theap);
+      is_new = true;
     }
   }
-  theap->thread_id = os_thread_id();
-  atomic_set_release(&theap->state, (uint32_t)THEAP_OWNED);
+  uint32_t number = atomic_add_relaxed(&acquisitions, 1) + 1;
+  atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_OWNED, os_thread_id(), number));
   stats_increase(&stats_process.theaps, 1);
   stats_increase(&stats_process.threads, 1);
+  // More theaps than ever: perhaps because threads were killed. A few looks each time keep up with any number of kills.
+  if (is_new) theap_reap(theap, REAP_CHECKS);
   return theap;
 }
 
@@ -133,12 +224,11 @@ void theap_give_back(theap_t* theap) {
   for (unsigned bin = 1; bin < BIN_HUGE && is_empty; bin++) is_empty = theap->bins[bin].first == NULL;
   stats_decrease(&stats_process.theaps, 1);
   stats_decrease(&stats_process.threads, 1);
-  theap->thread_id = 0;
   if (is_empty) {
-    atomic_set_release(&theap->state, (uint32_t)THEAP_SPARE);
+    atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_SPARE, 0, 0));
     theap_list_push(&spares, theap);
   } else {
-    atomic_set_release(&theap->state, (uint32_t)THEAP_ORPHAN);
+    atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_ORPHAN, 0, 0));
     stats_increase(&stats_process.theaps_orphaned, 1);
     theap_list_push(&orphans, theap);
   }
@@ -146,9 +236,9 @@ void theap_give_back(theap_t* theap) {
 
 theap_t* theap_late_enter(void) {
   os_lock_acquire(&late_lock);
-  if (late_theap.state != THEAP_LATE) {
+  if (theap_holder_kind(late_theap.holder) != THEAP_LATE) {
     theap_init(&late_theap);
-    late_theap.state = THEAP_LATE;
+    late_theap.holder = THEAP_HOLDER(THEAP_LATE, 0, 0);
     theap_publish(&late_theap);
   }
   stats_count(&stats_process.late_allocations, 1);
@@ -160,6 +250,8 @@ void theap_late_leave(void) { os_lock_release(&late_lock); }
 void theap_reset_all(void) {
   atomic_set_release(&all_theaps, (theap_t*)NULL);
   orphans = spares = 0;
+  theap_count = 0;
+  reap_cursor = NULL;
   mem_zero(&late_theap, sizeof(late_theap));
 }
 

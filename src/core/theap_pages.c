@@ -68,6 +68,7 @@ void queue_append(theap_t* theap, page_t* page) {
 void page_unkeep(theap_t* theap, page_t* page) {
   if (!page->is_kept) return;
   page->is_kept = 0;
+  atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
   page->allocated--;
   theap->kept_count--;
 }
@@ -90,9 +91,10 @@ void page_emptied(theap_t* theap, page_t* page) {
   page_queue_t* queue = &theap->bins[page->bin];
   if (queue->first == page && queue->last == page) {
     if (!page->is_kept) {
+      page->allocated++; // never looks empty to the fast path of free
+      atomic_compiler_fence();
       page->is_kept = 1;
       page->keep_ticks = KEEP_TICKS;
-      page->allocated++; // never looks empty to the fast path of free
       theap->kept_count++;
     }
     return;

@@ -47,13 +47,13 @@ static void thread_acquire_theap(void) {
     return;
   }
   os_bell_arm_thread(theap);
-  message_verbose("life cycle: thread %u has heap %p\n", (unsigned)theap->thread_id, (void*)theap);
+  message_verbose("life cycle: thread %u has heap %p\n", (unsigned)os_thread_id(), (void*)theap);
 }
 
 static void thread_give_theap_back(void* mark) {
   theap_t* theap = (theap_t*)os_slot_get();
   os_slot_set(mark); // first: whoever allocates from here on is served by the late theap
-  message_verbose("life cycle: thread %u gives heap %p back\n", (unsigned)theap->thread_id, (void*)theap);
+  message_verbose("life cycle: thread %u gives heap %p back\n", (unsigned)os_thread_id(), (void*)theap);
   theap_give_back(theap);
 }
 
@@ -123,5 +123,5 @@ theap_t* runtime_enter(void) {
 }
 
 void runtime_leave(theap_t* theap) {
-  if (MI_UNLIKELY(theap->state == THEAP_LATE)) theap_late_leave();
+  if (MI_UNLIKELY(theap_holder_kind(theap->holder) == THEAP_LATE)) theap_late_leave();
 }

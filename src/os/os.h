@@ -87,6 +87,10 @@ void os_set_errno(int code);
 // Identifies a living thread, never 0. Ids of dead threads are reused: not evidence of identity.
 uint32_t os_thread_id(void);
 
+// True only with evidence that no living thread has this id: it ended, was terminated, or never was. False also when the
+// id was given to a new thread meanwhile, or when it can't be known.
+bool os_thread_is_dead(uint32_t id);
+
 // True once the process is being ended and all other threads are already dead (perhaps inside our code,
 // holding locks).
 bool os_is_exiting(void);

@@ -406,6 +406,13 @@ uint32_t os_thread_id(void) {
 static bool exiting;
 
 void os_posix_set_exiting(bool now) { atomic_set_release(&exiting, now); }
+bool os_thread_is_dead(uint32_t id) {
+  int saved = errno;
+  bool is_dead = syscall(SYS_tgkill, getpid(), (pid_t)id, 0) != 0 && errno == ESRCH;
+  errno = saved;
+  return is_dead;
+}
+
 bool os_is_exiting(void) { return atomic_get_acquire(&exiting); }
 
 void os_yield(void) { sched_yield(); }

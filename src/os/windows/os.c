@@ -150,11 +150,26 @@ void os_abort(void) {
 
 uint32_t os_thread_id(void) { return GetCurrentThreadId(); }
 
+bool os_thread_is_dead(uint32_t id) {
+  DWORD error = GetLastError();
+  HANDLE handle = OpenThread(SYNCHRONIZE, FALSE, id);
+  bool is_dead;
+  if (handle != NULL) {
+    is_dead = WaitForSingleObject(handle, 0) == WAIT_OBJECT_0; // ended, but somebody holds a handle to it
+    CloseHandle(handle);
+  } else {
+    is_dead = GetLastError() == ERROR_INVALID_PARAMETER; // no such thread; anything else is no evidence
+  }
+  SetLastError(error);
+  return is_dead;
+}
+
 bool os_is_exiting(void) { return shutdown_in_progress != NULL && shutdown_in_progress(); }
 
 void os_yield(void) { SwitchToThread(); }
 
 #define LOCK_SPINS 200
+#define LOCK_CHECK 1024 // yields between two questions whether the holder is still alive
 
 // SRW locks and critical sections are no use here: at process exit the system kills all other threads first,
 // wherever they are, and whoever then waits for what they held waits for ever (or is killed too).
@@ -171,6 +186,10 @@ void os_lock_acquire(os_lock_t* lock) {
       atomic_set_relaxed(&lock->owner, self);
       return;
     }
+    uint32_t holder = atomic_get_relaxed(&lock->owner);
+    if (spins % LOCK_CHECK == 0 && holder != 0 && os_thread_is_dead(holder) &&
+        atomic_cas_acq_rel(&lock->owner, &holder, self))
+      return;
     // Yielding alone never lets a thread of lower priority run that holds the lock.
     if (spins % 64 == 0) {
       Sleep(1);
