@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""Writes the one assembler source of libmimalloc-crt.a from crt_names.txt.
+"""Writes the two assembler sources of libmimalloc-crt.a from crt_names.txt.
 
-The library is a single object file, so a linker that takes one name from it has all of them and looks for none in a
-C runtime's library afterwards. The object holds
-  - the import directory of mimalloc.dll (.idata$2 and $4 to $7: descriptor, lookup table, address table, names),
-  - per name `__imp_NAME`, a label on its slot of the address table, which dllimport-style calls use directly,
-  - per name `NAME`, a label on a thunk: one jump through that slot.
-It needs no import library besides.
+  table   the import directory of mimalloc.dll (.idata$2 and $4 to $7: descriptor, lookup table, address table, names)
+          and per name `__imp_NAME`, a label on its slot of the address table, which dllimport-style calls use
+  thunks  per name `NAME`, a label on one jump through that slot
+
+Each refers to the other, so a linker that takes one name from the library has all of them and looks for none in a C
+runtime's library afterwards. It needs no import library besides. (In a single object, GNU ld for i386 takes the thunks
+for those of one imported function and drops them if that one is not called.)
 """
 import argparse
 import re
 import sys
 
-# Undefined in no program, defined by the object, the same on every architecture: `-Wl,-u,__imp_mimalloc_crt` makes
-# the linker take the object even when it meets the library before anything that allocates. GNU ld never exports
-# names that begin with __imp_, so a DLL that is linked with it does not pass it on.
+# Defined by the table, spelled the same on every architecture: `-Wl,-u,__imp_mimalloc_crt` makes the linker take the
+# library even when it meets it before anything that allocates. GNU ld never exports names that begin with __imp_, nor
+# NAME where there is an __imp_NAME, so a DLL that is linked with the library passes nothing of it on.
 ANCHOR = "__imp_mimalloc_crt"
 DLL = "mimalloc.dll"
 
@@ -58,10 +59,14 @@ def check_exports(exports, def_path):
         fail(f"{def_path} does not export {', '.join(missing)}; add them there or correct the names file")
 
 
-def assembler(exports, architecture):
-    prefix, word, pointer, jump = ARCHITECTURES[architecture]
+HEAD = "# Made by crt_library.py from crt_names.txt: do not edit."
+
+
+def table(exports, architecture):
+    prefix, word, pointer, _ = ARCHITECTURES[architecture]
+    first_name = next(iter(exports.values()))[0]
     out = [
-        "# Made by crt_library.py from crt_names.txt: do not edit.",
+        HEAD,
         '  .section .idata$2, "dw"',
         "  .p2align 2",
         f"  .globl {ANCHOR}",
@@ -82,8 +87,15 @@ def assembler(exports, architecture):
     out += ['  .section .idata$6, "dw"']
     for export in exports:
         out += ["  .p2align 1", f"hint_{export}:", "  .short 0", f'  .asciz "{export}"']
-    out += ['  .section .idata$7, "dw"', "  .p2align 1", "dll_name:", f'  .asciz "{DLL}"', "  .text"]
-    for export, names in exports.items():
+    out += ['  .section .idata$7, "dw"', "  .p2align 2", "dll_name:", f'  .asciz "{DLL}"', "  .p2align 2",
+            f"  .rva {prefix}{first_name}  # nobody reads it: it makes the linker take the thunks"]
+    return "\n".join(out) + "\n"
+
+
+def thunks(exports, architecture):
+    prefix, _, _, jump = ARCHITECTURES[architecture]
+    out = [HEAD, "  .text"]
+    for names in exports.values():
         out += ["  .p2align 3"]
         for name in names:
             symbol = prefix + name
@@ -97,12 +109,14 @@ def main():
     parser.add_argument("--arch", required=True, choices=sorted(ARCHITECTURES), help="cpu_family of Meson")
     parser.add_argument("--def", dest="def_file", required=True, help="mimalloc.def, to check that each export exists")
     parser.add_argument("names", help="crt_names.txt")
-    parser.add_argument("output", help="assembler source to write")
+    parser.add_argument("table", help="assembler source to write")
+    parser.add_argument("thunks", help="assembler source to write")
     arguments = parser.parse_args()
     exports = read_names(arguments.names)
     check_exports(exports, arguments.def_file)
-    with open(arguments.output, "w", encoding="utf-8") as file:
-        file.write(assembler(exports, arguments.arch))
+    for path, text in ((arguments.table, table(exports, arguments.arch)), (arguments.thunks, thunks(exports, arguments.arch))):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ SIZE_LIMIT = 150 * 1024
 # What GCC's generated code may call: from libgcc, or given by nocrt.c or the program's C runtime.
 COMPILER_SUPPORT = {"___chkstk_ms", "memcpy", "memmove", "memset", "memcmp",
                     # i686: 64-bit arithmetic and stack probes
-                    "__udivdi3", "__umoddi3", "__divdi3", "__moddi3", "__udivmoddi4", "_alloca", "__chkstk_ms"}
+                    "__udivdi3", "__umoddi3", "__divdi3", "__moddi3", "__udivmoddi4", "__divmoddi4", "__ctzdi2", "__clzdi2",
+                    "__popcountdi2", "_alloca", "__chkstk_ms"}
 STATIC_SUPPORT = {"atexit",                  # the static library's bell
                   "_ZSt15get_new_handlerv"}  # weak: there if the program has a C++ runtime
 

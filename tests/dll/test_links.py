@@ -209,9 +209,10 @@ class Links:
         self.ucrt_program("ucrtfirst.exe", self.cc, *self.flags, "-O2", "linked.c")
 
     def case_ucrt_cxx(self):
-        # Debian's libraries were built for msvcrt, where setjmp has another name.
-        self.ucrt_program("ucrtcxx.exe", self.cxx, "-std=c++17", "-O2", "linked.cpp", *self.flags,
-                          "-Wl,--defsym,_setjmp=__intrinsic_setjmp", "-Wl,-u,__intrinsic_setjmp")
+        setjmp = []
+        if PE(self.options.dll).is_64:  # Debian's libraries were built for msvcrt, where it has another name
+            setjmp = ["-Wl,--defsym,_setjmp=__intrinsic_setjmp", "-Wl,-u,__intrinsic_setjmp"]
+        self.ucrt_program("ucrtcxx.exe", self.cxx, "-std=c++17", "-O2", "linked.cpp", *self.flags, *setjmp)
 
     def all(self):
         cases = [name for name in dir(self) if name.startswith("case_")]
