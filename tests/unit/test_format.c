@@ -55,6 +55,8 @@ static void test_pointers(void** state) {
   char text[64];
   format_print(text, sizeof(text), "%p|%p|%8p|%-8p|", (void*)(uintptr_t)0xabc, NULL, (void*)16, (void*)16);
   assert_string_equal(text, "0xabc|0x0|    0x10|0x10    |");
+  format_print(text, sizeof(text), "%3p|%-3p|%4p|%5p|", (void*)16, (void*)16, (void*)16, (void*)16);
+  assert_string_equal(text, "0x10|0x10|0x10| 0x10|");
 }
 
 static void test_cut_off(void** state) {
