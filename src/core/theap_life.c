@@ -6,13 +6,16 @@
 #include "core/theap_pages.h"
 #include "base/memory.h"
 
-#define REAP_CHECKS 4 // owners looked at when a thread needs a new theap record
+#define REAP_CHECKS     4  // owners looked at at once
+#define REAP_CREDIT     16 // starts of threads that look again for each dead owner found
+#define REAP_CREDIT_MAX 256
 
 static theap_t* all_theaps; // push only, so that anyone may walk it
 static theap_t late_theap;
 static os_lock_t late_lock;
 static size_t theap_count;    // of all_theaps
 static uint32_t acquisitions; // numbers them
+static int32_t reap_credit;   // starts of threads that are to look for dead owners
 static theap_t* reap_cursor;  // goes round all theaps; type-stable, so a lost update costs nothing
 
 // ---- lists of orphans and spares: stacks with a change count against ABA --------------------------------
@@ -193,6 +196,16 @@ size_t theap_reap(theap_t* theap, size_t checks) {
 
 // ---- life -----------------------------------------------------------------------------------------------
 
+// Asking whether a thread is alive costs system calls, which the start of a thread should not pay for. So owners are only
+// looked at when there are more theaps than ever, perhaps because threads were killed, and then, as long as dead ones
+// are found, at the start of every thread: that keeps up with any number of kills.
+static void reap_some(theap_t* theap) {
+  size_t reaped = theap_reap(theap, REAP_CHECKS);
+  int32_t credit = atomic_get_relaxed(&reap_credit);
+  int32_t next = credit - 1 + (int32_t)reaped * REAP_CREDIT;
+  atomic_set_relaxed(&reap_credit, next < 0 ? 0 : next > REAP_CREDIT_MAX ? REAP_CREDIT_MAX : next);
+}
+
 theap_t* theap_acquire(void) {
   bool is_new = false;
   theap_t* theap = theap_list_pop(&orphans);
@@ -213,8 +226,7 @@ theap_t* theap_acquire(void) {
   atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_OWNED, os_thread_id(), number));
   stats_increase(&stats_process.theaps, 1);
   stats_increase(&stats_process.threads, 1);
-  // More theaps than ever: perhaps because threads were killed. A few looks each time keep up with any number of kills.
-  if (is_new) theap_reap(theap, REAP_CHECKS);
+  if (is_new || atomic_get_relaxed(&reap_credit) > 0) reap_some(theap);
   return theap;
 }
 
@@ -252,6 +264,7 @@ void theap_reset_all(void) {
   orphans = spares = 0;
   theap_count = 0;
   reap_cursor = NULL;
+  reap_credit = 0;
   mem_zero(&late_theap, sizeof(late_theap));
 }
 
@@ -259,7 +272,13 @@ void theap_reset_all(void) {
 
 void theap_collect(theap_t* theap, bool force) {
   if (force) {
+    theap_reap(theap, SIZE_MAX);
     while (theap_absorb_one(theap)) {}
+    if (theap != &late_theap) {
+      os_lock_acquire(&late_lock);
+      if (theap_holder_kind(late_theap.holder) == THEAP_LATE) theap_sweep(&late_theap);
+      os_lock_release(&late_lock);
+    }
   }
   theap_sweep(theap);
   arena_purge(force);
