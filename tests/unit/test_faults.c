@@ -3,6 +3,7 @@
 //
 // Each run is a forked child with an untouched allocator: it arms the fault, goes through a scenario, disarms, goes
 // through it again (now nothing may fail), frees all, unloads the library, and looks at the books:
+//   - each slice of an arena belongs to a page or is free
 //   - what the statistics say is reserved and committed is what the operating system layer knows to be
 //   - after the unload nothing is reserved, except what it was refused to release
 // A first run without a fault counts the calls; then each of them fails alone, and then it and all that follow.
@@ -11,6 +12,8 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
+#include "core/arena.h"
+#include "core/bitmap.h"
 #include "core/stats.h"
 #include "lifecycle/runtime.h"
 #include "os_posix.h"
@@ -36,6 +39,10 @@ static kept_t kept[BLOCKS_MAX];
 static size_t kept_count;
 static bool must_succeed; // nothing is armed
 
+enum { ARENAS_MAX = 64 };
+static arena_t* arenas_seen[ARENAS_MAX];
+static size_t arenas_seen_count;
+
 static void die(const char* what, size_t detail) {
   fprintf(stderr, "  failed: %s (%zu)\n", what, detail);
   fflush(stderr);
@@ -49,6 +56,15 @@ static void die(const char* what, size_t detail) {
 
 static bool failure_is_allowed(void) { return !must_succeed && os_faults_injected() > 0; }
 
+static void note_arena(const void* p) {
+  arena_t* arena = page_map_page(p)->arena;
+  size_t i = 0;
+  while (i < arenas_seen_count && arenas_seen[i] != arena) i++;
+  if (arena == NULL || i < arenas_seen_count) return;
+  REQUIRE(arenas_seen_count < ARENAS_MAX, i);
+  arenas_seen[arenas_seen_count++] = arena;
+}
+
 // Takes note of a fresh block; NULL is fine after an injected fault.
 static char* keep_sparse(void* p, size_t size, size_t alignment, size_t checked) {
   if (p == NULL) {
@@ -58,6 +74,7 @@ static char* keep_sparse(void* p, size_t size, size_t alignment, size_t checked)
   REQUIRE(kept_count < BLOCKS_MAX, kept_count);
   REQUIRE((uintptr_t)p % alignment == 0, (uintptr_t)p);
   REQUIRE(mi_usable_size(p) >= size, mi_usable_size(p));
+  note_arena(p);
   REQUIRE(os_posix_is_committed(p, size > 0 ? size : 1), size);
   pattern_fill_sampled(p, checked, (uintptr_t)p);
   kept[kept_count++] = (kept_t){.p = p, .size = size, .checked = checked};
@@ -225,6 +242,7 @@ static void scenario_threads(void) {
         REQUIRE(failure_is_allowed(), size);
       } else {
         REQUIRE(pattern_mismatch(p, size, k) == SIZE_MAX, size);
+        note_arena(p);
         mi_free(p);
       }
     }
@@ -276,6 +294,25 @@ static void check_books(size_t at) {
   }
 }
 
+static bool count_slices(page_t* page, void* arg) {
+  *(size_t*)arg += page->slice_count;
+  return true;
+}
+
+// Each slice of the arenas belongs to a page or is free.
+static void check_slices(size_t at) {
+  size_t taken = 0, in_pages = 0;
+  for (size_t i = 0; i < arenas_seen_count; i++) {
+    arena_t* arena = arenas_seen[i];
+    taken += arena->slice_count - arena->info_slices - bitmap_count(arena->free, 0, arena->slice_count);
+  }
+  arena_visit_pages(&count_slices, &in_pages);
+  if (taken != in_pages) {
+    fprintf(stderr, "  %zu slices of the arenas are taken, but there are pages on %zu\n", taken, in_pages);
+    die("slices were lost", at);
+  }
+}
+
 static void run_in_child(void (*run)(void), os_call_t kind, size_t n, bool and_later) {
   must_succeed = n == 0;
   mi_option_set(mi_option_purge_delay, 1000000); // purges come on demand, not by the clock
@@ -292,6 +329,7 @@ static void run_in_child(void (*run)(void), os_call_t kind, size_t n, bool and_l
   free_all();
   mi_collect(true);
   check_books(2);
+  check_slices(2);
   if (n > 0) REQUIRE(os_faults_injected() > 0, n); // as many calls as in the run without faults
   if (n == 0) {
     for (int k = 0; k <= OS_CALL_KINDS; k++) shared->calls[k] = os_faults_calls((os_call_t)k);
@@ -303,6 +341,7 @@ static void run_in_child(void (*run)(void), os_call_t kind, size_t n, bool and_l
   free_all();
   mi_collect(true);
   check_books(3);
+  check_slices(3);
   runtime_process_unload();
   os_posix_balance_t balance = os_posix_balance();
   if (balance.reserved != os_faults_refused_release()) {
