@@ -13,19 +13,21 @@ bool mi_is_redirected(void) { return hooks_is_redirected(); }
 // ---- life cycle -------------------------------------------------------------------------------------------
 
 void mi_process_init(void) { runtime_process_attach(); }
-void mi_process_done(void) { runtime_process_exit(); }
+void mi_process_done(void) { runtime_process_done(); }
 void mi_thread_init(void) { runtime_leave(runtime_enter()); }
 void mi_thread_done(void) { runtime_thread_done(); }
 void mi_thread_set_in_threadpool(void) {} // a thread's theap is given back when it ends, whoever runs it
 
 void mi_collect(bool force) {
-  theap_t* theap = runtime_theap();
-  if (theap == NULL) { // this thread keeps nothing, but the arenas may
-    arena_purge(force);
+  // A thread without a theap gets one when all is wanted: somebody has to take over what dead threads left.
+  theap_t* theap = force ? runtime_enter() : runtime_theap();
+  if (theap == NULL) {
+    arena_purge(false);
     return;
   }
-  hooks_deferred_free(force, theap->heartbeat);
+  if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(force, theap->heartbeat);
   theap_collect(theap, force);
+  if (force) runtime_leave(theap);
 }
 
 void mi_collect_reduce(size_t target_thread_owned) {

@@ -17,7 +17,8 @@ static void theap_tick(theap_t* theap) {
   // Pages deep in a queue see their remote frees late: look at all of them every generic_collect slow calls.
   long sweep_ticks = option_get(option_generic_collect) / TICK_CALLS;
   if (sweep_ticks > 0 && theap->heartbeat % (uint64_t)sweep_ticks == 0) theap_sweep(theap);
-  hooks_deferred_free(false, theap->heartbeat); // guards itself against recursion
+  // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
+  if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(false, theap->heartbeat);
   arena_purge(false);
 }
 

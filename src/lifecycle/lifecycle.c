@@ -33,6 +33,10 @@ lifecycle_step_t lifecycle_step(process_state_t process, thread_state_t thread, 
     }
     break;
 
+  case EVENT_PROCESS_DONE:
+    if (process == PROCESS_RUNNING) step.actions |= ACTION_REPORT;
+    break;
+
   case EVENT_PROCESS_EXIT:
     if (process != PROCESS_RUNNING) break; // a second notice, or we were never used
     step.process = PROCESS_EXITING;

@@ -24,6 +24,7 @@ typedef enum lifecycle_event_e {
   EVENT_ALLOCATE,       // a thread needs a theap; may well come before EVENT_PROCESS_ATTACH
   EVENT_THREAD_DONE,    // mi_thread_done: the thread may come back
   EVENT_THREAD_DETACH,  // the system says that the thread ends; may come for threads we never saw, and twice
+  EVENT_PROCESS_DONE,   // mi_process_done: a report is wanted, but the process goes on
   EVENT_PROCESS_EXIT,   // the process ends
   EVENT_PROCESS_UNLOAD, // the library is unloaded, the process goes on
   EVENT_COUNT

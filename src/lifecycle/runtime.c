@@ -16,7 +16,8 @@ static thread_state_t thread_state(void) {
   return value == NULL ? THREAD_NEW : value == (void*)RUNTIME_DETACHED ? THREAD_DETACHED : THREAD_ACTIVE;
 }
 
-static const os_bell_hooks_t bell_hooks = {&runtime_thread_detach, &runtime_process_exit};
+static const os_bell_hooks_t bell_hooks = {&runtime_thread_detach, &runtime_process_exit,
+                                           &runtime_process_unload};
 
 // May run in several threads at once when the first allocations of two threads race: each step is idempotent,
 // and none waits for another thread, as one of them may hold the loader lock.
@@ -36,6 +37,9 @@ static void process_init(void) {
         "no thread-local storage index is left in this process (TlsAlloc failed): all threads share one "
         "heap, which is correct but slow\n");
   }
+  message_verbose("version %s, %d bit, %s build\n", MI_VERSION_TEXT, (int)sizeof(void*) * 8,
+                  MI_DEBUG ? "checking" : "release");
+  if (option_is_enabled(option_verbose)) options_print_set(NULL, NULL);
   message_verbose("life cycle: process attached; thread exits are told by %s\n", os_bell_name());
 }
 
@@ -60,11 +64,21 @@ static void thread_give_theap_back(void* mark) {
 static void release_all(void) {
   message_hold_callbacks();
   message_verbose("life cycle: unloaded; all memory is given back\n");
+  os_bell_free();
   arena_release_all();
   theap_reset_all();
   page_map_release();
   sysmem_release_metadata();
   if (has_slot) os_slot_free();
+}
+
+// Once: the program's own mi_process_done takes the place of the report at exit.
+static void report(lifecycle_event_t event) {
+  static uint32_t is_reported;
+  message_verbose("life cycle: process %s\n", event == EVENT_PROCESS_DONE   ? "is done, it says"
+                                              : event == EVENT_PROCESS_EXIT ? "exits"
+                                                                            : "unloads the library");
+  if (atomic_swap_acq_rel(&is_reported, 1u) == 0) stats_print_at_exit();
 }
 
 static thread_state_t run(lifecycle_event_t event) {
@@ -84,11 +98,7 @@ static thread_state_t run(lifecycle_event_t event) {
   } else if ((step.actions & ACTION_MARK_DETACHED) && has_slot) {
     os_slot_set(RUNTIME_DETACHED);
   }
-  if (step.actions & ACTION_REPORT) {
-    message_verbose("life cycle: process %s\n",
-                    event == EVENT_PROCESS_EXIT ? "exits" : "unloads the library");
-    stats_print_at_exit();
-  }
+  if (step.actions & ACTION_REPORT) report(event);
   if (step.actions & ACTION_RELEASE_ALL) release_all();
   return step.thread;
 }
@@ -97,6 +107,8 @@ void runtime_process_attach(void) { run(EVENT_PROCESS_ATTACH); }
 void runtime_thread_attach(void) {}
 void runtime_thread_detach(void) { run(EVENT_THREAD_DETACH); }
 void runtime_thread_done(void) { run(EVENT_THREAD_DONE); }
+
+void runtime_process_done(void) { run(EVENT_PROCESS_DONE); }
 
 void runtime_process_exit(void) {
   message_hold_callbacks();
@@ -117,7 +129,11 @@ theap_t* runtime_theap(void) {
 
 theap_t* runtime_enter(void) {
   theap_t* theap = runtime_theap_fast();
-  if (MI_LIKELY(theap != NULL)) return theap;
+  if (MI_LIKELY(theap != NULL)) {
+    if (MI_UNLIKELY(os_bell_is_per_fiber))
+      os_bell_arm_thread(theap); // this may be a fiber that isn't armed yet
+    return theap;
+  }
   if (run(EVENT_ALLOCATE) == THREAD_ACTIVE && thread_state() == THREAD_ACTIVE) return (theap_t*)os_slot_get();
   return theap_late_enter();
 }

@@ -9,6 +9,7 @@ void runtime_process_attach(void);
 void runtime_thread_attach(void); // nothing to do: a thread's theap comes with its first allocation
 void runtime_thread_detach(void); // on the ending thread
 void runtime_thread_done(void);   // mi_thread_done
+void runtime_process_done(void);  // mi_process_done
 void runtime_process_exit(void);
 void runtime_process_unload(void);
 

@@ -127,16 +127,22 @@ void os_lock_release(os_lock_t* lock);
 typedef struct os_bell_hooks_s {
   void (*thread_exit)(
       void); // on the ending thread; may be rung more than once, or for a thread that never allocated
-  void (*process_exit)(void); // once, on the exiting thread
+  void (*process_exit)(void);   // once, on the exiting thread
+  void (*process_unload)(void); // the module that we are linked into is unloaded, the process goes on
 } os_bell_hooks_t;
 
 // Arms the bell; called once at process initialisation.
 void os_bell_init(const os_bell_hooks_t* hooks);
 
-// Called when a thread first gets a heap, for bells that are armed per thread. `value` is not NULL.
+// Called when a thread gets a theap, and if `os_bell_is_per_fiber` also on its slow paths, since the thread may have
+// switched to another fiber. `value` is not NULL.
 void os_bell_arm_thread(void* value);
+extern bool os_bell_is_per_fiber;
 
-// The name of the mechanism, for MIMALLOC_VERBOSE output: "tls-callback", "pthread-key", "DllMain".
+// Unload: no more rings.
+void os_bell_free(void);
+
+// The mechanism in force: "DllMain", "tls-callback", "fls", "pthread-key", or "none" (dead threads are found by reaping).
 const char* os_bell_name(void);
 
 #endif

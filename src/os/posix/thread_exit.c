@@ -26,4 +26,6 @@ void os_bell_arm_thread(void* value) {
   if (bell_key_made) pthread_setspecific(bell_key, value);
 }
 
+bool os_bell_is_per_fiber = false;
+void os_bell_free(void) {}
 const char* os_bell_name(void) { return "pthread-key"; }

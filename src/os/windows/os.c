@@ -98,8 +98,7 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   DWORD error = GetLastError();
   SetLastError(ERROR_SUCCESS); // an empty value returns 0 and leaves this as it is
   if (capacity > 0) value[0] = 0;
-  return environment_result(GetEnvironmentVariableW(name, value, (DWORD)capacity), capacity,
-                            error);
+  return environment_result(GetEnvironmentVariableW(name, value, (DWORD)capacity), capacity, error);
 }
 
 void os_write_error(const char* text, size_t length) {

@@ -1,0 +1,130 @@
+// The bell of the static library, linked into an exe or a DLL that isn't ours. Two mechanisms; the Meson option
+// static_thread_exit says which (MI_THREAD_EXIT_TLS, MI_THREAD_EXIT_FLS; both: decided at run time).
+//
+// TLS callback: the loader calls it like a DllMain for the module we are linked into. Exact for threads whatever their
+// fibers do. Not delivered to a DLL that a Windows before Vista loads by LoadLibrary.
+//
+// FLS: the system calls back for each fiber's value when the fiber ends, and for the current fiber's value when the thread
+// ends. The value that we set is the fiber it was set on, so the callback can tell the two apart: only when that fiber is the
+// one that is running does the thread end (DeleteFiber of oneself ends the thread, too). A thread that ends on a fiber
+// which never came by our slow path isn't told of; its theap is found by reaping. FlsAlloc came with Server 2003 and
+// Vista, so it is looked up.
+#include "os/os.h"
+#include "base/atomics.h"
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#include <stdlib.h>
+
+bool os_bell_is_per_fiber = false;
+
+static os_bell_hooks_t bell;
+static const char* bell_name = "none";
+
+// ---- TLS callback -------------------------------------------------------------------------------------------
+
+#if MI_THREAD_EXIT_TLS
+static uint32_t tls_is_delivered;
+
+static void NTAPI on_tls_event(PVOID module, DWORD reason, PVOID reserved) {
+  MI_UNUSED(module);
+  MI_UNUSED(reserved); // always NULL here: only DllMain can tell exit from unload
+  atomic_set_relaxed(&tls_is_delivered, 1u);
+  if (reason == DLL_THREAD_DETACH && bell.thread_exit != NULL && !os_bell_is_per_fiber) bell.thread_exit();
+}
+
+// The linker sorts .CRT$XL* between the start and end marks of the runtime's callback table. `used` and the reference from
+// os_bell_init (which pulls this object out of the archive) keep it through -flto and --gc-sections.
+__attribute__((section(".CRT$XLB"), used)) static const PIMAGE_TLS_CALLBACK tls_callback = &on_tls_event;
+
+static bool tls_start(void) {
+  // The process attach, or for a late DLL its own, comes before any code of the module can allocate.
+  if (!atomic_get_relaxed(&tls_is_delivered)) return false;
+  bell_name = "tls-callback";
+  return true;
+}
+#else
+static bool tls_start(void) { return false; }
+#endif
+
+// ---- FLS ----------------------------------------------------------------------------------------------------
+
+#if MI_THREAD_EXIT_FLS
+typedef DWORD(WINAPI* fls_alloc_t)(PFLS_CALLBACK_FUNCTION);
+typedef BOOL(WINAPI* fls_free_t)(DWORD);
+typedef PVOID(WINAPI* fls_get_t)(DWORD);
+typedef BOOL(WINAPI* fls_set_t)(DWORD, PVOID);
+
+static DWORD fls_index = FLS_OUT_OF_INDEXES;
+static fls_free_t fls_free;
+static fls_get_t fls_get;
+static fls_set_t fls_set;
+static uint32_t fls_is_closing;
+
+// The running fiber, never NULL: threads that aren't fibers have one of two small values there.
+static void* current_fiber(void) { return (void*)((uintptr_t)GetCurrentFiber() | 1); }
+
+static void NTAPI on_fls_value_gone(PVOID fiber) {
+  // FlsFree calls this for every thread's value, and the end of the process for the exiting thread's.
+  if (atomic_get_relaxed(&fls_is_closing) || os_is_exiting()) return;
+  bool is_running_fiber = fiber == current_fiber() || fls_get(fls_index) == fiber;
+  if (is_running_fiber) bell.thread_exit();
+}
+
+static FARPROC kernel32(const char* name) { return GetProcAddress(GetModuleHandleA("kernel32.dll"), name); }
+
+static bool fls_start(void) {
+  fls_alloc_t fls_alloc = (fls_alloc_t)(void (*)(void))kernel32("FlsAlloc");
+  fls_free = (fls_free_t)(void (*)(void))kernel32("FlsFree");
+  fls_get = (fls_get_t)(void (*)(void))kernel32("FlsGetValue");
+  fls_set = (fls_set_t)(void (*)(void))kernel32("FlsSetValue");
+  if (fls_alloc == NULL || fls_free == NULL || fls_get == NULL || fls_set == NULL) return false;
+  fls_index = fls_alloc(&on_fls_value_gone);
+  if (fls_index == FLS_OUT_OF_INDEXES) return false;
+  bell_name = "fls";
+  os_bell_is_per_fiber = true;
+  return true;
+}
+
+void os_bell_arm_thread(void* value) {
+  MI_UNUSED(value);
+  if (fls_index == FLS_OUT_OF_INDEXES) return;
+  DWORD error = GetLastError(); // FlsGetValue clears it
+  if (fls_get(fls_index) == NULL) fls_set(fls_index, current_fiber());
+  SetLastError(error);
+}
+
+void os_bell_free(void) {
+  atomic_set_relaxed(&fls_is_closing, 1u);
+  if (fls_index != FLS_OUT_OF_INDEXES)
+    fls_free(fls_index); // a callback left behind would run in unmapped memory
+  fls_index = FLS_OUT_OF_INDEXES;
+}
+#else
+static bool fls_start(void) { return false; }
+void os_bell_arm_thread(void* value) { MI_UNUSED(value); }
+void os_bell_free(void) {}
+#endif
+
+// ---- both ---------------------------------------------------------------------------------------------------
+
+// Called by the runtime of our module: at exit of the process, or when our module, a DLL, is unloaded. After the
+// destructors that were registered after our first allocation.
+static void on_exit(void) {
+  MEMORY_BASIC_INFORMATION info;
+  bool is_exe =
+      VirtualQuery(&bell, &info, sizeof(info)) != 0 && info.AllocationBase == GetModuleHandleA(NULL);
+  if (is_exe || os_is_exiting()) {
+    bell.process_exit();
+  } else {
+    bell.process_unload();
+  }
+}
+
+void os_bell_init(const os_bell_hooks_t* hooks) {
+  bell = *hooks;
+  if (!tls_start()) fls_start();
+  atexit(&on_exit); // not every system delivers the process detach to TLS callbacks
+}
+
+const char* os_bell_name(void) { return bell_name; }
