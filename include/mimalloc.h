@@ -15,6 +15,8 @@
  *   overflows, an alignment that is no power of two or above 1 GiB. Option show_errors prints the reason.
  * - NULL is a valid argument wherever a block is expected.
  *
+ * One long file, because programs written for upstream include this one name and expect all of it.
+ *
  * Define MI_SHARED_LIB when linking with the DLL's import library, to save an indirection per call.
  */
 #ifndef MIMALLOC_H
