@@ -51,14 +51,15 @@ MI_NOINLINE bool block_free(void* p) { return theap_free(runtime_theap(), p) == 
 
 MI_COLD void block_report_foreign(const char* function, const void* p) {
   static uint32_t reported;
+  const char* why =
+      arena_find_page(p) != NULL ? "inside a block, not at its start" : "not allocated by mimalloc";
   if (MI_DEBUG) {
-    message_error_always(MESSAGE_EINVAL, "%s of invalid pointer %p: not allocated by mimalloc", function, p);
+    message_error_always(MESSAGE_EINVAL, "%s of invalid pointer %p: %s", function, p, why);
   } else if (atomic_swap_acq_rel(&reported, 1u) == 0) {
     message_error_always(
         MESSAGE_EINVAL,
-        "%s of invalid pointer %p: not allocated by mimalloc; it is left alone, and so are all further ones, "
-        "without a message",
-        function, p);
+        "%s of invalid pointer %p: %s; it is left alone, and so are all further ones, without a message",
+        function, p, why);
   }
 }
 
@@ -79,9 +80,10 @@ static bool fits_in_place(void* p, size_t size, size_t usable) {
   return usable > LARGE_SIZE_MAX / 2 && theap_expand(p, size);
 }
 
-// The rest of the block is zeroed also after shrinking, so that it can grow again later.
-static void* in_place(void* p, size_t size, bool zero) {
-  if (zero) mem_zero((uint8_t*)p + size, theap_usable_size(p) - size);
+// What lies beyond the old contents is zeroed, also after shrinking, so that the block can grow again later.
+static void* in_place(void* p, size_t usable, size_t size, bool zero) {
+  size_t from = usable < size ? usable : size;
+  if (zero) mem_zero((uint8_t*)p + from, theap_usable_size(p) - from);
   return p;
 }
 
@@ -102,7 +104,7 @@ void* block_reallocate(void* p, size_t size, bool zero) {
     block_report_foreign("realloc", p);
     return NULL;
   }
-  if (MI_LIKELY(fits_in_place(p, size, usable))) return in_place(p, size, zero);
+  if (MI_LIKELY(fits_in_place(p, size, usable))) return in_place(p, usable, size, zero);
   return move_to(block_malloc(size), p, usable, size, zero);
 }
 
@@ -114,7 +116,7 @@ void* block_reallocate_aligned(void* p, size_t size, size_t alignment, size_t of
     return NULL;
   }
   bool is_aligned = bits_is_power_of_two(alignment) && (((uintptr_t)p + offset) & (alignment - 1)) == 0;
-  if (is_aligned && fits_in_place(p, size, usable)) return in_place(p, size, zero);
+  if (is_aligned && fits_in_place(p, size, usable)) return in_place(p, usable, size, zero);
   return move_to(block_allocate_aligned(size, alignment, offset, false), p, usable, size, zero);
 }
 

@@ -7,6 +7,10 @@
 #include "core/theap_pages.h"
 #include "base/memory.h"
 
+// What debug builds fill blocks with.
+#define FILL_FRESH 0xD0
+#define FILL_FREED 0xDF
+
 #define TICK_CALLS 64 // slow calls between two looks at kept pages, purges and the deferred free callback
 
 // ---- slow path of malloc --------------------------------------------------------------------------------
@@ -90,7 +94,7 @@ void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
   }
   if (page->free == NULL) theap->extended++;
   block_t* block = page_take(page, is_zero);
-  if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, 0xD0, page->block_size);
+  if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size);
   return block;
 }
 
@@ -123,18 +127,34 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
 
 // ---- slow path of free ----------------------------------------------------------------------------------
 
-// Debug builds: is `p` a block in use? Reports and returns false otherwise.
+// ---- checks of debug builds ---------------------------------------------------------------------------------
+
+// The second word of a freed block says so. Blocks of 8 bytes have none: for them the free list is searched.
+MI_INLINE uintptr_t freed_mark(const block_t* block) { return bits_mix((uintptr_t)block) | 1; }
+MI_INLINE bool has_mark(const page_t* page) { return page->block_size >= 2 * sizeof(uintptr_t); }
+
+// Reports a free of what isn't a block in use; false then.
 static bool debug_check_free(theap_t* theap, const page_t* page, const void* p, const block_t* block,
                              bool is_interior) {
+  size_t offset = (size_t)((const uint8_t*)block - page->start);
+  if (page->bin != BIN_HUGE && offset >= page->block_size * page->extended) {
+    message_error(MESSAGE_EINVAL, "free of invalid pointer %p: not allocated by mimalloc", p);
+    return false;
+  }
   if ((const void*)block != p && !is_interior) {
     message_error(MESSAGE_EINVAL, "free of invalid pointer %p: inside a block, not at its start", p);
     return false;
   }
-  if (page_owner_theap(page->owner) == theap && page_block_is_free(page, block)) {
-    message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
-    return false;
-  }
-  return true;
+  bool is_free = has_mark(page) ? ((const uintptr_t*)block)[1] == freed_mark(block)
+                                : page_owner_theap(page->owner) == theap && page_block_is_free(page, block);
+  if (is_free) message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
+  return !is_free;
+}
+
+static void debug_fill_freed(const page_t* page, block_t* block) {
+  if (page->bin == BIN_HUGE) return; // its memory goes back at once
+  mem_fill(block, FILL_FREED, page->block_size);
+  if (has_mark(page)) ((uintptr_t*)block)[1] = freed_mark(block);
 }
 
 static void free_own(theap_t* theap, page_t* page, block_t* block) {
@@ -166,7 +186,7 @@ free_result_t theap_free(theap_t* theap, void* p) {
                                                           : (block_t*)p;
   if (MI_DEBUG) {
     if (!debug_check_free(theap, page, p, block, is_interior)) return FREE_DONE;
-    if ((owner & PAGE_OWNER_SINGLE) == 0) mem_fill(block, 0xDF, page->block_size);
+    debug_fill_freed(page, block);
   }
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {
     if (is_interior) page_map_mark_pointer(page, p, false);

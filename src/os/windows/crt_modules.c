@@ -27,6 +27,8 @@ size_t crt_modules_count(void) { return COUNT; }
 const char* crt_modules_name(size_t index) { return table[index].name; }
 bool crt_modules_is_debug(size_t index) { return table[index].is_debug; }
 
+bool crt_modules_is_known(size_t index) { return atomic_get_relaxed(&handles[index]) != NULL; }
+
 void* crt_modules_handle(size_t index) {
   HMODULE handle = atomic_get_relaxed(&handles[index]);
   if (handle != NULL) return (void*)handle;
