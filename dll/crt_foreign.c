@@ -50,23 +50,34 @@ static void* aligned_origin(size_t runtime, const void* p) {
   return words[crt_modules_is_debug(runtime) ? -2 : -1];
 }
 
+static bool find_in(size_t runtime, const void* p, foreign_kind_t kind, foreign_block_t* found) {
+  HANDLE heap = heap_of(runtime);
+  if (heap == NULL) return false;
+  void* origin = kind == FOREIGN_ALIGNED ? aligned_origin(runtime, p) : (void*)p;
+  if ((uintptr_t)origin > (uintptr_t)p || !is_block(runtime, heap, origin)) return false;
+  msize_t* msize = (msize_t*)crt_modules_function(runtime, "_msize");
+  size_t size = msize == NULL ? 0 : msize(origin);
+  size_t before = (size_t)((uintptr_t)p - (uintptr_t)origin);
+  if (size == (size_t)-1 || size < before) return false;
+  *found = (foreign_block_t){.block = (void*)p, .kind = kind, .runtime = runtime, .size = size - before};
+  return true;
+}
+
 bool foreign_find(const void* p, foreign_kind_t kind, foreign_block_t* found) {
   // _aligned_malloc stores two words at most.
-  if (kind == FOREIGN_ALIGNED &&
-      !is_heap_memory((const uint8_t*)bits_align_down((uintptr_t)p, sizeof(void*)) - 2 * sizeof(void*))) {
+  size_t words = 2 * sizeof(void*);
+  uintptr_t aligned = bits_align_down((uintptr_t)p, sizeof(void*));
+  if (kind == FOREIGN_ALIGNED && (aligned < words || !is_heap_memory((const void*)(aligned - words))))
     return false;
+  uint32_t asked =
+      0; // a bit per runtime: those seen before are asked first, then those that may have come since
+  for (size_t runtime = 0; runtime < crt_modules_count(); runtime++) {
+    if (!crt_modules_is_known(runtime)) continue;
+    asked |= 1u << runtime;
+    if (find_in(runtime, p, kind, found)) return true;
   }
   for (size_t runtime = 0; runtime < crt_modules_count(); runtime++) {
-    HANDLE heap = heap_of(runtime);
-    if (heap == NULL) continue;
-    void* origin = kind == FOREIGN_ALIGNED ? aligned_origin(runtime, p) : (void*)p;
-    if ((uintptr_t)origin > (uintptr_t)p || !is_block(runtime, heap, origin)) continue;
-    msize_t* msize = (msize_t*)crt_modules_function(runtime, "_msize");
-    size_t size = msize == NULL ? 0 : msize(origin);
-    size_t before = (size_t)((uintptr_t)p - (uintptr_t)origin);
-    if (size == (size_t)-1 || size < before) continue;
-    *found = (foreign_block_t){.block = (void*)p, .kind = kind, .runtime = runtime, .size = size - before};
-    return true;
+    if ((asked & 1u << runtime) == 0 && find_in(runtime, p, kind, found)) return true;
   }
   return false;
 }

@@ -120,6 +120,10 @@ class Links:
     def case_c_flags_first(self):
         self.program("first.exe", self.cc, *self.flags, "-O2", "linked.c")
 
+    def case_c_bare_library_last(self):
+        # As in the README. Enough for a program, whose start-up code calls malloc.
+        self.program("bare.exe", self.cc, "-O2", "linked.c", *[flag for flag in self.flags if flag.startswith(("-L", "-l"))])
+
     def case_c_unoptimised(self):
         self.program("o0.exe", self.cc, "-O0", "-g", "linked.c", *self.flags)
 
