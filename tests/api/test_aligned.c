@@ -146,7 +146,7 @@ static void test_impossible(void** state) {
   (void)state;
   for (size_t i = 0; i < api_impossible_size_count; i++) {
     size_t size = api_opaque(api_impossible_sizes[i]);
-    for (size_t alignment = 1; alignment <= MIB(1024); alignment *= 4) {
+    for (size_t alignment = 1; alignment <= MIB(1024); alignment *= 1024) {
       assert_null(mi_malloc_aligned(size, alignment));
       assert_null(mi_zalloc_aligned(size, alignment));
       assert_null(mi_calloc_aligned(2, size, alignment));

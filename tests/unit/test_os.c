@@ -1,5 +1,5 @@
 // The operating system contract (os/os.h), checked on whichever layer is linked. Both layers must agree, or
-// the native tests would prove nothing about Windows.
+// the native tests would prove nothing about Windows. This file is long because the contract is.
 #include "support/check.h"
 #include "support/child.h"
 #include "support/test_data.h"

@@ -125,6 +125,7 @@ static int child_main(int argc, char** argv) {
   }
   if (strcmp(argv[1], "hang") == 0) {
     fputs("hanging\n", stderr);
+    fflush(stderr);
     for (;;) __atomic_load_n(&passed, __ATOMIC_SEQ_CST);
   }
   if (strcmp(argv[1], "abort") == 0) abort();
@@ -155,7 +156,7 @@ static void test_children(void** state) {
   assert_int_equal(result.exit_code, 7);
   assert_int_equal(strlen(result.output), CHILD_TEXT_MAX - 1);
 
-  assert_true(child_run((const char*[]){self, "hang", NULL}, 1500, &result));
+  assert_true(child_run((const char*[]){self, "hang", NULL}, 3000, &result));
   assert_true(result.timed_out);
   assert_string_equal(result.error, "hanging\n");
   assert_false(child_aborted(&result) || child_faulted(&result));
