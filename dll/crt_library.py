@@ -114,9 +114,9 @@ def main():
     arguments = parser.parse_args()
     exports = read_names(arguments.names)
     check_exports(exports, arguments.def_file)
-    for path, text in ((arguments.table, table(exports, arguments.arch)), (arguments.thunks, thunks(exports, arguments.arch))):
+    for path, write in ((arguments.table, table), (arguments.thunks, thunks)):
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(write(exports, arguments.arch))
 
 
 if __name__ == "__main__":

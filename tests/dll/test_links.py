@@ -36,6 +36,7 @@ class Links:
         self.wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
         self.passed = self.failed = 0
         self.folder = None
+        self.objects = {}
         if not self.wrapper and not options.no_run:
             sys.exit("test_links.py: no MESON_EXE_WRAPPER in the environment to run Windows programs with; start it through "
                      "`meson test` in a folder that wine-ci/test configured, or give --no-run")
@@ -59,11 +60,24 @@ class Links:
         except subprocess.TimeoutExpired:
             raise Failure(f"took more than {seconds} s: {shlex.join(command)}") from None
 
+    def compile(self, compiler, source, arguments):
+        """Object file of a source that lies beside this script, from the arguments that concern the compiler."""
+        command = [*compiler, *(a for a in arguments if a.startswith(("-O", "-g", "-f", "-D", "-std=", "-specs=")))]
+        key = (source, *command)
+        if key not in self.objects:
+            path = self.path(f"{len(self.objects)}.o")
+            done = self.run([*command, "-c", self.source(source), "-o", path], LINK_SECONDS)
+            if done.returncode != 0 or done.stderr.strip():
+                raise Failure(f"{shlex.join(command)} -c {source}\n{(done.stdout + done.stderr)[:3000]}")
+            self.objects[key] = path
+        return self.objects[key]
+
     def link(self, output, compiler, *arguments):
-        """Compiles and links; a source's name is looked up beside this script. Returns the file's path."""
+        """Compiles the sources among the arguments and links, all in the order given. Returns the file's path."""
         command = list(compiler)
         for argument in arguments:
-            command.append(self.source(argument) if argument.endswith((".c", ".cpp")) else argument)
+            is_source = argument.endswith((".c", ".cpp"))
+            command.append(self.compile(compiler, argument, arguments) if is_source else argument)
         command += ["-o", self.path(output)]
         done = self.run(command, LINK_SECONDS)
         if done.returncode != 0 or done.stderr.strip():
