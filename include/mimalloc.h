@@ -4,7 +4,7 @@
  *
  * Compatible with mimalloc 3.4.3, at compile time and at link time: same names, types, values and meaning of
  * errors. Needs no other header of ours and no type of a platform; compiles as C99 and later, and as C++98
- * and later.
+ * and later. Long because it is the whole interface in one file, as programs expect it.
  *
  * What holds for every function unless its comment says otherwise:
  * - Any thread may call it at any time. A block may be freed, resized or measured by another thread than the
