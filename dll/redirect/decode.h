@@ -1,9 +1,9 @@
 // Lengths of x86 instructions, and the little more that moving them to another address needs: which ones branch, and
 // where in them a displacement lies that counts from the instruction's own address. 32-bit and 64-bit mode.
 //
-// Refused, so that nobody moves what we don't understand: encodings that are invalid or undefined, what is longer than
-// 15 bytes, branches with an operand-size prefix (processors disagree about their length), addresses relative to a
-// truncated program counter, xbegin, APX.
+// Refused, so that nobody moves what isn't understood: opcodes that don't exist, what is longer than 15 bytes, branches with
+// an operand-size prefix (processors disagree about their length), addresses relative to a truncated program counter,
+// xbegin, prefixes that have no effect where they stand, APX. Why this isn't a library: docs/decisions/0004.
 #ifndef DLL_REDIRECT_DECODE_H
 #define DLL_REDIRECT_DECODE_H
 

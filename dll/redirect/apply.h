@@ -1,0 +1,26 @@
+// Writes what plan.c has worked out: the only file that changes memory of other modules. Each function does all of its work
+// or none; the protection of every page is afterwards what it was.
+#ifndef DLL_REDIRECT_APPLY_H
+#define DLL_REDIRECT_APPLY_H
+
+#include "freeze.h"
+#include "plan.h"
+
+// Memory for plan_inline, within reach of the jumps at the module's functions; NULL when there is none.
+void* apply_memory(const void* image, size_t image_size);
+void apply_memory_release(void* memory);
+
+// Writes relays and trampolines and makes them executable; then, with all threads stopped, the jumps. `freeze` may be NULL
+// when no thread can be running in this module. Returns NULL, or why nothing was changed; the plan's memory must stay all the
+// same, because a thread may have been sent there.
+const char* apply_inline(const plan_runtime_t* plan, freeze_t* freeze);
+
+typedef struct apply_slot_s {
+  void** slot;
+  void *old_value, *new_value;
+} apply_slot_t;
+
+// Writes new values into import slots. Returns NULL, or why nothing was changed.
+const char* apply_slots(const apply_slot_t* slots, size_t count);
+
+#endif

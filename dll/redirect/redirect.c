@@ -1,0 +1,394 @@
+#include "redirect.h"
+
+#include "apply.h"
+#include "base/atomics.h"
+#include "base/text.h"
+#include "loader_hook.h"
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#define RUNTIMES_MAX 32
+
+// Written under the loader lock only. Entries are added, never removed: other threads read them at any time.
+static redirect_runtime_t runtimes[RUNTIMES_MAX];
+static size_t runtime_count;
+
+static const redirect_config_t* config;
+static bool is_watching_by_hook;
+
+// GetProcAddress as the modules of the process have it in their import tables.
+typedef FARPROC WINAPI get_proc_address_t(HMODULE module, const char* name);
+static get_proc_address_t* get_proc_address;
+static void* get_proc_address_values[2]; // kernel32's and kernelbase's
+
+size_t redirect_count(void) { return atomic_get_acquire(&runtime_count); }
+const redirect_runtime_t* redirect_runtime(size_t index) { return &runtimes[index]; }
+
+static bool readable(const void* p, uintptr_t* from, uintptr_t* to) {
+  const DWORD forms = PAGE_READONLY | PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE |
+                      PAGE_EXECUTE_WRITECOPY;
+  MEMORY_BASIC_INFORMATION info;
+  if (VirtualQuery(p, &info, sizeof(info)) == 0 || info.State != MEM_COMMIT) return false;
+  if ((info.Protect & forms) == 0 || (info.Protect & PAGE_GUARD) != 0) return false;
+  *from = (uintptr_t)info.BaseAddress;
+  *to = *from + info.RegionSize;
+  return true;
+}
+
+// ---- import tables --------------------------------------------------------------------------------------
+
+static FARPROC WINAPI hooked_get_proc_address(HMODULE module, const char* name) {
+  FARPROC found = get_proc_address(module, name);
+  for (size_t i = 0; i < redirect_count() && found != NULL; i++) {
+    if (runtimes[i].method != REDIRECT_IMPORTS || runtimes[i].module.base == NULL) continue;
+    const plan_hook_t* hook = plan_find(runtimes[i].plan, (uintptr_t)found);
+    if (hook != NULL) return (FARPROC)(uintptr_t)hook->replacement->function;
+  }
+  return found;
+}
+
+typedef struct collection_s {
+  const redirect_runtime_t* runtime;
+  apply_slot_t* slots; // NULL: only count
+  size_t count, capacity;
+} collection_t;
+
+static void* new_value(const plan_runtime_t* plan, void* value) {
+  if (value == get_proc_address_values[0] || value == get_proc_address_values[1])
+    return (void*)(uintptr_t)hooked_get_proc_address;
+  if ((uintptr_t)value - (uintptr_t)plan->image.base >= plan->image.size) return NULL;
+  const plan_hook_t* hook = plan_find(plan, (uintptr_t)value);
+  return hook == NULL ? NULL : (void*)(uintptr_t)hook->replacement->function;
+}
+
+static bool collect_slot(void* context, const char* dll, const char* function, void** slot) {
+  MI_UNUSED(dll);
+  MI_UNUSED(function); // what counts is where the slot leads, by whatever name
+  collection_t* collection = context;
+  void* value = new_value(collection->runtime->plan, *slot);
+  if (value == NULL || *slot == NULL) return true;
+  if (collection->slots != NULL) {
+    if (collection->count == collection->capacity) return false;
+    collection->slots[collection->count] = (apply_slot_t){slot, *slot, value};
+  }
+  collection->count++;
+  return true;
+}
+
+static bool collect_module(void* context, const module_t* module) {
+  parse_image_t image;
+  collection_t* collection = context;
+  if (module->base == config->self || module->base == collection->runtime->module.base) return true;
+  if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return true; // no imports that could be found
+  parse_imports(&image, collect_slot, collection);
+  return true;
+}
+
+// Patches the import tables of `only`, or of all modules if NULL.
+static const char* redirect_imports(redirect_runtime_t* runtime, const module_t* only) {
+  collection_t collection = {.runtime = runtime};
+  const char* problem = NULL;
+  for (unsigned pass = 0; pass < 2; pass++) {
+    collection.count = 0;
+    if (only != NULL) {
+      collect_module(&collection, only);
+    } else {
+      modules_visit(collect_module, &collection);
+    }
+    if (pass == 1 || collection.count == 0) break;
+    collection.capacity = collection.count;
+    collection.slots =
+        VirtualAlloc(NULL, collection.count * sizeof(apply_slot_t), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    if (collection.slots == NULL) return "there is no memory for the list of import slots";
+  }
+  if (collection.count > 0) problem = apply_slots(collection.slots, collection.count);
+  if (collection.slots != NULL) VirtualFree(collection.slots, 0, MEM_RELEASE);
+  if (problem == NULL) runtime->slot_count += collection.count;
+  return problem;
+}
+
+// ---- one runtime ----------------------------------------------------------------------------------------
+
+// Where no thread can be running in the module yet, nobody needs to be stopped.
+static const char* apply_with_threads(const plan_runtime_t* plan, bool has_run) {
+  freeze_t freeze;
+  if (!has_run) return apply_inline(plan, NULL);
+  const char* problem = freeze_open(&freeze);
+  if (problem != NULL) return problem;
+  problem = apply_inline(plan, &freeze);
+  freeze_close(&freeze);
+  return problem;
+}
+
+static bool adopt_inline(redirect_runtime_t* runtime, bool has_run) {
+  plan_runtime_t* plan = runtime->plan;
+  void* memory = apply_memory(plan->image.base, plan->image.size);
+  if (memory == NULL) {
+    runtime->problem = "there is no memory near it";
+    return false;
+  }
+  if (!plan_inline(plan, (uintptr_t)memory)) {
+    runtime->problem = plan->problem;
+    runtime->problem_name = plan->problem_name;
+    apply_memory_release(memory);
+    plan->memory = 0;
+    return false;
+  }
+  runtime->problem = apply_with_threads(plan, has_run);
+  return runtime->problem == NULL;
+}
+
+static void adopt(redirect_runtime_t* runtime, bool has_run) {
+  runtime->method = REDIRECT_NONE;
+  if (runtime->plan == NULL)
+    runtime->plan = VirtualAlloc(NULL, sizeof(*runtime->plan), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  if (runtime->plan == NULL) {
+    runtime->problem = "there is no memory for the plan";
+    return;
+  }
+  plan_runtime_t* plan = runtime->plan;
+  runtime->problem = parse_image(runtime->module.base, SIZE_MAX, readable, &plan->image);
+  if (runtime->problem != NULL) return;
+  if (!plan_resolve(plan, config->replacements, config->required_count)) {
+    runtime->problem = plan->problem;
+    runtime->problem_name = plan->problem_name;
+    return;
+  }
+  runtime->function_count = plan->count;
+  if (adopt_inline(runtime, has_run)) {
+    runtime->method = REDIRECT_INLINE;
+    return;
+  }
+  runtime->import_problem = redirect_imports(runtime, NULL);
+  if (runtime->import_problem == NULL) runtime->method = REDIRECT_IMPORTS;
+}
+
+// An entry for the module: one that another module has left, or a new one.
+static redirect_runtime_t* runtime_new(const module_t* module) {
+  size_t index = 0;
+  while (index < runtime_count && runtimes[index].module.base != NULL) index++;
+  if (index == RUNTIMES_MAX) return NULL;
+  plan_runtime_t* plan = runtimes[index].plan;
+  runtimes[index] = (redirect_runtime_t){.module = *module, .method = REDIRECT_NONE, .plan = plan};
+  return &runtimes[index];
+}
+
+static redirect_runtime_t* runtime_at(const void* base) {
+  for (size_t i = 0; i < runtime_count; i++) {
+    if (runtimes[i].module.base == base) return &runtimes[i];
+  }
+  return NULL;
+}
+
+static void adopt_module(const module_t* module, bool has_run) {
+  redirect_runtime_t* runtime = runtime_new(module);
+  if (runtime == NULL) return;
+  adopt(runtime, has_run);
+  if (runtime == &runtimes[runtime_count]) atomic_set_release(&runtime_count, runtime_count + 1);
+  config->report_runtime(runtime);
+}
+
+static void forget(redirect_runtime_t* runtime) {
+  runtime->method = REDIRECT_NONE;
+  if (runtime->plan != NULL && runtime->plan->memory != 0) apply_memory_release((void*)runtime->plan->memory);
+  if (runtime->plan != NULL) runtime->plan->memory = 0;
+  runtime->module.base = NULL;
+}
+
+// ---- modules that may hold a runtime of their own -------------------------------------------------------
+
+typedef struct import_kinds_s {
+  bool has_runtime, has_heap;
+} import_kinds_t;
+
+static bool starts_with(const char* text, const char* start) {
+  while (*start != 0 && text_lower(*text) == *start) text++, start++;
+  return *start == 0;
+}
+
+static bool equals(const char* a, const char* b) {
+  while (*a != 0 && *a == *b) a++, b++;
+  return *a == *b;
+}
+
+static bool look_at_slot(void* context, const char* dll, const char* function, void** slot) {
+  MI_UNUSED(slot);
+  import_kinds_t* kinds = context;
+  if (config->is_runtime(dll) || starts_with(dll, "api-ms-win-crt-")) kinds->has_runtime = true;
+  if (function != NULL && equals(function, "HeapAlloc")) kinds->has_heap = true;
+  return !kinds->has_runtime;
+}
+
+static void look_for_static_runtime(const module_t* module) {
+  parse_image_t image;
+  import_kinds_t kinds = {false, false};
+  if (module->is_system || module->base == config->self) return;
+  if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return;
+  parse_imports(&image, look_at_slot, &kinds);
+  if (kinds.has_heap && !kinds.has_runtime) config->report_static(module);
+}
+
+// ---- all modules ----------------------------------------------------------------------------------------
+
+static bool adopt_if_runtime(void* context, const module_t* module) {
+  MI_UNUSED(context);
+  if (config->is_runtime(module->name)) {
+    if (runtime_at(module->base) == NULL) adopt_module(module, true);
+  } else {
+    look_for_static_runtime(module);
+  }
+  return true;
+}
+
+static void on_loaded(const module_t* module) {
+  if (config->is_runtime(module->name)) {
+    if (runtime_at(module->base) == NULL) adopt_module(module, false);
+  } else {
+    look_for_static_runtime(module);
+  }
+  for (size_t i = 0; i < runtime_count; i++) {
+    if (runtimes[i].method == REDIRECT_IMPORTS) redirect_imports(&runtimes[i], module);
+  }
+}
+
+static void on_unloaded(const void* base) {
+  redirect_runtime_t* runtime = runtime_at(base);
+  if (runtime != NULL) forget(runtime);
+}
+
+// ---- without notifications ------------------------------------------------------------------------------
+
+static bool find_base(void* context, const module_t* module) { return module->base != context; }
+
+static bool adopt_if_new(void* context, const module_t* module) {
+  MI_UNUSED(context);
+  if (config->is_runtime(module->name) && runtime_at(module->base) == NULL) adopt_module(module, true);
+  return true;
+}
+
+static void look_again(void) {
+  uintptr_t cookie;
+  if (!modules_lock(&cookie)) return;
+  for (size_t i = 0; i < runtime_count; i++) {
+    if (runtimes[i].module.base != NULL && modules_visit(find_base, (void*)(uintptr_t)runtimes[i].module.base))
+      forget(&runtimes[i]);
+  }
+  modules_visit(adopt_if_new, NULL);
+  for (size_t i = 0; i < runtime_count; i++) {
+    if (runtimes[i].method == REDIRECT_IMPORTS) redirect_imports(&runtimes[i], NULL);
+  }
+  modules_unlock(cookie);
+}
+
+static void watch_by_hook(void) {
+  freeze_t freeze;
+  const char* problem = freeze_open(&freeze);
+  if (problem == NULL) {
+    problem = loader_hook_install(look_again, readable, &freeze);
+    freeze_close(&freeze);
+  }
+  is_watching_by_hook = problem == NULL;
+  config->report_watch(problem == NULL ? "a hook in LdrLoadDll" : NULL, problem);
+}
+
+// ---- start ----------------------------------------------------------------------------------------------
+
+static void* export_of(const char* dll, const char* name) {
+  HMODULE module = GetModuleHandleA(dll);
+  return module == NULL ? NULL : (void*)(uintptr_t)GetProcAddress(module, name);
+}
+
+void redirect_start(const redirect_config_t* new_config) {
+  static const modules_events_t events = {on_loaded, on_unloaded};
+  config = new_config;
+  get_proc_address_values[0] = export_of("kernel32.dll", "GetProcAddress");
+  get_proc_address_values[1] = export_of("kernelbase.dll", "GetProcAddress");
+  get_proc_address = (get_proc_address_t*)(uintptr_t)get_proc_address_values[0];
+  modules_visit(adopt_if_runtime, NULL);
+  if (!config->without_notifications && modules_watch(&events)) {
+    config->report_watch("notifications of the loader", NULL);
+  } else {
+    watch_by_hook();
+  }
+}
+
+void redirect_stop(void) {
+  if (!is_watching_by_hook) modules_unwatch();
+}
+
+// ---- questions ------------------------------------------------------------------------------------------
+
+void* redirect_original(void* function) {
+  for (size_t i = 0; i < redirect_count(); i++) {
+    const plan_runtime_t* plan = runtimes[i].plan;
+    if (runtimes[i].method != REDIRECT_INLINE) continue;
+    const plan_hook_t* hook = plan_find(plan, (uintptr_t)function);
+    if (hook != NULL) return (void*)plan_trampoline(plan, (size_t)(hook - plan->hooks));
+  }
+  return function;
+}
+
+void* redirect_export(const redirect_runtime_t* runtime, const char* name) {
+  parse_image_t image = runtime->plan->image; // a copy: it remembers what it has read
+  uint32_t rva = parse_export(&image, name);
+  return rva == 0 ? NULL : (void*)(uintptr_t)(image.base + rva);
+}
+
+typedef struct search_s {
+  const redirect_runtime_t* found;
+} search_t;
+
+static const redirect_runtime_t* runtime_around(const void* address) {
+  for (size_t i = 0; i < redirect_count(); i++) {
+    const redirect_runtime_t* runtime = &runtimes[i];
+    if (runtime->method == REDIRECT_NONE || runtime->module.base == NULL) continue;
+    if ((uintptr_t)address - (uintptr_t)runtime->module.base < runtime->plan->image.size) return runtime;
+  }
+  return NULL;
+}
+
+static bool search_slot(void* context, const char* dll, const char* function, void** slot) {
+  MI_UNUSED(dll);
+  MI_UNUSED(function);
+  search_t* search = context;
+  search->found = runtime_around(*slot);
+  return search->found == NULL;
+}
+
+const redirect_runtime_t* redirect_runtime_of(const void* address) {
+  MEMORY_BASIC_INFORMATION info;
+  parse_image_t image;
+  search_t search = {runtime_around(address)};
+  if (search.found != NULL) return search.found;
+  if (VirtualQuery(address, &info, sizeof(info)) == 0 || info.Type != MEM_IMAGE) return NULL;
+  if (parse_image(info.AllocationBase, SIZE_MAX, readable, &image) != NULL) return NULL;
+  parse_imports(&image, search_slot, &search);
+  return search.found;
+}
+
+typedef void* __cdecl test_malloc_t(size_t size);
+typedef void __cdecl test_free_t(void* block);
+
+static bool runtime_works(const redirect_runtime_t* runtime) {
+  void* functions[2] = {redirect_export(runtime, config->malloc_name), redirect_export(runtime, config->free_name)};
+  for (unsigned i = 0; i < 2; i++) {
+    if (functions[i] == NULL) return false;
+    // Nobody calls these by their own address, but by what import tables and GetProcAddress hold.
+    if (runtime->method == REDIRECT_IMPORTS) functions[i] = new_value(runtime->plan, functions[i]);
+  }
+  void* block = ((test_malloc_t*)(uintptr_t)functions[0])(1);
+  bool works = block != NULL && config->is_ours(block);
+  ((test_free_t*)(uintptr_t)functions[1])(block);
+  return works;
+}
+
+bool redirect_works(void) {
+  size_t count = 0;
+  for (size_t i = 0; i < redirect_count(); i++) {
+    if (runtimes[i].module.base == NULL) continue;
+    if (runtimes[i].method == REDIRECT_NONE || !runtime_works(&runtimes[i])) return false;
+    count++;
+  }
+  return count > 0;
+}

@@ -1,0 +1,73 @@
+// Sends the allocation functions of every C runtime DLL of the process to replacements: those that are loaded now, and those
+// that come later, before their DllMain.
+//
+//   redirect_start --- for each module that is a runtime: adopt
+//     |                  |- parse, plan ------------------- nothing is written
+//     |                  |- apply_inline ------------------ jumps at the runtime's functions
+//     |                  '- or apply_slots ---------------- import tables of all modules, and GetProcAddress
+//     '- modules_watch: adopt those that come; or loader_hook, then look again after each LoadLibrary
+//
+// All or nothing for each runtime. Knows nothing of the allocator: replacements and reports come and go through
+// redirect_config_t.
+#ifndef DLL_REDIRECT_REDIRECT_H
+#define DLL_REDIRECT_REDIRECT_H
+
+#include "modules.h"
+#include "plan.h"
+
+typedef enum redirect_method_e {
+  REDIRECT_INLINE,  // jumps at the functions themselves: every call arrives, the runtime's own included
+  REDIRECT_IMPORTS, // other modules' import tables and GetProcAddress: the runtime's own calls don't arrive
+  REDIRECT_NONE     // left as it is
+} redirect_method_t;
+
+typedef struct redirect_runtime_s {
+  module_t module; // base NULL: unloaded
+  redirect_method_t method;
+  size_t function_count; // that the runtime has of those to replace
+  size_t slot_count;     // import slots written; REDIRECT_IMPORTS only
+  const char *problem, *problem_name; // why it isn't inline, and the function concerned (or NULL); NULL: it is
+  const char* import_problem; // why it isn't by imports either
+  plan_runtime_t* plan;
+} redirect_runtime_t;
+
+typedef struct redirect_config_s {
+  const plan_replacement_t* replacements; // ends with a NULL name; the first `required_count` make a runtime
+  size_t required_count;
+  const char* malloc_name; // of the functions for the self-test
+  const char* free_name;
+  bool (*is_runtime)(const char* module_name);
+  bool (*is_ours)(const void* block);
+  const void* self; // module whose imports are left alone
+  bool without_notifications; // as if the loader couldn't tell of later modules
+  // What happens; under the loader lock, on any thread.
+  void (*report_runtime)(const redirect_runtime_t* runtime);
+  void (*report_static)(const module_t* module); // uses heaps but no runtime DLL: may hold a runtime of its own
+  void (*report_watch)(const char* how, const char* problem); // of later modules; `how` NULL: not at all, `problem` says why
+} redirect_config_t;
+
+// Once, under the loader lock. The module with the replacements must stay loaded afterwards, until redirect_stop if there are
+// no runtimes (redirect_count() == 0). `config` must stay.
+void redirect_start(const redirect_config_t* config);
+
+// Stops watching for modules. Only when nothing was redirected and the loader tells of modules.
+void redirect_stop(void);
+
+// Behavioural: does what each runtime allocates now come from us? False when there is no runtime.
+bool redirect_works(void);
+
+// Where to call a runtime's function as it was: its trampoline if it is hooked, else the function itself.
+void* redirect_original(void* function);
+
+// The runtime whose functions the code at `address` calls (the first that it imports from, or the one it belongs to), or
+// NULL. Slow.
+const redirect_runtime_t* redirect_runtime_of(const void* address);
+
+// A function that the runtime exports, as it is now, or NULL.
+void* redirect_export(const redirect_runtime_t* runtime, const char* name);
+
+// Runtimes seen so far, also unloaded ones.
+size_t redirect_count(void);
+const redirect_runtime_t* redirect_runtime(size_t index);
+
+#endif
