@@ -9,9 +9,8 @@
 #include "core/stats_print.h"
 
 // ---- bins -------------------------------------------------------------------------------------------------
-// Upstream's bins hold 1..8 words, then four sizes per doubling. Our size classes are among them (8-byte
-// words) or lie a few bins further on (4-byte words), so each goes where a block of its size would go
-// upstream.
+// Upstream's bins hold 1..8 words, then four sizes per doubling. Ours are finer above 1 KiB, so each of our classes is
+// counted in the bin where a block of its size would go upstream, sometimes two in one.
 
 #define WORD sizeof(void*)
 
@@ -37,6 +36,13 @@ size_t mi_stats_get_bin_size(size_t bin) {
 
 static mi_stat_count_t count_of(const stats_level_t* level) {
   return (mi_stat_count_t){.total = level->total, .peak = level->peak, .current = level->current};
+}
+
+// Peaks of single bins aren't known: they repeat what is there now.
+static void add_level(mi_stat_count_t* level, int64_t total, int64_t current) {
+  level->total += total;
+  level->peak += current;
+  level->current += current;
 }
 
 static void fill(mi_stats_t* stats) {
@@ -75,9 +81,8 @@ static void fill(mi_stats_t* stats) {
     int64_t in_use = snapshot.blocks.allocated[bin] - snapshot.blocks.freed[bin];
     int64_t pages =
         bin == BIN_HUGE ? in_use : snapshot.blocks.pages[bin]; // a huge block has a page to itself
-    stats->malloc_bins[slot] =
-        (mi_stat_count_t){.total = snapshot.blocks.allocated[bin], .peak = in_use, .current = in_use};
-    stats->page_bins[slot] = (mi_stat_count_t){.total = pages, .peak = pages, .current = pages};
+    add_level(&stats->malloc_bins[slot], snapshot.blocks.allocated[bin], in_use);
+    add_level(&stats->page_bins[slot], pages, pages);
   }
 }
 

@@ -7,6 +7,8 @@
 
 // Small pages are committed 1 MiB at a time: a sixteenth of the system calls.
 #define COMMIT_AHEAD_SLICES 16
+// Free memory of at least this part of all committed memory is purged before more is committed.
+#define GROWTH_PURGE_SHARE 16
 
 static arena_t* arenas[ARENA_COUNT_MAX];
 static size_t arena_count;
@@ -38,23 +40,6 @@ static size_t claim_ahead(arena_t* arena, size_t slice) {
   while (bit + 1 + count < end && (usable >> (bit + 1 + count) & 1) != 0) count++;
   while (count > 0 && !bitmap_word_try_claim(&arena->free[word], bits_mask(bit + 1, count))) count /= 2;
   return count;
-}
-
-static bool slices_commit(arena_t* arena, size_t start, size_t count) {
-  size_t committed = bitmap_count(arena->committed, start, count);
-  if (committed == count) return true;
-  size_t ahead = count == 1 ? claim_ahead(arena, start) : 0;
-  bool ok = sysmem_commit(slice_address(arena, start), (count + ahead) * SLICE_SIZE,
-                          (count + ahead - committed) * SLICE_SIZE);
-  if (!ok && ahead > 0) { // less may still be possible
-    slices_release(arena, start + 1, ahead);
-    ahead = 0;
-    ok = sysmem_commit(slice_address(arena, start), count * SLICE_SIZE, (count - committed) * SLICE_SIZE);
-  }
-  if (!ok) return false;
-  bitmap_set(arena->committed, start, count + ahead);
-  if (ahead > 0) slices_release(arena, start + count, ahead);
-  return true;
 }
 
 // ---- purging --------------------------------------------------------------------------------------------
@@ -152,6 +137,40 @@ static void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
     atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
     atomic_set_release(&arena->purge_waiting, 1);
   }
+}
+
+// About to commit more than ever: then memory that is only waiting for its purge goes back first, if it is worth a call
+// to the system. So the peak stays near what the program has in use, and a program in its steady state, whose peak is
+// behind it, keeps its free memory for reuse.
+static void arena_purge_before_growth(arena_t* arena, size_t size) {
+  size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
+  if (committed + size <= (size_t)atomic_get_relaxed(&stats_process.committed.peak)) return;
+  if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
+  size_t waiting = 0;
+  for (size_t word = 0; word < arena->word_count; word++) {
+    uint64_t due = atomic_get_relaxed(&arena->aging[word]) | atomic_get_relaxed(&arena->old[word]);
+    if (due != 0) waiting += bits_count(due & atomic_get_relaxed(&arena->free[word]));
+  }
+  if (waiting * SLICE_SIZE >= committed / GROWTH_PURGE_SHARE)
+    arena_purge_one(arena, true, os_clock_ms(), purge_period());
+}
+
+static bool slices_commit(arena_t* arena, size_t start, size_t count) {
+  size_t committed = bitmap_count(arena->committed, start, count);
+  if (committed == count) return true;
+  size_t ahead = count == 1 ? claim_ahead(arena, start) : 0;
+  arena_purge_before_growth(arena, (count + ahead - committed) * SLICE_SIZE);
+  bool ok = sysmem_commit(slice_address(arena, start), (count + ahead) * SLICE_SIZE,
+                          (count + ahead - committed) * SLICE_SIZE);
+  if (!ok && ahead > 0) { // less may still be possible
+    slices_release(arena, start + 1, ahead);
+    ahead = 0;
+    ok = sysmem_commit(slice_address(arena, start), count * SLICE_SIZE, (count - committed) * SLICE_SIZE);
+  }
+  if (!ok) return false;
+  bitmap_set(arena->committed, start, count + ahead);
+  if (ahead > 0) slices_release(arena, start + count, ahead);
+  return true;
 }
 
 // ---- arenas ---------------------------------------------------------------------------------------------

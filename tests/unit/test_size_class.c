@@ -12,7 +12,7 @@ static void test_each_class(void** state) {
     if (bin > 1) assert_true(size > size_class_size(bin - 1));
   }
   assert_int_equal(size_class_size(1), 8);
-  assert_int_equal(size_class_size(BIN_LINEAR_MAX), 128);
+  assert_int_equal(size_class_size(BIN_LINEAR_LAST), 128);
   assert_int_equal(size_class_size(BIN_LAST), LARGE_SIZE_MAX);
 }
 

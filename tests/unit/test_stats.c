@@ -143,7 +143,7 @@ static void test_bins(void** state) {
   }
 }
 
-// A block of each size class is counted in the bin that has its size.
+// A block of each size class is counted in the smallest bin that holds its size.
 static void test_bin_of_each_class(void** state) {
   MI_UNUSED(state);
   static mi_stats_t before, after;
@@ -160,7 +160,7 @@ static void test_bin_of_each_class(void** state) {
       changed++;
       assert_int_equal(after.malloc_bins[bin].total - before.malloc_bins[bin].total, 1);
       assert_int_equal(after.malloc_bins[bin].current - before.malloc_bins[bin].current, 1);
-      assert_int_equal(mi_stats_get_bin_size(bin), size);
+      assert_true(mi_stats_get_bin_size(bin) >= size && (bin == 1 || mi_stats_get_bin_size(bin - 1) < size));
       assert_true(after.page_bins[bin].current >= 1);
     }
     assert_int_equal(changed, 1);
