@@ -279,6 +279,14 @@ mi_decl_export void mi_thread_done(void) mi_attr_noexcept;
 mi_decl_export void mi_thread_set_in_threadpool(void) mi_attr_noexcept;
 
 /**
+ * How this copy of the library learns that a thread ends; not in upstream's interface.
+ * @return "DllMain" in mimalloc.dll; in the static library "tls-callback", "fls" or, where neither works, "none": heaps
+ *   of threads that are gone are then found and reused, but later. "pthread-key" in the native build. Initialises the
+ *   allocator if need be.
+ */
+mi_decl_export const char* mi_thread_exit_mechanism(void) mi_attr_noexcept;
+
+/**
  * Frees memory that is kept for later: of the calling thread, and with `force` what other threads and the
  * process keep, giving it back to the system at once.
  */

@@ -18,6 +18,11 @@ void mi_thread_init(void) { runtime_leave(runtime_enter()); }
 void mi_thread_done(void) { runtime_thread_done(); }
 void mi_thread_set_in_threadpool(void) {} // a thread's theap is given back when it ends, whoever runs it
 
+const char* mi_thread_exit_mechanism(void) {
+  runtime_process_attach(); // the static library may decide at run time
+  return os_bell_name();
+}
+
 void mi_collect(bool force) {
   // A thread without a theap gets one when all is wanted: somebody has to take over what dead threads left.
   theap_t* theap = force ? runtime_enter() : runtime_theap();
