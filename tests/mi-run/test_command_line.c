@@ -105,22 +105,28 @@ static void program_names_end_at_their_quote_or_blank(void** state) {
 
 static void composes_name_and_tail(void** state) {
   (void)state;
-  static const utf16_t* const cases[][3] = {
-      {u"p.exe", u"", u"p.exe"},
-      {u"p.exe", u" a  \"b", u"p.exe a  \"b"},
-      {u"C:\\my dir\\p.exe", u"\ta", u"\"C:\\my dir\\p.exe\"\ta"},
-      {u"tab\there", u"", u"\"tab\there\""},
-      {u"C:\\dir\\", u" a", u"C:\\dir\\ a"},
-      {u"", u" a", u"\"\" a"},
+  static const struct {
+    const utf16_t *program, *tail;
+    bool quoted;
+    const utf16_t* line;
+  } cases[] = {
+      {u"p.exe", u"", false, u"p.exe"},
+      {u"p.exe", u"", true, u"\"p.exe\""},
+      {u"p.exe", u" a  \"b", false, u"p.exe a  \"b"},
+      {u"C:\\my dir\\p.exe", u"\ta", false, u"\"C:\\my dir\\p.exe\"\ta"},
+      {u"C:\\my dir\\p.exe", u"\ta", true, u"\"C:\\my dir\\p.exe\"\ta"},
+      {u"tab\there", u"", false, u"\"tab\there\""},
+      {u"C:\\dir\\", u" a", false, u"C:\\dir\\ a"},
+      {u"", u" a", false, u"\"\" a"},
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     utf16_t line[ROOM];
-    command_line_compose(line, cases[i][0], cases[i][1]);
-    if (!equal(line, cases[i][2])) {
+    command_line_compose(line, cases[i].program, cases[i].quoted, cases[i].tail);
+    if (!equal(line, cases[i].line)) {
       print("composed", line);
       fail();
     }
-    const utf16_t* tail = command_line_skip_blanks(cases[i][1]);
+    const utf16_t* tail = command_line_skip_blanks(cases[i].tail);
     assert_true(equal(command_line_arguments(line), tail));
   }
 }

@@ -34,6 +34,7 @@ static void plain(void** state) {
   assert_false(options.stats);
   assert_int_equal(options.timeout_s, 30);
   assert_true(is(options.app, "app.exe"));
+  assert_false(options.app_quoted);
   assert_true(is(options.tail, ""));
 }
 
@@ -42,6 +43,7 @@ static void tail_is_untouched(void** state) {
   assert_true(parse(u"\"C:\\x y\\mi-run.exe\"  --verbose \"C:\\a b\\app.exe\"  --verbose  \"b \\\" c\" -- \\\\\" "));
   assert_true(options.verbose);
   assert_true(is(options.app, "C:\\a b\\app.exe"));
+  assert_true(options.app_quoted);
   assert_true(is(options.tail, "  --verbose  \"b \\\" c\" -- \\\\\" "));
 }
 

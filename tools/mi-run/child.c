@@ -95,7 +95,7 @@ int child_create(const options_t* options, const wchar_t* path, child_t* child) 
     report_remedy(L"close other programs");
     return EXIT_OWN_ERROR;
   }
-  command_line_compose(line, options->app, options->tail);
+  command_line_compose(line, options->app, options->app_quoted, options->tail);
   STARTUPINFOW startup;
   take_startup_over(&startup);
   PROCESS_INFORMATION created;

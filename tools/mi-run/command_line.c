@@ -1,7 +1,5 @@
 #include "command_line.h"
 
-#include <stdbool.h>
-
 enum { QUOTE = '"', BACKSLASH = '\\' };
 
 static bool is_blank(utf16_t c) { return c == ' ' || c == '\t'; }
@@ -60,8 +58,8 @@ const utf16_t* command_line_argument(const utf16_t* at, utf16_t* text) {
   return at;
 }
 
-void command_line_compose(utf16_t* line, const utf16_t* program, const utf16_t* tail) {
-  bool quoted = *program == 0;
+void command_line_compose(utf16_t* line, const utf16_t* program, bool quoted, const utf16_t* tail) {
+  if (*program == 0) quoted = true;
   for (const utf16_t* c = program; *c != 0; c++) quoted = quoted || is_blank(*c);
   if (quoted) *line++ = QUOTE;
   while (*program != 0) *line++ = *program++;

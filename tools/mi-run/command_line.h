@@ -6,6 +6,7 @@
 #ifndef MI_RUN_COMMAND_LINE_H
 #define MI_RUN_COMMAND_LINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "utf16.h"
@@ -21,8 +22,9 @@ const utf16_t* command_line_argument(const utf16_t* at, utf16_t* text);
 
 const utf16_t* command_line_skip_blanks(const utf16_t* at);
 
-// The command line that starts `program` with arguments that are left as they were written: quotes around a name with
-// blanks, then `tail` (empty, or a blank and more). `line` has room for both, two quotes and a NUL.
-void command_line_compose(utf16_t* line, const utf16_t* program, const utf16_t* tail);
+// The command line that starts `program` with arguments that are left as they were written: the name, in quotes if it
+// has blanks or `quoted` says so, then `tail` (empty, or a blank and more). `line` has room for both, two quotes and a
+// NUL.
+void command_line_compose(utf16_t* line, const utf16_t* program, bool quoted, const utf16_t* tail);
 
 #endif

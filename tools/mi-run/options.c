@@ -3,8 +3,9 @@
 #include "command_line.h"
 
 typedef struct parser_s {
-  const utf16_t* at;       // the rest of the line, no blank
-  const utf16_t* word_end; // where the last word ended in the line
+  const utf16_t* at;         // the rest of the line, no blank
+  const utf16_t* word_start; // where the last word stands in the line
+  const utf16_t* word_end;
   utf16_t* storage;
   options_t* options;
 } parser_t;
@@ -40,6 +41,7 @@ static bool fail(parser_t* parser, const char* problem, const utf16_t* word) {
 static const utf16_t* next(parser_t* parser) {
   if (*parser->at == 0) return NULL;
   utf16_t* word = parser->storage;
+  parser->word_start = parser->at;
   parser->word_end = command_line_argument(parser->at, word);
   parser->storage += utf16_length(word) + 1;
   parser->at = command_line_skip_blanks(parser->word_end);
@@ -96,6 +98,7 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
     if (ended || *word != '-' || word[1] == 0) {
       if (*word == 0) return fail(&parser, "the program's name is empty", NULL);
       options->app = word;
+      options->app_quoted = *parser.word_start == '"';
       options->tail = parser.word_end;
       break;
     }

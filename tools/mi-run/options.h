@@ -22,6 +22,7 @@ typedef struct options_s {
   uint32_t pid;       // ACTION_ATTACH
   uint32_t timeout_s; // 0: none
   const utf16_t* app; // ACTION_RUN: the program, decoded
+  bool app_quoted;    // it stands in quotes in mi-run's command line, and so it shall in the program's
   const utf16_t* tail; // its arguments, exactly as they stand in mi-run's command line, with the blanks before them
 
   const char* problem;         // what is wrong when options_parse returned false: "unknown option"
