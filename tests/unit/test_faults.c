@@ -154,6 +154,7 @@ static void scenario_zeroed(void) {
           continue;
         }
         if (round > 0) REQUIRE(pattern_nonzero(blocks[i], sizes[k]) == SIZE_MAX, sizes[k]);
+        note_arena(blocks[i]);
         memset(blocks[i], 0xAB, sizes[k]);
       }
       for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
@@ -187,6 +188,7 @@ static void scenario_realloc(void) {
         REQUIRE(failure_is_allowed(), size);
         break; // the old block is still there
       }
+      note_arena(q);
       REQUIRE(pattern_mismatch(q, filled, 5) == SIZE_MAX, size);
       pattern_fill(q, size, 5);
       p = q;

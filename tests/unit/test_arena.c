@@ -1,0 +1,317 @@
+// Arenas: slices handed out once, committed when handed out, zero when they say so, purged when free.
+#include "support/check.h"
+#include "support/os_faults.h"
+#include "support/test_data.h"
+#include "support/test_thread.h"
+
+#include "core/arena.h"
+#include "core/bitmap.h"
+#include "core/options.h"
+#include "core/stats.h"
+#include "core/sysmem.h"
+#include "os_posix.h"
+
+// A page's record as the core would make it, filled with a pattern.
+static page_t* allocate(size_t slice_count, size_t alignment) {
+  page_t* page = arena_page_allocate(slice_count, alignment);
+  assert_non_null(page);
+  assert_int_equal(page->slice_count, slice_count);
+  assert_int_equal((uintptr_t)page->start % (alignment > SLICE_SIZE ? alignment : SLICE_SIZE), 0);
+  assert_true(os_posix_is_committed(page->start, slice_count * SLICE_SIZE));
+  if (page->is_zero) {
+    for (size_t i = 0; i < slice_count; i++) { // the ends of each slice: what anybody would have written
+      assert_int_equal(pattern_nonzero(page->start + i * SLICE_SIZE, 64), SIZE_MAX);
+      assert_int_equal(pattern_nonzero(page->start + (i + 1) * SLICE_SIZE - 64, 64), SIZE_MAX);
+    }
+  }
+  page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, 64);
+  for (size_t i = 0; i < slice_count; i++) {
+    pattern_fill(page->start + i * SLICE_SIZE, 64, (uintptr_t)page->start);
+    pattern_fill(page->start + (i + 1) * SLICE_SIZE - 64, 64, (uintptr_t)page->start);
+  }
+  return page;
+}
+
+static void check(const page_t* page) {
+  for (size_t i = 0; i < page->slice_count; i++) {
+    assert_int_equal(pattern_mismatch(page->start + i * SLICE_SIZE, 64, (uintptr_t)page->start), SIZE_MAX);
+    assert_int_equal(pattern_mismatch(page->start + (i + 1) * SLICE_SIZE - 64, 64, (uintptr_t)page->start),
+                     SIZE_MAX);
+  }
+}
+
+static void release(page_t* page) {
+  check(page);
+  arena_page_free(page);
+}
+
+// After each case: everything is given back to the system.
+static int tear_down(void** state) {
+  MI_UNUSED(state);
+  os_faults_none();
+  option_set(option_purge_delay, 1000);
+  option_set(option_purge_decommits, 1);
+  arena_release_all();
+  page_map_release();
+  sysmem_release_metadata();
+  os_posix_balance_t balance = os_posix_balance();
+  if (balance.reserved != 0) print_error("%zu bytes are still reserved\n", balance.reserved);
+  return balance.reserved == 0 ? 0 : -1;
+}
+
+static void test_random_pages(void** state) {
+  MI_UNUSED(state);
+  enum { PAGES = 300, STEPS = 6000 };
+  static page_t* pages[PAGES];
+  memset(pages, 0, sizeof(pages));
+  option_set(option_purge_delay, 0); // purges go on all the time
+  test_random_t random = {4};
+  for (size_t step = 0; step < STEPS; step++) {
+    size_t i = test_random_below(&random, PAGES);
+    if (pages[i] != NULL) {
+      release(pages[i]);
+      pages[i] = NULL;
+      continue;
+    }
+    static const size_t counts[] = {1, 1, 1, 8, 8, 64, 2, 3, 17, 100};
+    size_t alignment = step % 7 == 0 ? SLICE_SIZE << test_random_below(&random, 9) : 1;
+    pages[i] = allocate(counts[test_random_below(&random, 10)], alignment);
+    if (step % 1000 == 0) option_set(option_purge_delay, step % 2000 == 0 ? 1000 : 0);
+    if (step % 500 == 0) arena_purge(true);
+  }
+  for (size_t i = 0; i < PAGES; i++) {
+    if (pages[i] != NULL) release(pages[i]);
+  }
+}
+
+static void test_queries(void** state) {
+  MI_UNUSED(state);
+  static int in_data;
+  page_t* small = allocate(1, 1);
+  page_t* huge = allocate(40, 1);
+  page_t* own = allocate(option_get_size(option_arena_reserve) / SLICE_SIZE, 1); // too large for an arena
+  page_t* pages[] = {small, huge, own};
+  for (size_t k = 0; k < 3; k++) {
+    page_t* page = pages[k];
+    size_t size = page->slice_count * SLICE_SIZE;
+    const size_t offsets[] = {0, 1, 4096, SLICE_SIZE - 1, size / 2, size - SLICE_SIZE, size - 1};
+    for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+      if (offsets[i] >= size) continue;
+      assert_true(arena_contains(page->start + offsets[i]));
+      assert_ptr_equal(arena_find_page(page->start + offsets[i]), page);
+    }
+  }
+  assert_false(arena_contains(&in_data));
+  assert_false(arena_contains(NULL));
+  assert_null(arena_find_page(&in_data));
+  assert_true(own->arena == NULL && small->arena != NULL);
+  uint8_t* own_start = own->start;
+  size_t own_size = own->slice_count * SLICE_SIZE;
+  for (size_t k = 0; k < 3; k++) release(pages[k]);
+  assert_false(arena_contains(own_start)); // given back at once
+  assert_false(os_posix_is_committed(own_start, own_size));
+}
+
+static bool count_page(page_t* page, void* arg) {
+  MI_UNUSED(page);
+  return ++*(size_t*)arg < 3;
+}
+
+static void test_visit(void** state) {
+  MI_UNUSED(state);
+  page_t* pages[5];
+  for (size_t i = 0; i < 5; i++) pages[i] = allocate(1 + 7 * (i % 2), 1);
+  size_t visited = 0;
+  arena_visit_pages(&count_page, &visited);
+  assert_int_equal(visited, 3); // as many as it wants
+  for (size_t i = 2; i < 5; i++) release(pages[i]);
+  visited = 0;
+  arena_visit_pages(&count_page, &visited);
+  assert_int_equal(visited, 2);
+  release(pages[0]);
+  release(pages[1]);
+}
+
+static void test_purge(void** state) {
+  MI_UNUSED(state);
+  page_t* page = allocate(64, 1);
+  uint8_t* start = page->start;
+  const size_t size = 64 * SLICE_SIZE;
+  release(page);
+  assert_true(os_posix_is_committed(start, size)); // it waits
+  arena_purge(false);
+  assert_true(os_posix_is_committed(start, size));
+  arena_purge(true);
+  assert_false(os_posix_is_committed(start, SLICE_SIZE));
+  assert_false(os_posix_is_committed(start + size - SLICE_SIZE, SLICE_SIZE));
+
+  // By the clock, at the latest after the whole delay.
+  option_set(option_purge_delay, 40);
+  page = allocate(64, 1);
+  start = page->start;
+  release(page);
+  uint32_t freed = os_clock_ms();
+  while (os_posix_is_committed(start, size)) { // the time limit of the test ends this if it never happens
+    arena_purge(false);
+    if (os_clock_ms() - freed > 20000) fail_msg("free memory is not purged");
+  }
+
+  // Never.
+  option_set(option_purge_delay, -1);
+  page = allocate(64, 1);
+  start = page->start;
+  release(page);
+  arena_purge(false);
+  assert_true(os_posix_is_committed(start, size));
+
+  // At once.
+  option_set(option_purge_delay, 0);
+  page = allocate(64, 1);
+  start = page->start;
+  release(page);
+  assert_false(os_posix_is_committed(start, SLICE_SIZE));
+}
+
+// A page that is in use is never purged, also when it was taken from what waits for its purge.
+static void test_purge_spares_used_pages(void** state) {
+  MI_UNUSED(state);
+  enum { PAGES = 40 };
+  page_t* pages[PAGES];
+  for (size_t round = 0; round < 5; round++) {
+    for (size_t i = 0; i < PAGES; i++) pages[i] = allocate(1, 1);
+    for (size_t i = 0; i < PAGES; i++) release(pages[i]);
+    for (size_t i = 0; i < PAGES / 2; i++) pages[i] = allocate(1, 1); // the same slices
+    arena_purge(true);
+    for (size_t i = 0; i < PAGES / 2; i++) release(pages[i]);
+  }
+}
+
+static void test_extend(void** state) {
+  MI_UNUSED(state);
+  page_t* page = allocate(10, 1);
+  size_t extended = 0;
+  for (size_t count = 11; count <= 200; count += 21) {
+    if (!arena_page_extend(page, count)) break;
+    assert_int_equal(page->slice_count, count);
+    assert_true(os_posix_is_committed(page->start, count * SLICE_SIZE));
+    extended++;
+    for (size_t i = 0; i < count; i++) { // for check()
+      pattern_fill(page->start + i * SLICE_SIZE, 64, (uintptr_t)page->start);
+      pattern_fill(page->start + (i + 1) * SLICE_SIZE - 64, 64, (uintptr_t)page->start);
+    }
+  }
+  assert_int_equal(extended, 10); // nothing is behind it
+  page_t* next = allocate(10, 1);
+  check(page);
+  assert_false(arena_page_extend(page, page->slice_count)); // not larger
+  size_t all = page->arena->slice_count;
+  assert_false(arena_page_extend(page, all + 1));
+  release(page);
+  release(next);
+}
+
+// A huge page must not grow over its neighbour, and what a failed growth took is given back.
+static void test_extend_blocked(void** state) {
+  MI_UNUSED(state);
+  page_t* pages[200];
+  size_t count = 0;
+  for (; count < 200; count++) pages[count] = allocate(3, 1);
+  size_t blocked = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (!arena_page_extend(pages[i], 5)) blocked++;
+  }
+  assert_true(blocked >= count - 2);
+  arena_t* arena = pages[0]->arena;
+  for (size_t i = 0; i < count; i++) {
+    pages[i]->slice_count = 3; // of the one or two that did grow, look at the filled part
+    check(pages[i]);
+  }
+  assert_true(bitmap_count(arena->free, 0, arena->slice_count) + 3 * count + arena->info_slices + 4 >=
+              arena->slice_count);
+}
+
+// ---- threads --------------------------------------------------------------------------------------------------
+
+enum { THREADS = 4, OWN = 30, STEPS = 40000 };
+
+static void run_pages(void* arg) {
+  test_random_t random = {(uintptr_t)arg};
+  page_t* own[OWN] = {NULL};
+  static const size_t counts[] = {1, 1, 1, 8, 64, 5};
+  for (size_t step = 0; step < STEPS; step++) {
+    size_t i = test_random_below(&random, OWN);
+    if (own[i] != NULL) {
+      release(own[i]);
+      own[i] = NULL;
+    } else {
+      own[i] = allocate(counts[test_random_below(&random, 6)], 1);
+    }
+    if (step % 200 == 0) arena_purge(test_random_below(&random, 2) == 0);
+  }
+  for (size_t i = 0; i < OWN; i++) {
+    if (own[i] != NULL) release(own[i]);
+  }
+}
+
+static bool workers_are_done;
+
+static void run_purger(void* arg) {
+  MI_UNUSED(arg);
+  while (!atomic_get_acquire(&workers_are_done)) arena_purge(true);
+}
+
+static void test_threads(void** state) {
+  MI_UNUSED(state);
+  option_set(option_purge_delay, 1);
+  test_thread_t threads[THREADS], purger;
+  test_thread_start(&purger, run_purger, NULL);
+  for (size_t i = 0; i < THREADS; i++) test_thread_start(&threads[i], run_pages, (void*)(i + 1));
+  for (size_t i = 0; i < THREADS; i++) test_thread_join(&threads[i]);
+  atomic_set_release(&workers_are_done, true);
+  test_thread_join(&purger);
+  size_t visited = 0;
+  arena_visit_pages(&count_page, &visited);
+  assert_int_equal(visited, 0);
+  page_t* page = allocate(1, 1);
+  arena_t* arena = page->arena;
+  release(page);
+  assert_int_equal(bitmap_count(arena->free, 0, arena->slice_count), arena->slice_count - arena->info_slices);
+}
+
+static void test_reserve(void** state) {
+  MI_UNUSED(state);
+  os_posix_balance_t before = os_posix_balance();
+  assert_true(arena_reserve(3 * MI_GIB));
+  assert_true(os_posix_balance().reserved >= before.reserved + 3 * MI_GIB);
+  os_faults_fail_from(OS_CALL_RESERVE_AT, 1);
+  page_t* page = allocate(1000, 1); // comes out of what was reserved
+  assert_int_equal(os_faults_calls(OS_CALL_RESERVE_AT), 0);
+  release(page);
+}
+
+static void test_too_much(void** state) {
+  MI_UNUSED(state);
+  assert_null(arena_page_allocate(SIZE_MAX / SLICE_SIZE, 1));
+  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE, 1));
+  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE + 1, 1));
+  release(allocate(1, 1));
+}
+
+int main(void) {
+  os_init();
+  options_init();
+#define CASE(name) cmocka_unit_test_teardown(name, tear_down)
+  const struct CMUnitTest tests[] = {
+      CASE(test_random_pages),
+      CASE(test_queries),
+      CASE(test_visit),
+      CASE(test_purge),
+      CASE(test_purge_spares_used_pages),
+      CASE(test_extend),
+      CASE(test_extend_blocked),
+      CASE(test_threads),
+      CASE(test_reserve),
+      CASE(test_too_much),
+  };
+  return check_run(tests);
+}

@@ -1,0 +1,177 @@
+// A page's free list, its untouched rest, and the list that other threads free into.
+#include "support/check.h"
+#include "support/test_data.h"
+#include "support/test_thread.h"
+
+#include "core/page.h"
+#include "os/os.h"
+
+static page_t page;
+static size_t memory_size;
+
+static void make_page(unsigned bin, bool is_zero) {
+  memset(&page, 0, sizeof(page));
+  page.slice_count = page_slices_for(size_class_size(bin));
+  memory_size = page.slice_count * SLICE_SIZE;
+  page.start = os_reserve_and_commit(memory_size);
+  assert_non_null(page.start);
+  page.is_zero = is_zero;
+  page_init(&page, bin, size_class_size(bin), 64);
+}
+
+static void drop_page(void) { assert_true(os_release(page.start, memory_size)); }
+
+// Counts the blocks that the page holds for the owner: free ones and those in the untouched rest.
+static size_t free_blocks(void) {
+  size_t count = page.reserved - page.extended;
+  for (block_t* b = page.free; b != NULL; b = b->next) count++;
+  return count;
+}
+
+static void test_take_all(void** state) {
+  MI_UNUSED(state);
+  for (unsigned bin = 1; bin <= BIN_LAST; bin++) {
+    make_page(bin, true);
+    size_t size = size_class_size(bin);
+    assert_int_equal(page.reserved, memory_size / size);
+    static unsigned char taken[SLICE_SIZE * PAGE_LARGE_SLICES / 8];
+    memset(taken, 0, sizeof(taken));
+    for (size_t i = 0; i < page.reserved; i++) {
+      bool is_zero;
+      block_t* block = page_take(&page, &is_zero);
+      assert_non_null(block);
+      size_t offset = (size_t)((uint8_t*)block - page.start);
+      assert_int_equal(offset % size, 0);
+      assert_true(offset + size <= memory_size);
+      assert_int_equal(taken[offset / size]++, 0); // no block twice
+      if (is_zero) assert_int_equal(pattern_nonzero(block, size < 4096 ? size : 4096), SIZE_MAX);
+      assert_int_equal(page_used(&page), i + 1);
+      memset(block, 0xEE, size < 4096 ? size : 4096);
+    }
+    bool is_zero;
+    assert_null(page_take(&page, &is_zero));
+    drop_page();
+  }
+}
+
+static void test_remote_list(void** state) {
+  MI_UNUSED(state);
+  unsigned bin = size_class_bin(500);
+  make_page(bin, true);
+  enum { BLOCKS = 60 };
+  block_t* blocks[BLOCKS];
+  bool is_zero;
+  for (size_t i = 0; i < BLOCKS; i++) blocks[i] = page_take(&page, &is_zero);
+  size_t others = free_blocks();
+  // Not asked for: no notice.
+  for (size_t i = 0; i < 10; i++) assert_false(page_free_remote(&page, blocks[i]));
+  assert_int_equal(page_used(&page), BLOCKS); // they wait
+  assert_false(page_request_notice(&page));   // some are there already
+  assert_true(page_collect_remote(&page));
+  assert_int_equal(page_used(&page), BLOCKS - 10);
+  assert_int_equal(free_blocks(), others + 10);
+  // Asked for: the first says so, once, until the mailbox was looked through.
+  while (page_take(&page, &is_zero) != NULL) {}
+  assert_false(page_collect_remote(&page));
+  assert_true(page_request_notice(&page));
+  assert_true(page_free_remote(&page, blocks[10]));
+  assert_false(page_free_remote(&page, blocks[11]));
+  assert_true((page.remote & PAGE_REMOTE_MAIL) != 0);
+  assert_true(page_collect_remote(&page));
+  assert_int_equal(free_blocks(), 2);
+  assert_true((page.remote & PAGE_REMOTE_MAIL) != 0); // collecting doesn't answer the mail
+  drop_page();
+}
+
+static void test_last_block_of_page(void** state) {
+  MI_UNUSED(state);
+  for (unsigned bin = 1; bin <= BIN_LAST; bin += 3) { // the list holds offsets, up to the very last block's
+    make_page(bin, false);
+    block_t *first = NULL, *last = NULL;
+    bool is_zero;
+    for (block_t* b; (b = page_take(&page, &is_zero)) != NULL; last = b) {
+      if (first == NULL) first = b;
+    }
+    if (last < first) last = first;
+    page_free_remote(&page, last);
+    if (first != last) page_free_remote(&page, first);
+    assert_true(page_collect_remote(&page));
+    assert_ptr_equal(page.free, first);
+    if (first != last) assert_ptr_equal(page.free->next, last);
+    drop_page();
+  }
+}
+
+// ---- remote frees while the owner goes on -------------------------------------------------------------------
+
+enum { THREADS = 3, ROUNDS = 200000, EXCHANGE = 64 };
+static block_t* exchange[EXCHANGE];
+static bool owner_is_done;
+static size_t notices;
+
+static void run_remote(void* arg) {
+  test_random_t random = {(uintptr_t)arg};
+  for (bool last_look = false; !last_look;) {
+    last_look = atomic_get_acquire(&owner_is_done);
+    for (size_t i = 0; i < EXCHANGE; i++) {
+      size_t slot = last_look ? i : test_random_below(&random, EXCHANGE);
+      block_t* block = atomic_swap_acq_rel(&exchange[slot], NULL);
+      if (block == NULL) continue;
+      memset(block, 0xDD, page.block_size);
+      if (page_free_remote(&page, block)) atomic_add_relaxed(&notices, 1);
+    }
+    os_yield();
+  }
+}
+
+static void test_concurrent_frees(void** state) {
+  MI_UNUSED(state);
+  make_page(size_class_bin(256), false);
+  test_thread_t threads[THREADS];
+  for (size_t i = 0; i < THREADS; i++) test_thread_start(&threads[i], run_remote, (void*)(i + 1));
+  test_random_t random = {99};
+  size_t taken = 0, requests = 0;
+  for (size_t i = 0; i < ROUNDS; i++) {
+    bool is_zero;
+    block_t* block = page_take(&page, &is_zero);
+    if (block == NULL) {
+      if (!page_collect_remote(&page)) {
+        size_t before = atomic_get_relaxed(&notices);
+        if (page_request_notice(&page)) {
+          requests++;
+          // All blocks are out, so some will come back, and the first one must say so: this loop ends.
+          while (atomic_get_relaxed(&notices) == before) os_yield();
+          atomic_and_acq_rel(&page.remote, ~(uint64_t)(PAGE_REMOTE_MAIL | PAGE_REMOTE_FULL));
+        }
+      }
+      continue;
+    }
+    taken++;
+    memset(block, 0xCC, page.block_size);
+    block = atomic_swap_acq_rel(&exchange[test_random_below(&random, EXCHANGE)], block);
+    if (block != NULL) { // nobody took it: the owner frees it itself
+      block->next = page.free;
+      page.free = block;
+      page.freed++;
+    }
+  }
+  atomic_set_release(&owner_is_done, true);
+  for (size_t i = 0; i < THREADS; i++) test_thread_join(&threads[i]);
+  page_collect_remote(&page);
+  assert_int_equal(page_used(&page), 0);
+  assert_int_equal(free_blocks(), page.reserved); // none lost, none twice
+  assert_true(taken > ROUNDS / 4);
+  assert_int_equal(notices, requests);
+  drop_page();
+}
+
+int main(void) {
+  os_init();
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_take_all),
+      cmocka_unit_test(test_remote_list),
+      cmocka_unit_test(test_last_block_of_page),
+      cmocka_unit_test(test_concurrent_frees),
+  };
+  return check_run(tests);
+}
