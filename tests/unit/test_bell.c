@@ -52,6 +52,16 @@ static void test_thread_exit(void** state) {
   assert_true(strlen(os_bell_name()) > 3);
 }
 
+static void test_no_more_rings(void** state) {
+  MI_UNUSED(state);
+  os_bell_free();
+  size_t before = atomic_get_relaxed(&thread_rings);
+  worker_t worker;
+  test_thread_start(&worker.thread, run_worker, &worker);
+  test_thread_join(&worker.thread);
+  assert_int_equal(atomic_get_relaxed(&thread_rings), before);
+}
+
 static void late_exit(void) { os_write_error("atexit\n", 7); }
 
 static int child_main(const char* mode) {
@@ -90,8 +100,8 @@ int main(int argc, char** argv) {
   if (argc > 1) return child_main(argv[1]);
   os_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_thread_exit),
-      cmocka_unit_test(test_process_exit),
+      cmocka_unit_test(test_thread_exit), cmocka_unit_test(test_process_exit),
+      cmocka_unit_test(test_no_more_rings), // last
   };
   return check_run(tests);
 }

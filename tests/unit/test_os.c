@@ -435,6 +435,39 @@ static bool try_on_another_thread(shared_t* shared) {
   return shared->tried;
 }
 
+#if !defined(_WIN32)
+static void worker_hold(void* arg) {
+  shared_t* shared = arg;
+  os_lock_acquire(&shared->lock);
+  test_barrier_wait(&shared->barrier);
+  test_barrier_wait(&shared->barrier);
+}
+#endif
+
+// "Dead" needs evidence; a living thread never is, and nobody is without an id.
+static void worker_alive(void* arg) {
+  worker_t* worker = arg;
+  worker->shared->ids[worker->index] = os_thread_id();
+  test_barrier_wait(&worker->shared->barrier);
+  for (size_t i = 0; i < THREADS; i++) {
+    if (os_thread_is_dead(worker->shared->ids[i])) worker->shared->tried = true;
+  }
+  test_barrier_wait(&worker->shared->barrier);
+}
+
+static void test_dead_threads(void** state) {
+  MI_UNUSED(state);
+  size_t found_dead = 0;
+  for (size_t round = 0; round < 5; round++) {
+    shared_t shared = {0};
+    run_workers(worker_alive, &shared);
+    assert_false(shared.tried);
+    for (size_t i = 0; i < THREADS; i++) found_dead += os_thread_is_dead(shared.ids[i]);
+  }
+  assert_false(os_thread_is_dead(os_thread_id()));
+  assert_true(found_dead > 0); // not all: the system may give an id to a new thread at once
+}
+
 static void test_lock(void** state) {
   MI_UNUSED(state);
   shared_t shared = {0};
@@ -446,15 +479,26 @@ static void test_lock(void** state) {
   os_lock_release(&shared.lock);
   assert_true(try_on_another_thread(&shared));
   assert_false(os_is_exiting());
-#if !defined(_WIN32)
-  // That thread is gone and left the lock taken: at exit it is passed over.
+  // That thread is gone and left the lock taken.
   assert_false(os_lock_try(&shared.lock));
+  os_lock_acquire(&shared.lock);
+  assert_int_equal(shared.lock.owner, os_thread_id());
+  os_lock_release(&shared.lock);
+#if !defined(_WIN32)
+  // At exit all others are dead, whatever their ids look like.
+  test_barrier_init(&shared.barrier, 2);
+  test_thread_t holder;
+  test_thread_start(&holder, worker_hold, &shared);
+  test_barrier_wait(&shared.barrier); // it has the lock
   os_posix_set_exiting(true);
   assert_true(os_is_exiting());
   os_lock_acquire(&shared.lock);
   os_posix_set_exiting(false);
   assert_int_equal(shared.lock.owner, os_thread_id());
   os_lock_release(&shared.lock);
+  test_barrier_wait(&shared.barrier);
+  test_thread_join(&holder);
+  test_barrier_done(&shared.barrier);
 #endif
 }
 
@@ -508,6 +552,7 @@ int main(int argc, char** argv) {
     cmocka_unit_test(test_full_path),
     cmocka_unit_test(test_errno),
     cmocka_unit_test(test_thread_ids),
+    cmocka_unit_test(test_dead_threads),
     cmocka_unit_test(test_lock),
     cmocka_unit_test(test_slot),
   };

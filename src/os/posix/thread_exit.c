@@ -6,11 +6,14 @@
 static os_bell_hooks_t bell;
 static pthread_key_t bell_key;
 static bool bell_key_made;
+static pthread_once_t bell_once = PTHREAD_ONCE_INIT;
 
 static void bell_thread_exit(void* value) {
   MI_UNUSED(value); // the key is cleared already; a heap that a later destructor makes arms the bell again
   if (bell.thread_exit != NULL) bell.thread_exit();
 }
+
+static void bell_make_key(void) { bell_key_made = pthread_key_create(&bell_key, bell_thread_exit) == 0; }
 
 // A destructor, not atexit: it runs after the program's own atexit functions, and registering can't fail.
 __attribute__((destructor)) static void bell_process_exit(void) {
@@ -18,14 +21,17 @@ __attribute__((destructor)) static void bell_process_exit(void) {
 }
 
 void os_bell_init(const os_bell_hooks_t* hooks) {
+  pthread_once(&bell_once, bell_make_key);
   bell = *hooks;
-  if (!bell_key_made) bell_key_made = pthread_key_create(&bell_key, bell_thread_exit) == 0;
 }
 
+// May come before os_bell_init, when the first allocations of two threads race.
 void os_bell_arm_thread(void* value) {
+  pthread_once(&bell_once, bell_make_key);
   if (bell_key_made) pthread_setspecific(bell_key, value);
 }
 
+void os_bell_free(void) { bell = (os_bell_hooks_t){NULL, NULL, NULL}; }
+
 bool os_bell_is_per_fiber = false;
-void os_bell_free(void) {}
 const char* os_bell_name(void) { return "pthread-key"; }
