@@ -93,8 +93,11 @@ static const char* move_one(writer_t* w, const uint8_t* bytes, const instruction
   case INSTRUCTION_CALL_INDIRECT:
     // Its return address, on the stack of a thread that is inside, would point into the jump.
     if (offset + instruction->length < PATCH_SIZE) return "it begins with a call that is too short";
-    if (instruction->kind == INSTRUCTION_CALL)
-      w->move->call_offset = (uint32_t)(offset + (uint64_t)decode_target(bytes, instruction));
+    if (instruction->kind == INSTRUCTION_CALL) {
+      int64_t target = decode_target(bytes, instruction);
+      if (target == instruction->length) return "it begins by asking for its own address";
+      w->move->call_offset = (uint32_t)(offset + (uint64_t)target);
+    }
     break;
   default:
     break;
