@@ -124,7 +124,7 @@ static void test_remote_frees_come_back(void** state) {
   }
 }
 
-// A loop of one block at the border of a page doesn't go to the arenas each time.
+// A loop of one block at the border of a page goes to the arenas now and then at most, and never to the system.
 static void test_kept_page(void** state) {
   MI_UNUSED(state);
   for (size_t size = 8; size <= 400000; size *= 7) {
@@ -132,7 +132,8 @@ static void test_kept_page(void** state) {
     int64_t calls = stats_process.commit_calls, retired = stats_process.pages_retired;
     for (size_t i = 0; i < 10000; i++) mi_free(mi_malloc(size));
     assert_int_equal(stats_process.commit_calls, calls);
-    assert_true(stats_process.pages_retired - retired <= 10);
+    int64_t more = stats_process.pages_retired - retired;
+    if (more > 100) fail_msg("size %zu: %lld pages retired in 10,000 rounds", size, (long long)more);
   }
   mi_collect(true); // and yet none is kept for ever
   int64_t pages = pages_now();
@@ -185,20 +186,20 @@ static void run_vanish(void* arg) {
 
 static void test_reaping(void** state) {
   MI_UNUSED(state);
-  int64_t threads = stats_process.threads.current, pages = pages_now();
+  int64_t threads = stats_process.threads.current, pages = pages_now(), reaped = stats_process.theaps_reaped;
   leaver_t leavers[3];
   for (size_t i = 0; i < 3; i++) {
     leavers[i].size = 100 + 2000 * i;
     test_thread_start(&leavers[i].thread, run_vanish, &leavers[i]);
     test_thread_join(&leavers[i].thread);
   }
-  assert_int_equal(stats_process.threads.current, threads + 3);
-  // Ids of dead threads may live again for a moment: ask until all are found.
+  // The start of a later thread may have found an earlier one already. Ids of dead threads may live again for a moment: ask until all are found.
   for (size_t tries = 0; tries < 1000 && stats_process.threads.current > threads; tries++) {
     mi_collect(true);
     if (stats_process.threads.current > threads) os_yield();
   }
   assert_int_equal(stats_process.threads.current, threads);
+  assert_int_equal(stats_process.theaps_reaped - reaped, 3);
   for (size_t k = 0; k < 3; k++) {
     for (size_t i = 0; i < BLOCKS; i++) {
       if (i % 3 == 0) continue;
