@@ -47,7 +47,10 @@ void* block_allocate_aligned(size_t size, size_t alignment, size_t offset, bool 
   return p;
 }
 
-MI_NOINLINE bool block_free(void* p) { return theap_free(runtime_theap(), p) == FREE_DONE; }
+MI_NOINLINE bool block_free(void* p) {
+  os_stack_probe();
+  return theap_free(runtime_theap(), p) == FREE_DONE;
+}
 
 MI_COLD void block_report_foreign(const char* function, const void* p) {
   static uint32_t reported;

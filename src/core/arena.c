@@ -103,8 +103,11 @@ static void arena_purge_bitmap(arena_t* arena, uint64_t* due) {
 static void arena_purge_one(arena_t* arena, bool force, uint32_t now, uint32_t delay) {
   if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
   if (!force && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) return;
-  uint32_t idle = 0;
-  if (!atomic_cas_acq_rel(&arena->purge_busy, &idle, 1)) return;
+  uint32_t busy = 0, self = os_thread_id();
+  if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
+    // Somebody does it, or was killed while doing it.
+    if (busy == self || !os_thread_is_dead(busy) || !atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) return;
+  }
   atomic_set_release(&arena->purge_waiting, 0); // first: what is freed from here on makes it 1 again
   arena_purge_bitmap(arena, arena->old);
   if (force) arena_purge_bitmap(arena, arena->aging);
@@ -119,7 +122,7 @@ static void arena_purge_one(arena_t* arena, bool force, uint32_t now, uint32_t d
     atomic_set_relaxed(&arena->purge_due, now + delay);
     atomic_set_release(&arena->purge_waiting, 1);
   }
-  atomic_set_release(&arena->purge_busy, 0);
+  atomic_set_release(&arena->purge_busy, 0u);
 }
 
 void arena_purge(bool force) {

@@ -28,7 +28,7 @@ typedef struct arena_s {
   size_t search_hint; // no free slice in words before this one (a hint: wrong only towards slower)
   uint32_t purge_due; // clock of the next purge, meaningful while purge_waiting
   uint32_t purge_waiting;
-  uint32_t purge_busy; // one purger at a time; others pass by
+  uint32_t purge_busy; // the thread that purges, 0: none; others pass by
   uint64_t* free;
   uint64_t* committed;
   uint64_t* dirty;

@@ -12,10 +12,15 @@
 static callback_t output_callback;
 static callback_t error_callback;
 static int32_t callbacks_held;
+static uint32_t callbacks_held_on; // the thread that holds the late theap's lock
 
 void message_hold_callbacks(void) { atomic_add_acq_rel(&callbacks_held, 1); }
 void message_release_callbacks(void) { atomic_sub_acq_rel(&callbacks_held, 1); }
-bool message_callbacks_are_held(void) { return atomic_get_acquire(&callbacks_held) > 0; }
+void message_hold_callbacks_here(void) { atomic_set_relaxed(&callbacks_held_on, os_thread_id()); }
+void message_release_callbacks_here(void) { atomic_set_relaxed(&callbacks_held_on, 0u); }
+bool message_callbacks_are_held(void) {
+  return atomic_get_acquire(&callbacks_held) > 0 || atomic_get_relaxed(&callbacks_held_on) == os_thread_id();
+}
 
 // ---- output -----------------------------------------------------------------------------------------------
 
@@ -45,18 +50,20 @@ void message_register_output(message_output_t* output, void* arg) {
   os_lock_release(&early.lock);
   if (!is_first || output == NULL || early.length == 0 || message_callbacks_are_held()) return;
   early.text[early.length] = 0;
-  if (callback_enter(&output_callback.guard)) {
+  callback_entry_t entry;
+  if (callback_enter(&output_callback.guard, &entry)) {
     output(early.text, arg);
-    callback_leave(&output_callback.guard);
+    callback_leave(&output_callback.guard, &entry);
   }
 }
 
 static void emit(const char* text, size_t length) {
-  if (!message_callbacks_are_held() && callback_enter(&output_callback.guard)) {
+  callback_entry_t entry;
+  if (!message_callbacks_are_held() && callback_enter(&output_callback.guard, &entry)) {
     void* arg;
     message_output_t* output = (message_output_t*)callback_get(&output_callback, &arg);
     if (output != NULL) output(text, arg);
-    callback_leave(&output_callback.guard);
+    callback_leave(&output_callback.guard, &entry);
     if (output != NULL) return;
   }
   os_write_error(text, length);
@@ -141,11 +148,12 @@ void message_register_error(message_error_t* error, void* arg) {
 }
 
 static void react(int code) {
-  if (!message_callbacks_are_held() && callback_enter(&error_callback.guard)) {
+  callback_entry_t entry;
+  if (!message_callbacks_are_held() && callback_enter(&error_callback.guard, &entry)) {
     void* arg;
     message_error_t* error = (message_error_t*)callback_get(&error_callback, &arg);
     if (error != NULL) error(code, arg);
-    callback_leave(&error_callback.guard);
+    callback_leave(&error_callback.guard, &entry);
     if (error != NULL) return;
   } else if (atomic_get_relaxed(&error_callback.function) != NULL) {
     return; // it can't be called now, but the program did ask to decide itself

@@ -30,6 +30,10 @@ void message_print_to(message_output_t* output, void* arg, const char* format, .
 // While held (> 0) user callbacks are not called. Nests; process-wide.
 void message_hold_callbacks(void);
 void message_release_callbacks(void);
+// The same for the calling thread alone, while it has a lock to which a callback's malloc might come. One thread at a
+// time.
+void message_hold_callbacks_here(void);
+void message_release_callbacks_here(void);
 bool message_callbacks_are_held(void);
 
 #endif

@@ -31,7 +31,8 @@ typedef struct page_queue_s {
 
 // theap_t.holder, one word so that a reaper can take exactly the ownership that it found dead:
 //   bits 0..2   who has the theap; bits 3..34 the owner's thread id; bits 35..63 number of the acquisition
-enum { THEAP_SPARE, THEAP_OWNED, THEAP_ORPHAN, THEAP_LATE, THEAP_REAPED };
+// TAKEN: the thread with that id is moving its pages to its own theap, whose number it bears.
+enum { THEAP_SPARE, THEAP_OWNED, THEAP_ORPHAN, THEAP_LATE, THEAP_TAKEN };
 #define THEAP_HOLDER(kind, id, number) ((uint64_t)(number) << 35 | (uint64_t)(id) << 3 | (uint64_t)(kind))
 
 typedef struct MI_ALIGNED(64) theap_s {
@@ -72,6 +73,9 @@ void theap_late_leave(void);
 // Looks whether owners of theaps are dead without having given them back (TerminateThread, or nobody told us of the
 // thread's end), at most `checks` of them, and takes their pages into `theap`. Returns how many were reaped.
 size_t theap_reap(theap_t* theap, size_t checks);
+
+// The same for a few owners, if there is reason to suspect that some are dead. When a thread got its theap.
+void theap_reap_some(theap_t* theap);
 
 // Forgets all theaps (unload; the arenas' memory is gone).
 void theap_reset_all(void);

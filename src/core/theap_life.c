@@ -1,6 +1,7 @@
 // Where theaps come from and where they go: acquiring, giving back, absorbing, reaping; the late theap; sums over all.
 #include "core/theap.h"
 #include "core/arena.h"
+#include "core/message.h"
 #include "core/stats.h"
 #include "core/sysmem.h"
 #include "core/theap_pages.h"
@@ -104,10 +105,17 @@ static void theap_absorb(theap_t* theap, theap_t* orphan) {
   theap_list_push(&spares, orphan);
 }
 
+// While a thread moves the pages of a theap that it took, the record says so: should it be killed meanwhile, the theap is
+// reaped once more.
+static uint64_t holder_taken(const theap_t* theap) {
+  return THEAP_HOLDER(THEAP_TAKEN, os_thread_id(), theap_holder_number(theap->holder));
+}
+
 bool theap_absorb_one(theap_t* theap) {
   if (list_top(atomic_get_relaxed(&orphans)) == NULL) return false;
   theap_t* orphan = theap_list_pop(&orphans);
   if (orphan == NULL) return false;
+  atomic_set_release(&orphan->holder, holder_taken(theap));
   stats_decrease(&stats_process.theaps_orphaned, 1);
   theap_absorb(theap, orphan);
   return true;
@@ -155,18 +163,32 @@ static bool owner_is_dead(const theap_t* theap, uint64_t holder) {
   return false;
 }
 
-static void theap_salvage(theap_t* theap, theap_t* dead) {
+static void theap_forget_pages(theap_t* theap) {
+  theap_init(theap);
+  mem_zero(theap->bins, sizeof(theap->bins));
+  theap->full = (page_queue_t){NULL, NULL};
+  theap->kept_count = 0;
+}
+
+// The same for a theap whose user died, but which stays in use: the late theap.
+static void theap_rebuild(theap_t* theap) {
+  salvage_t salvage = {.from = theap, .to = theap};
+  theap_forget_pages(theap);
+  arena_visit_pages(&salvage_page, &salvage);
+  mailbox_drain(theap);
+}
+
+static void theap_salvage(theap_t* theap, theap_t* dead, bool was_owned) {
   salvage_t salvage = {.from = dead, .to = theap};
   arena_visit_pages(&salvage_page, &salvage);
-  theap_init(dead);
-  mem_zero(dead->bins, sizeof(dead->bins));
-  dead->full = (page_queue_t){NULL, NULL};
-  dead->kept_count = 0;
+  theap_forget_pages(dead);
   mailbox_drain(dead); // forwards to us
   stats_count(&stats_process.pages_absorbed, salvage.moved);
   stats_count(&stats_process.theaps_reaped, 1);
-  stats_decrease(&stats_process.theaps, 1);
-  stats_decrease(&stats_process.threads, 1);
+  if (was_owned) {
+    stats_decrease(&stats_process.theaps, 1);
+    stats_decrease(&stats_process.threads, 1);
+  }
   atomic_set_release(&dead->holder, THEAP_HOLDER(THEAP_SPARE, 0, 0));
   theap_list_push(&spares, dead);
 }
@@ -179,12 +201,13 @@ size_t theap_reap(theap_t* theap, size_t checks) {
     if (candidate == NULL) candidate = atomic_get_acquire(&all_theaps);
     if (candidate == NULL) break;
     uint64_t holder = atomic_get_acquire(&candidate->holder);
-    if (candidate != theap && theap_holder_kind(holder) == THEAP_OWNED) {
+    unsigned kind = theap_holder_kind(holder);
+    if (candidate != theap && (kind == THEAP_OWNED || kind == THEAP_TAKEN)) {
       checks--;
       // The swap succeeds only if it is still the same ownership that was found dead.
       if (owner_is_dead(candidate, holder) &&
-          atomic_cas_acq_rel(&candidate->holder, &holder, THEAP_HOLDER(THEAP_REAPED, 0, 0))) {
-        theap_salvage(theap, candidate);
+          atomic_cas_acq_rel(&candidate->holder, &holder, holder_taken(theap))) {
+        theap_salvage(theap, candidate, kind == THEAP_OWNED);
         reaped++;
       }
     }
@@ -199,7 +222,8 @@ size_t theap_reap(theap_t* theap, size_t checks) {
 // Asking whether a thread is alive costs system calls, which the start of a thread should not pay for. So owners are only
 // looked at when there are more theaps than ever, perhaps because threads were killed, and then, as long as dead ones
 // are found, at the start of every thread: that keeps up with any number of kills.
-static void reap_some(theap_t* theap) {
+void theap_reap_some(theap_t* theap) {
+  if (atomic_get_relaxed(&reap_credit) <= 0) return;
   size_t reaped = theap_reap(theap, REAP_CHECKS);
   int32_t credit = atomic_get_relaxed(&reap_credit);
   int32_t next = credit - 1 + (int32_t)reaped * REAP_CREDIT;
@@ -207,7 +231,6 @@ static void reap_some(theap_t* theap) {
 }
 
 theap_t* theap_acquire(void) {
-  bool is_new = false;
   theap_t* theap = theap_list_pop(&orphans);
   if (theap != NULL) {
     stats_decrease(&stats_process.theaps_orphaned, 1);
@@ -219,14 +242,13 @@ theap_t* theap_acquire(void) {
       if (theap == NULL) return NULL;
       theap_init(theap);
       theap_publish(theap);
-      is_new = true;
+      if (atomic_get_relaxed(&reap_credit) <= 0) atomic_set_relaxed(&reap_credit, 1);
     }
   }
   uint32_t number = atomic_add_relaxed(&acquisitions, 1) + 1;
   atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_OWNED, os_thread_id(), number));
   stats_increase(&stats_process.theaps, 1);
   stats_increase(&stats_process.threads, 1);
-  if (is_new || atomic_get_relaxed(&reap_credit) > 0) reap_some(theap);
   return theap;
 }
 
@@ -246,8 +268,14 @@ void theap_give_back(theap_t* theap) {
   }
 }
 
+static void late_lock_take(void) {
+  bool is_taken_over = os_lock_acquire(&late_lock);
+  message_hold_callbacks_here(); // what a callback allocates might come here, too
+  if (is_taken_over && theap_holder_kind(late_theap.holder) == THEAP_LATE) theap_rebuild(&late_theap);
+}
+
 theap_t* theap_late_enter(void) {
-  os_lock_acquire(&late_lock);
+  late_lock_take();
   if (theap_holder_kind(late_theap.holder) != THEAP_LATE) {
     theap_init(&late_theap);
     late_theap.holder = THEAP_HOLDER(THEAP_LATE, 0, 0);
@@ -257,7 +285,10 @@ theap_t* theap_late_enter(void) {
   return &late_theap;
 }
 
-void theap_late_leave(void) { os_lock_release(&late_lock); }
+void theap_late_leave(void) {
+  message_release_callbacks_here();
+  os_lock_release(&late_lock);
+}
 
 void theap_reset_all(void) {
   atomic_set_release(&all_theaps, (theap_t*)NULL);
@@ -275,9 +306,9 @@ void theap_collect(theap_t* theap, bool force) {
     theap_reap(theap, SIZE_MAX);
     while (theap_absorb_one(theap)) {}
     if (theap != &late_theap) {
-      os_lock_acquire(&late_lock);
+      late_lock_take();
       if (theap_holder_kind(late_theap.holder) == THEAP_LATE) theap_sweep(&late_theap);
-      os_lock_release(&late_lock);
+      theap_late_leave();
     }
   }
   theap_sweep(theap);

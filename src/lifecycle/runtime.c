@@ -51,6 +51,7 @@ static void thread_acquire_theap(void) {
     return;
   }
   os_bell_arm_thread(theap);
+  theap_reap_some(theap); // not before the slot has it: what this reports may allocate
   message_verbose("life cycle: thread %u has heap %p\n", (unsigned)os_thread_id(), (void*)theap);
 }
 
@@ -128,13 +129,18 @@ theap_t* runtime_theap(void) {
 }
 
 theap_t* runtime_enter(void) {
+  os_stack_probe();
   theap_t* theap = runtime_theap_fast();
   if (MI_LIKELY(theap != NULL)) {
     if (MI_UNLIKELY(os_bell_is_per_fiber))
       os_bell_arm_thread(theap); // this may be a fiber that isn't armed yet
     return theap;
   }
-  if (run(EVENT_ALLOCATE) == THREAD_ACTIVE && thread_state() == THREAD_ACTIVE) return (theap_t*)os_slot_get();
+  if (run(EVENT_ALLOCATE) == THREAD_ACTIVE && thread_state() == THREAD_ACTIVE) {
+    theap = (theap_t*)os_slot_get();
+    if (os_bell_is_per_fiber) os_bell_arm_thread(theap);
+    return theap;
+  }
   return theap_late_enter();
 }
 

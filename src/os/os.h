@@ -95,17 +95,20 @@ bool os_thread_is_dead(uint32_t id);
 // holding locks).
 bool os_is_exiting(void);
 
+// The highest address of the running stack, which may be a fiber's; the highest of all where it can't be known cheaply.
+void* os_stack_base(void);
+
 // Lets another thread run.
 void os_yield(void);
 
 // A lock for rare, short critical sections that never call the system's blocking primitives (see
-// docs/lifecycle.md). While the process exits, a lock that a dead thread left taken is passed over.
+// docs/lifecycle.md). A lock that a dead thread left taken is taken over: then what it guards may be half changed.
 // Zero-initialised is open.
 typedef struct os_lock_s {
   uint32_t owner; // thread id of the holder, 0 when open
 } os_lock_t;
 
-void os_lock_acquire(os_lock_t* lock);
+bool os_lock_acquire(os_lock_t* lock); // true: taken over from a dead thread
 bool os_lock_try(os_lock_t* lock);
 void os_lock_release(os_lock_t* lock);
 
@@ -117,6 +120,9 @@ void os_lock_release(os_lock_t* lock);
 //   void* os_slot_get_fast(void)   inline, the hot path: the value, or NULL when it can't be read the fast
 //   way void* os_slot_get(void)        the value, by whatever way works bool  os_slot_set(void* value) false
 //   when the system could not make room for it
+// and, for the sake of slow paths:
+//   void  os_stack_probe(void)     inline: touches as much of the stack below as our deepest calls need. If there is no
+//   room, the program's stack overflow happens here, where no lock is held and nothing is half changed
 #include "os_slot.h"
 
 // ---- the bell: "call me when this thread ends"

@@ -397,13 +397,19 @@ static callback_guard_t guard;
 static test_barrier_t all_inside, all_tried;
 static bool entered[CALLBACK_GUARD_THREADS + 1], entered_twice[CALLBACK_GUARD_THREADS + 1];
 
+static MI_NOINLINE bool enter_again(void) { // from a deeper frame, as what a callback calls is
+  callback_entry_t entry;
+  return callback_enter(&guard, &entry);
+}
+
 static void enter(void* arg) {
   size_t i = (size_t)(uintptr_t)arg;
-  entered[i] = callback_enter(&guard);
+  callback_entry_t entry;
+  entered[i] = callback_enter(&guard, &entry);
   test_barrier_wait(&all_inside);
-  if (entered[i]) entered_twice[i] = callback_enter(&guard);
+  if (entered[i]) entered_twice[i] = enter_again();
   test_barrier_wait(&all_tried);
-  if (entered[i]) callback_leave(&guard);
+  if (entered[i]) callback_leave(&guard, &entry);
 }
 
 static void test_guard(void** state) {

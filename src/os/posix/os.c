@@ -406,6 +406,7 @@ uint32_t os_thread_id(void) {
 static bool exiting;
 
 void os_posix_set_exiting(bool now) { atomic_set_release(&exiting, now); }
+
 bool os_thread_is_dead(uint32_t id) {
   int saved = errno;
   bool is_dead = syscall(SYS_tgkill, getpid(), (pid_t)id, 0) != 0 && errno == ESRCH;
@@ -413,21 +414,27 @@ bool os_thread_is_dead(uint32_t id) {
   return is_dead;
 }
 
+void* os_stack_base(void) { return (void*)UINTPTR_MAX; }
+
 bool os_is_exiting(void) { return atomic_get_acquire(&exiting); }
 
 void os_yield(void) { sched_yield(); }
 
 bool os_lock_try(os_lock_t* lock) {
-  uint32_t self = os_thread_id(), open = 0;
-  if (atomic_cas_acq_rel(&lock->owner, &open, self)) return true;
-  if (!os_is_exiting()) return false;
-  atomic_set_release(&lock->owner, self); // the holder is dead
-  return true;
+  uint32_t open = 0;
+  return atomic_cas_acq_rel(&lock->owner, &open, os_thread_id());
 }
 
-void os_lock_acquire(os_lock_t* lock) {
+// Is the holder dead, so that the lock is the caller's to take?
+static bool take_over(os_lock_t* lock, uint32_t holder) {
+  return holder != 0 && (os_is_exiting() || os_thread_is_dead(holder)) &&
+         atomic_cas_acq_rel(&lock->owner, &holder, os_thread_id());
+}
+
+bool os_lock_acquire(os_lock_t* lock) {
   for (unsigned tries = 0; !os_lock_try(lock); tries++) {
-    if (MI_DEBUG && atomic_get_relaxed(&lock->owner) == os_thread_id()) {
+    uint32_t holder = atomic_get_relaxed(&lock->owner);
+    if (MI_DEBUG && holder == os_thread_id()) {
       static const char text[] = "mimalloc: error: a thread takes a lock that it holds already\n";
       os_write_error(text, sizeof(text) - 1);
       os_abort();
@@ -435,9 +442,11 @@ void os_lock_acquire(os_lock_t* lock) {
     if (tries < 64) {
       atomic_pause();
     } else {
+      if (tries % 64 == 0 && take_over(lock, holder)) return true;
       os_yield();
     }
   }
+  return false;
 }
 
 void os_lock_release(os_lock_t* lock) { atomic_set_release(&lock->owner, 0); }

@@ -9,6 +9,7 @@
 // only caller that may run outside of it, and it never waits for another thread while it does.
 
 typedef BOOLEAN(NTAPI* shutdown_in_progress_t)(void);
+typedef DWORD(WINAPI* process_of_thread_t)(HANDLE);
 
 typedef struct memory_counters_s { // PROCESS_MEMORY_COUNTERS of psapi.h, which isn't needed otherwise
   DWORD cb;
@@ -23,6 +24,7 @@ static size_t page_size;
 static size_t processor_count;
 static uint32_t start_ms;
 static shutdown_in_progress_t shutdown_in_progress;
+static process_of_thread_t process_of_thread;
 
 // Through a generic function pointer, since a cast from FARPROC straight to another type is a warning.
 static void (*lookup(const char* module, const char* name))(void) {
@@ -36,6 +38,7 @@ void os_init(void) {
   GetSystemInfo(&info);
   processor_count = info.dwNumberOfProcessors;
   start_ms = GetTickCount();
+  process_of_thread = (process_of_thread_t)lookup("kernel32.dll", "GetProcessIdOfThread"); // Vista
   shutdown_in_progress = (shutdown_in_progress_t)lookup("ntdll.dll", "RtlDllShutdownInProgress");
   atomic_set_release(&page_size, (size_t)info.dwPageSize);
 }
@@ -149,6 +152,26 @@ void os_abort(void) {
 
 uint32_t os_thread_id(void) { return GetCurrentThreadId(); }
 
+void* os_stack_base(void) {
+  void* base; // NT_TIB.StackBase
+#if defined(__x86_64__)
+  __asm__ volatile("movq %%gs:0x08, %0" : "=r"(base));
+#else
+  __asm__ volatile("movl %%fs:0x04, %0" : "=r"(base));
+#endif
+  return base;
+}
+
+// Ids of threads are the whole system's: the id of a dead thread of ours may belong to another process by now.
+static bool is_of_other_process(uint32_t id) {
+  if (process_of_thread == NULL) return false;
+  HANDLE handle = OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, id);
+  if (handle == NULL) return false;
+  DWORD process = process_of_thread(handle);
+  CloseHandle(handle);
+  return process != 0 && process != GetCurrentProcessId();
+}
+
 bool os_thread_is_dead(uint32_t id) {
   DWORD error = GetLastError();
   HANDLE handle = OpenThread(SYNCHRONIZE, FALSE, id);
@@ -156,6 +179,9 @@ bool os_thread_is_dead(uint32_t id) {
   if (handle != NULL) {
     is_dead = WaitForSingleObject(handle, 0) == WAIT_OBJECT_0; // ended, but somebody holds a handle to it
     CloseHandle(handle);
+    if (!is_dead) is_dead = is_of_other_process(id);
+  } else if (GetLastError() == ERROR_ACCESS_DENIED) {
+    is_dead = is_of_other_process(id);
   } else {
     is_dead = GetLastError() == ERROR_INVALID_PARAMETER; // no such thread; anything else is no evidence
   }
@@ -172,23 +198,23 @@ void os_yield(void) { SwitchToThread(); }
 
 // SRW locks and critical sections are no use here: at process exit the system kills all other threads first,
 // wherever they are, and whoever then waits for what they held waits for ever (or is killed too).
-void os_lock_acquire(os_lock_t* lock) {
+bool os_lock_acquire(os_lock_t* lock) {
   uint32_t self = GetCurrentThreadId();
   for (unsigned spins = 0;; spins++) {
     uint32_t open = 0;
-    if (atomic_get_relaxed(&lock->owner) == 0 && atomic_cas_acq_rel(&lock->owner, &open, self)) return;
+    if (atomic_get_relaxed(&lock->owner) == 0 && atomic_cas_acq_rel(&lock->owner, &open, self)) return false;
     if (spins < LOCK_SPINS) {
       atomic_pause();
       continue;
     }
     if (os_is_exiting()) { // the holder is dead: the lock is ours
       atomic_set_relaxed(&lock->owner, self);
-      return;
+      return true;
     }
     uint32_t holder = atomic_get_relaxed(&lock->owner);
     if (spins % LOCK_CHECK == 0 && holder != 0 && os_thread_is_dead(holder) &&
         atomic_cas_acq_rel(&lock->owner, &holder, self))
-      return;
+      return true;
     // Yielding alone never lets a thread of lower priority run that holds the lock.
     if (spins % 64 == 0) {
       Sleep(1);

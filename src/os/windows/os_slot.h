@@ -24,6 +24,16 @@ MI_INLINE void* os_slot_get_fast(void) {
   return value;
 }
 
+#define STACK_PROBE "8192"
+MI_INLINE void os_stack_probe(void) {
+  // Page by page: the guard page below the stack in use moves down one page at a time.
+#if defined(__x86_64__)
+  __asm__ volatile("testl %%eax, -4096(%%rsp)\n\ttestl %%eax, -" STACK_PROBE "(%%rsp)" ::: "cc", "memory");
+#else
+  __asm__ volatile("testl %%eax, -4096(%%esp)\n\ttestl %%eax, -" STACK_PROBE "(%%esp)" ::: "cc", "memory");
+#endif
+}
+
 bool os_slot_init(void);
 void os_slot_free(void);
 void* os_slot_get(void);

@@ -5,10 +5,11 @@
 // fibers do. Not delivered to a DLL that a Windows before Vista loads by LoadLibrary.
 //
 // FLS: the system calls back for each fiber's value when the fiber ends, and for the current fiber's value when the thread
-// ends. The value that we set is the fiber it was set on, so the callback can tell the two apart: only when that fiber is the
-// one that is running does the thread end (DeleteFiber of oneself ends the thread, too). A thread that ends on a fiber
-// which never came by our slow path isn't told of; its theap is found by reaping. FlsAlloc came with Server 2003 and
-// Vista, so it is looked up.
+// ends. The value that we set is a record of the fiber it was set on, one of its own for each fiber, so the callback can tell
+// the two apart: only when the record is that of the running fiber does the thread end (DeleteFiber of oneself ends the
+// thread, too). Fibers wander between threads, and any thread may delete any of them; the record goes with the fiber. A
+// thread that ends on a fiber which never came by our slow path isn't told of; its theap is found by reaping. FlsAlloc
+// came with Server 2003 and Vista, so it is looked up.
 #include "os/os.h"
 #include "base/atomics.h"
 
@@ -61,14 +62,31 @@ static fls_get_t fls_get;
 static fls_set_t fls_set;
 static uint32_t fls_is_closing;
 
-// The running fiber, never NULL: threads that aren't fibers have one of two small values there.
-static void* current_fiber(void) { return (void*)((uintptr_t)GetCurrentFiber() | 1); }
+// From the process heap: the callback may come at any time, also when all of our own memory is gone.
+typedef struct fiber_record_s {
+  void* fiber;
+  DWORD thread; // the one it was on when the record was made
+} fiber_record_t;
 
-static void NTAPI on_fls_value_gone(PVOID fiber) {
-  // FlsFree calls this for every thread's value, and the end of the process for the exiting thread's.
-  if (atomic_get_relaxed(&fls_is_closing) || os_is_exiting()) return;
-  bool is_running_fiber = fiber == current_fiber() || fls_get(fls_index) == fiber;
-  if (is_running_fiber) bell.thread_exit();
+// Threads that aren't fibers have one of two small values in the fiber's place.
+#define FIBER_MIN ((uintptr_t)0x10000)
+
+static bool is_running_fiber(const fiber_record_t* record) {
+  void* running = fls_get(fls_index);
+  if (running != NULL) return running == record;
+  // No system documents whether it clears the value before or after it calls back. Here it was cleared, or the running
+  // fiber has no record: then where the record was made is the evidence.
+  if (record->fiber != GetCurrentFiber()) return false;
+  return (uintptr_t)record->fiber >= FIBER_MIN || record->thread == GetCurrentThreadId();
+}
+
+static void NTAPI on_fls_value_gone(PVOID value) {
+  fiber_record_t* record = (fiber_record_t*)value;
+  // The end of the process calls this for the exiting thread's value; heaps may be locked by dead threads then.
+  if (os_is_exiting()) return;
+  // FlsFree calls it for every thread's value.
+  if (!atomic_get_relaxed(&fls_is_closing) && is_running_fiber(record)) bell.thread_exit();
+  HeapFree(GetProcessHeap(), 0, record);
 }
 
 static FARPROC kernel32(const char* name) { return GetProcAddress(GetModuleHandleA("kernel32.dll"), name); }
@@ -90,7 +108,14 @@ void os_bell_arm_thread(void* value) {
   MI_UNUSED(value);
   if (fls_index == FLS_OUT_OF_INDEXES) return;
   DWORD error = GetLastError(); // FlsGetValue clears it
-  if (fls_get(fls_index) == NULL) fls_set(fls_index, current_fiber());
+  if (fls_get(fls_index) == NULL) {
+    // Without memory for it the thread's end isn't told here; reaping finds it.
+    fiber_record_t* record = (fiber_record_t*)HeapAlloc(GetProcessHeap(), 0, sizeof(fiber_record_t));
+    if (record != NULL) {
+      *record = (fiber_record_t){GetCurrentFiber(), GetCurrentThreadId()};
+      if (!fls_set(fls_index, record)) HeapFree(GetProcessHeap(), 0, record);
+    }
+  }
   SetLastError(error);
 }
 
@@ -108,9 +133,9 @@ void os_bell_free(void) {}
 
 // ---- both ---------------------------------------------------------------------------------------------------
 
-// Called by the runtime of our module: at exit of the process, or when our module, a DLL, is unloaded. After the
-// destructors that were registered after our first allocation.
+// Called by the C runtime of our module: at exit of the process, or when our module, a DLL, is unloaded.
 static void on_exit(void) {
+  if (bell.process_exit == NULL) return; // nobody ever allocated
   MEMORY_BASIC_INFORMATION info;
   bool is_exe =
       VirtualQuery(&bell, &info, sizeof(info)) != 0 && info.AllocationBase == GetModuleHandleA(NULL);
@@ -121,10 +146,19 @@ static void on_exit(void) {
   }
 }
 
+// What is registered first runs last: after all destructors and atexit functions of the module, which may use and free blocks
+// to their last moment. So it is done by an initializer of the C kind, of which the runtimes run $XCB before all C++ ones.
+static bool on_exit_is_registered;
+static void register_on_exit(void) {
+  if (!on_exit_is_registered) on_exit_is_registered = atexit(&on_exit) == 0;
+}
+typedef void initializer_t(void);
+__attribute__((section(".CRT$XCB"), used)) static initializer_t* const early_initializer = &register_on_exit;
+
 void os_bell_init(const os_bell_hooks_t* hooks) {
   bell = *hooks;
   if (!tls_start()) fls_start();
-  atexit(&on_exit); // not every system delivers the process detach to TLS callbacks
+  register_on_exit(); // not every system delivers the process detach to TLS callbacks
 }
 
 const char* os_bell_name(void) { return bell_name; }
