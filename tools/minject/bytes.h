@@ -1,5 +1,5 @@
-// Little-endian numbers in untrusted bytes. Whoever reads a file's bytes asks bytes_at first: nothing else in minject
-// turns an offset into a pointer.
+// Little-endian numbers in untrusted bytes. Whoever reads a file's bytes asks bytes_at first: nothing else in
+// minject turns an offset into a pointer.
 #ifndef MINJECT_BYTES_H
 #define MINJECT_BYTES_H
 
@@ -11,7 +11,8 @@ typedef struct bytes_s {
   size_t size;
 } bytes_t;
 
-// NULL unless `count` bytes lie at `offset`. Offsets are 64 bits wide so that callers may add without overflow.
+// NULL unless `count` bytes lie at `offset`. Offsets are 64 bits wide so that callers may add without
+// overflow.
 static inline const uint8_t* bytes_at(bytes_t bytes, uint64_t offset, uint64_t count) {
   return offset <= bytes.size && count <= bytes.size - offset ? bytes.data + offset : NULL;
 }

@@ -242,8 +242,8 @@ static bool has_descriptor(const pe_t* pe, const entry_t* entry) {
   return false;
 }
 
-// Takes minject's section out, if the file is still as minject left it and holds all imports that are not our own. True with
-// image and pe changed, or false with both as they were. *memory is false when it ran out.
+// Takes minject's section out, if the file is still as minject left it and holds all imports that are not our
+// own. True with image and pe changed, or false with both as they were. *memory is false when it ran out.
 static bool try_undo(image_t* image, pe_t* pe, const entries_t* entries, bool* checksum_was_right,
                      bool* memory) {
   record_t record;
@@ -364,7 +364,8 @@ static edit_status_t out_of_memory(edit_result_t* result) {
   return EDIT_NO_MEMORY;
 }
 
-// image: a copy of the file that `pe` was parsed from. On return pe is parsed from what the list was put into.
+// image: a copy of the file that `pe` was parsed from. On return pe is parsed from what the list was put
+// into.
 static edit_status_t put_list(image_t* image, pe_t* pe, entries_t* entries, const edit_request_t* request,
                               edit_result_t* result) {
   pe_error_t error;

@@ -1,8 +1,9 @@
 // Edits the import table of a PE file: bytes in, bytes out, no files.
 //
-// The loader initialises DLLs in the order of the import descriptors, so a DLL that must come before the C runtime has to be the
-// first. Descriptors are copied, with a new one in front, into a new section; the tables that they point to stay where the
-// code expects them. A record in front of the copies tells how to take the section out again.
+// The loader initialises DLLs in the order of the import descriptors, so a DLL that must come before the C
+// runtime has to be the first. Descriptors are copied, with a new one in front, into a new section; the
+// tables that they point to stay where the code expects them. A record in front of the copies tells how to
+// take the section out again.
 #ifndef MINJECT_EDIT_H
 #define MINJECT_EDIT_H
 

@@ -1,4 +1,5 @@
-// minject: makes a program load mimalloc.dll first, by its import table. The command line; the work is in edit.c.
+// minject: makes a program load mimalloc.dll first, by its import table. The command line; the work is in
+// edit.c.
 #include "edit.h"
 #include "files.h"
 #include "list.h"
@@ -277,8 +278,9 @@ static exit_code_t write_in_place(const options_t* options, const uint8_t* old_d
     return error(EXIT_FILE, "the file's name is too long for a backup; use --output or --no-backup");
   }
   if (!file_is_writable(options->file, &why)) return error(EXIT_FILE, "%s; nothing was changed", why.text);
+  const bool had_backup = file_exists(backup);
   if (!options->no_backup) {
-    if (file_exists(backup) && !options->force) {
+    if (had_backup && !options->force) {
       return error(EXIT_FILE,
                    "%s exists already and may be the only copy of the original; move it away, or give "
                    "--no-backup to edit "
@@ -289,8 +291,10 @@ static exit_code_t write_in_place(const options_t* options, const uint8_t* old_d
       return error(EXIT_FILE, "%s; nothing was changed", why.text);
   }
   if (!file_write(options->file, data, size, &why)) {
-    if (file_write(options->file, old_data, old_size, &more))
+    if (file_write(options->file, old_data, old_size, &more)) {
+      if (!options->no_backup && !had_backup) remove(backup); // not needed, and in the way of the next try
       return error(EXIT_FILE, "%s; the file was put back as it was", why.text);
+    }
     return error(EXIT_FILE, "%s; putting the original back failed, too: the file is incomplete%s%s", why.text,
                  options->no_backup ? "" : ", its original is ", options->no_backup ? "" : backup);
   }

@@ -1,8 +1,8 @@
 // Reads a PE file (program or DLL, PE32 or PE32+, any machine) out of untrusted bytes.
 //
-// Vocabulary: an `offset` counts bytes of the file; an `rva` counts bytes of the image in memory, from its base. A
-// section's bytes are `backed` by the file up to its raw size; what it maps beyond that reads as zero. A `thunk` is a slot of a
-// lookup or address table: the rva of a function's name, or an ordinal.
+// Vocabulary: an `offset` counts bytes of the file; an `rva` counts bytes of the image in memory, from its
+// base. A section's bytes are `backed` by the file up to its raw size; what it maps beyond that reads as
+// zero. A `thunk` is a slot of a lookup or address table: the rva of a function's name, or an ordinal.
 #ifndef MINJECT_PE_H
 #define MINJECT_PE_H
 
@@ -42,7 +42,8 @@ enum {
 #define PE_FILE_DLL            0x2000u
 #define PE_DLL_FORCE_INTEGRITY 0x0080u
 
-// Where the header fields lie that are edited, relative to the "PE\0\0" signature; the same in PE32 and PE32+.
+// Where the header fields lie that are edited, relative to the "PE\0\0" signature; the same in PE32 and
+// PE32+.
 enum {
   PE_AT_SECTION_COUNT = 6,
   PE_AT_SYMBOL_TABLE = 12,
@@ -83,9 +84,8 @@ typedef struct pe_section_s {
 } pe_section_t;
 
 typedef struct pe_import_s {
-  uint32_t fields[5]; // the descriptor: lookup, timestamp, forwarder, name, address table
-  uint32_t
-      lookup; // rva of the table to read names from: the lookup table, or the address table where there is none
+  uint32_t fields[5]; // the descriptor: lookup table, timestamp, forwarder, name, address table
+  uint32_t lookup;    // rva of the table to read names from: the lookup table, or else the address table
   uint32_t functions;
   char dll[PE_DLL_NAME_MAX]; // as in the file: any byte but NUL
 } pe_import_t;
@@ -133,8 +133,9 @@ typedef struct pe_s {
   pe_import_t* imports;
 } pe_t;
 
-// Parses and checks headers, sections and imports. False with the reason in `error` when a Windows loader couldn't take the
-// file, or memory ran out (error->text then says so). `data` must outlive `pe`; pe_free in any case.
+// Parses and checks headers, sections and imports. False with the reason in `error` when a Windows loader
+// couldn't take the file, or memory ran out (error->text then says so). `data` must outlive `pe`; pe_free in
+// any case.
 bool pe_parse(const uint8_t* data, size_t size, pe_t* pe, pe_error_t* error);
 void pe_free(pe_t* pe);
 
@@ -142,7 +143,8 @@ void pe_free(pe_t* pe);
 bool pe_read(const pe_t* pe, uint32_t rva, void* to, uint32_t count);
 // File offset of `count` bytes that are all backed by the file.
 bool pe_backed(const pe_t* pe, uint32_t rva, uint32_t count, uint32_t* offset);
-// A string that ends within `limit` bytes, NUL included. Not NUL-terminated where the terminator isn't in the file.
+// A string that ends within `limit` bytes, NUL included. Not NUL-terminated where the terminator isn't in the
+// file.
 bool pe_text(const pe_t* pe, uint32_t rva, uint32_t limit, const char** text, uint32_t* length);
 
 // The section that holds the address, or NULL.
@@ -151,8 +153,9 @@ const pe_section_t* pe_section_of(const pe_t* pe, uint32_t rva);
 // Function `index` of an import of this file; index < import->functions.
 bool pe_import_function(const pe_t* pe, const pe_import_t* import, uint32_t index, pe_function_t* function);
 
-// DLLs of the delay import directory: up to `max` into `imports` (fields are not filled in); returns how many there are. False in
-// *ok with the reason when the table can't be read to its end; the loader doesn't mind, it never looks at it.
+// DLLs of the delay import directory: up to `max` into `imports` (fields are not filled in); returns how many
+// there are. False in *ok with the reason when the table can't be read to its end; the loader doesn't mind,
+// it never looks at it.
 uint32_t pe_delay_imports(const pe_t* pe, pe_import_t* imports, uint32_t max, bool* ok, pe_error_t* error);
 
 // Does the file export the name? *ok as above.

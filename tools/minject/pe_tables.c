@@ -1,6 +1,7 @@
 // Tables of a PE file that lie in its sections: imports, delay imports, exports.
 #include "pe.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,10 +84,12 @@ static bool check_functions(const pe_t* pe, pe_import_t* import, budget_t* budge
       return pe_fail(error, "damaged: it imports more than %u functions", PE_FUNCTIONS_MAX);
     }
     if (!pe_import_function(pe, import, i, &function)) {
+      char high[12] = "";
+      if (thunk >> 32 != 0) snprintf(high, sizeof(high), "%x'", (unsigned)(thunk >> 32));
       return pe_fail(
           error,
-          "damaged: the name of function %u of %s at 0x%x%08x lies outside of its sections or has no end",
-          i + 1, dll, (unsigned)(thunk >> 32), (unsigned)thunk);
+          "damaged: the name of function %u of %s at 0x%s%x lies outside of its sections or has no end",
+          i + 1, dll, high, (unsigned)thunk);
     }
     if (function.length > budget->name_bytes) {
       return pe_fail(error, "damaged: the names of the functions that it imports take more than %u bytes",
@@ -138,7 +141,8 @@ bool pe_parse_imports(pe_t* pe, pe_error_t* error) {
     pe_import_t* import = &pe->imports[pe->import_count++];
     memset(import, 0, sizeof(*import));
     for (uint32_t field = 0; field < 5; field++) import->fields[field] = get_u32(descriptor + 4 * field);
-    // Some old linkers leave something else than an address in the first field; the loader then takes the other table.
+    // Some old linkers leave something else than an address in the first field; the loader then takes the
+    // other table.
     import->lookup = import->fields[PE_LOOKUP] < pe->size_of_headers ? import->fields[PE_ADDRESS_TABLE]
         : import->fields[PE_LOOKUP];
     if (!copy_dll_name(pe, import->fields[PE_NAME], import->dll)) {
@@ -156,7 +160,8 @@ bool pe_parse_imports(pe_t* pe, pe_error_t* error) {
 
 // ---- delay imports ----------------------------------------------------------------------------------------
 
-// The first linkers that knew delay imports wrote addresses where later ones write rvas; bit 0 of the attributes tells.
+// The first linkers that knew delay imports wrote addresses where later ones write rvas; bit 0 of the
+// attributes tells.
 static uint32_t delay_rva(const pe_t* pe, uint32_t value, bool is_rva) {
   return is_rva ? value : (uint32_t)(value - pe->image_base);
 }

@@ -88,7 +88,8 @@ static void shift_offset(image_t* image, const pe_t* pe, uint64_t field, uint32_
   image_put_u32(image, field, (uint32_t)(offset + delta));
 }
 
-// File offsets outside of the section table that may point into the overlay. The image has the layout of `pe` still.
+// File offsets outside of the section table that may point into the overlay. The image has the layout of `pe`
+// still.
 static void shift_offsets(image_t* image, const pe_t* pe, uint32_t from, int64_t delta) {
   enum { DEBUG_ENTRY_SIZE = 28, DEBUG_AT_RAW = 24 };
   shift_offset(image, pe, pe->header + PE_AT_SYMBOL_TABLE, from, delta);
@@ -343,8 +344,9 @@ static void put_section_header(image_t* image, const pe_t* pe, const place_t* pl
   image_put_u16(image, pe->header + PE_AT_SECTION_COUNT, (uint16_t)(pe->section_count + 1));
 }
 
-// Without an address table directory, the loader makes the section that holds the import directory writable while it fills the
-// address tables in. The import directory moves away, so from now on the file must say which section that is.
+// Without an address table directory, the loader makes the section that holds the import directory writable
+// while it fills the address tables in. The import directory moves away, so from now on the file must say
+// which section that is.
 static bool keep_address_tables_writable(image_t* image, const pe_t* pe, edit_result_t* result) {
   const pe_section_t* section = pe_section_of(pe, pe->directory[PE_IMPORT].address);
   if (pe->directory[PE_IAT].address != 0 || pe->directory[PE_IMPORT].address == 0 || section == NULL ||

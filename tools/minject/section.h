@@ -1,7 +1,8 @@
 // The section that minject adds: record, descriptors, and the tables of the imports that are its own.
 //
 //   record       what the headers held before, so that the section can be taken out again
-//   descriptors  one per import, in the new order, and the empty one that ends them; the import directory points here
+//   descriptors  one per import, in the new order, and the empty one that ends them; the import directory
+//                points here
 //   tables       lookup table, address table, name of function and DLL of each import of minject's own
 #ifndef MINJECT_SECTION_H
 #define MINJECT_SECTION_H
@@ -39,12 +40,12 @@ enum { RECORD_BYTES = 112 };
 // False when the file's import directory isn't minject's.
 bool record_find(const pe_t* pe, record_t* record);
 
-// Takes the section out of the image. False, with the image unchanged, when the file isn't laid out as it was when the
-// section was put in.
+// Takes the section out of the image. False, with the image unchanged, when the file isn't laid out as it was
+// when the section was put in.
 bool section_undo(image_t* image, const pe_t* pe, const record_t* record);
 
-// Puts a section in that imports `entries`. `base` is the image parsed. EDIT_DONE, EDIT_REFUSED or EDIT_NO_MEMORY, with the
-// reason in result->reason for the latter two.
+// Puts a section in that imports `entries`. `base` is the image parsed. EDIT_DONE, EDIT_REFUSED or
+// EDIT_NO_MEMORY, with the reason in result->reason for the latter two.
 edit_status_t section_build(image_t* image, const pe_t* base, const entries_t* entries,
                             bool keep_overlay_offset, edit_result_t* result);
 

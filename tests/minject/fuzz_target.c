@@ -1,0 +1,10 @@
+// For libFuzzer; tests/minject/fuzz builds and runs it.
+#include "exercise.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  exercise_counts_t counts = {0};
+  exercise(data, size, &counts);
+  return 0;
+}
