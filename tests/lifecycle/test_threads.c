@@ -279,7 +279,7 @@ static DWORD WINAPI run_victim(LPVOID arg) {
     pattern_fill_sampled(p + 1, size - 8, size);
     p = InterlockedExchangePointer(&victim_slots[test_random_below(&random, VICTIM_SLOTS)], p);
     if (p != NULL) {
-      if (pattern_mismatch_sampled(p + 1, p[0] - 8, p[0]) != SIZE_MAX) ExitProcess(95);
+      if (pattern_mismatch_sampled(p + 1, (size_t)p[0] - 8, p[0]) != SIZE_MAX) ExitProcess(95);
       mi_free(p);
     }
     InterlockedIncrement(&victim_steps);
@@ -302,7 +302,7 @@ static void test_killed_in_malloc(void** state) {
   for (size_t i = 0; i < VICTIM_SLOTS; i++) {
     uint64_t* p = victim_slots[i];
     if (p == NULL) continue;
-    assert_int_equal(pattern_mismatch_sampled(p + 1, p[0] - 8, p[0]), SIZE_MAX);
+    assert_int_equal(pattern_mismatch_sampled(p + 1, (size_t)p[0] - 8, p[0]), SIZE_MAX);
     mi_free(p);
     victim_slots[i] = NULL;
   }
