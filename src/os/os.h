@@ -112,23 +112,25 @@ bool os_lock_acquire(os_lock_t* lock); // true: taken over from a dead thread
 bool os_lock_try(os_lock_t* lock);
 void os_lock_release(os_lock_t* lock);
 
-// ---- the per-thread slot (os_slot.h in the platform folder)
-// --------------------------------------------------------- One pointer per thread, NULL in a new thread;
-// survives fiber switches. The platform's os_slot.h defines
-//   bool  os_slot_init(void)       once, before use; false when the system has no slot left
-//   void  os_slot_free(void)       gives the index back (DLL unload)
-//   void* os_slot_get_fast(void)   inline, the hot path: the value, or NULL when it can't be read the fast
-//   way void* os_slot_get(void)        the value, by whatever way works bool  os_slot_set(void* value) false
-//   when the system could not make room for it
+// ---- the per-thread slot (os_slot.h in the platform folder) ------------------------------------------------
+// One pointer per thread, NULL in a new thread; survives fiber switches. The platform's os_slot.h defines
+//
+//   bool  os_slot_init(void)        once, before use; false when the system has no slot left
+//   void  os_slot_free(void)        gives the index back (DLL unload)
+//   void* os_slot_get_fast(void)    inline, the hot path: the value, or NULL when it can't be read the fast way
+//   void* os_slot_get(void)         the value, by whatever way works
+//   bool  os_slot_set(void* value)  false when the system could not make room for it
+//
 // and, for the sake of slow paths:
-//   void  os_stack_probe(void)     inline: touches as much of the stack below as our deepest calls need. If there is no
-//   room, the program's stack overflow happens here, where no lock is held and nothing is half changed
+//
+//   void  os_stack_probe(void)      inline: touches as much of the stack below as our deepest calls need. If there is no
+//                                   room, the program's stack overflow happens here, where no lock is held and nothing
+//                                   is half changed
 #include "os_slot.h"
 
-// ---- the bell: "call me when this thread ends"
-// ---------------------------------------------------------------------- For static linking only; the DLL is
-// rung by DllMain instead. The library that is linked holds exactly one implementation (thread_exit*.c),
-// which calls these two functions of the life cycle.
+// ---- the bell: "call me when this thread ends" ------------------------------------------------------------
+// For static linking only; the DLL is rung by DllMain instead. The library that is linked holds exactly one
+// implementation (thread_exit*.c), which calls these functions of the life cycle.
 
 typedef struct os_bell_hooks_s {
   void (*thread_exit)(
