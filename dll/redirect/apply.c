@@ -96,7 +96,7 @@ static void close_pages(open_pages_t* open) {
 
 // ---- jumps ----------------------------------------------------------------------------------------------
 
-static bool make_units(const plan_runtime_t* plan) {
+const char* apply_trampolines(const plan_runtime_t* plan) {
   mem_fill((void*)plan->memory, 0xCC, PLAN_MEMORY_SIZE);
   for (size_t i = 0; i < plan->count; i++) {
     const plan_hook_t* hook = &plan->hooks[i];
@@ -104,9 +104,10 @@ static bool make_units(const plan_runtime_t* plan) {
     mem_copy((void*)plan_trampoline(plan, i), hook->move.trampoline, hook->move.size);
   }
   DWORD old;
-  if (!VirtualProtect((void*)plan->memory, PLAN_MEMORY_SIZE, PAGE_EXECUTE_READ, &old)) return false;
+  if (!VirtualProtect((void*)plan->memory, PLAN_MEMORY_SIZE, PAGE_EXECUTE_READ, &old))
+    return "the process may not make memory executable";
   FlushInstructionCache(GetCurrentProcess(), (void*)plan->memory, PLAN_MEMORY_SIZE);
-  return true;
+  return NULL;
 }
 
 // A thread that is between the instructions about to be overwritten goes on in the trampoline.
@@ -129,16 +130,19 @@ static freeze_answer_t place(void* context, uintptr_t* address) {
   return FREEZE_STAY;
 }
 
-static bool is_unchanged(const plan_runtime_t* plan) {
+static bool entries_are(const plan_runtime_t* plan, bool patched) {
   for (size_t i = 0; i < plan->count; i++) {
     const plan_hook_t* hook = &plan->hooks[i];
     const uint8_t* entry = (const uint8_t*)hook->entry;
+    const uint8_t* expected = patched ? hook->patch : hook->original;
     for (unsigned k = 0; k < PATCH_SIZE; k++) {
-      if (entry[k] != hook->original[k]) return false;
+      if (entry[k] != expected[k]) return false;
     }
   }
   return true;
 }
+
+bool apply_jumps_stand(const plan_runtime_t* plan) { return entries_are(plan, true); }
 
 // Code must not be written by a function that may be among those written over, so not by memcpy.
 static void write_jumps(const plan_runtime_t* plan) {
@@ -158,17 +162,16 @@ static bool open_entries(open_pages_t* open, const plan_runtime_t* plan) {
   return true;
 }
 
-const char* apply_inline(const plan_runtime_t* plan, freeze_t* freeze) {
+const char* apply_jumps(const plan_runtime_t* plan, freeze_t* freeze) {
   open_pages_t open;
   open.count = 0;
   const char* problem = NULL;
-  if (!make_units(plan)) return "the process may not make memory executable";
   if (!open_entries(&open, plan)) {
     problem = "its code can't be made writable";
   } else if (freeze != NULL && !freeze_stop(freeze, place, (void*)(uintptr_t)plan)) {
     problem = "a thread stays in the code that would be overwritten";
   } else {
-    if (is_unchanged(plan)) {
+    if (entries_are(plan, false)) {
       write_jumps(plan);
     } else {
       problem = "its code is being changed by somebody else";

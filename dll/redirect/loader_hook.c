@@ -39,5 +39,6 @@ const char* loader_hook_install(void (*after_load)(void), parse_readable_t* read
   }
   call_after_load = after_load;
   original = (ldr_load_dll_t*)plan_trampoline(&plan, 0);
-  return apply_inline(&plan, freeze);
+  problem = apply_trampolines(&plan);
+  return problem != NULL ? problem : apply_jumps(&plan, freeze);
 }

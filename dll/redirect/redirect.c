@@ -111,67 +111,51 @@ static const char* redirect_imports(redirect_runtime_t* runtime, const module_t*
 // ---- one runtime ----------------------------------------------------------------------------------------
 
 // Where no thread can be running in the module yet, nobody needs to be stopped.
-static const char* apply_with_threads(const plan_runtime_t* plan, bool has_run) {
+static const char* write_jumps(const plan_runtime_t* plan, bool has_run) {
   freeze_t freeze;
-  if (!has_run) return apply_inline(plan, NULL);
+  if (!has_run) return apply_jumps(plan, NULL);
   const char* problem = freeze_open(&freeze);
   if (problem != NULL) return problem;
-  problem = apply_inline(plan, &freeze);
+  problem = apply_jumps(plan, &freeze);
   freeze_close(&freeze);
   return problem;
 }
 
-static bool adopt_inline(redirect_runtime_t* runtime, bool has_run) {
+static bool fail(redirect_runtime_t* runtime, const char* problem, const char* name) {
+  runtime->problem = problem;
+  runtime->problem_name = name;
+  return false;
+}
+
+static bool redirect_inline(redirect_runtime_t* runtime, bool has_run) {
   plan_runtime_t* plan = runtime->plan;
   void* memory = apply_memory(plan->image.base, plan->image.size);
-  if (memory == NULL) {
-    runtime->problem = "there is no memory near it";
-    return false;
-  }
-  if (!plan_inline(plan, (uintptr_t)memory)) {
-    runtime->problem = plan->problem;
-    runtime->problem_name = plan->problem_name;
+  if (memory == NULL) return fail(runtime, "there is no memory near it", NULL);
+  const char* problem = plan_inline(plan, (uintptr_t)memory) ? apply_trampolines(plan) : plan->problem;
+  if (problem != NULL) {
     apply_memory_release(memory);
     plan->memory = 0;
-    return false;
+    return fail(runtime, problem, plan->problem_name);
   }
-  runtime->problem = apply_with_threads(plan, has_run);
-  return runtime->problem == NULL;
+  // First: a thread that comes through a jump may want to know at once whose it was.
+  atomic_set_release(&runtime->method, REDIRECT_INLINE);
+  problem = write_jumps(plan, has_run);
+  if (problem == NULL) return true;
+  atomic_set_release(&runtime->method, REDIRECT_NONE);
+  return fail(runtime, problem, NULL);
 }
 
-static void adopt(redirect_runtime_t* runtime, bool has_run) {
-  runtime->method = REDIRECT_NONE;
+static bool make_plan(redirect_runtime_t* runtime) {
   if (runtime->plan == NULL)
     runtime->plan = VirtualAlloc(NULL, sizeof(*runtime->plan), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
-  if (runtime->plan == NULL) {
-    runtime->problem = "there is no memory for the plan";
-    return;
-  }
   plan_runtime_t* plan = runtime->plan;
-  runtime->problem = parse_image(runtime->module.base, SIZE_MAX, readable, &plan->image);
-  if (runtime->problem != NULL) return;
-  if (!plan_resolve(plan, config->replacements, config->required_count)) {
-    runtime->problem = plan->problem;
-    runtime->problem_name = plan->problem_name;
-    return;
-  }
+  if (plan == NULL) return fail(runtime, "there is no memory for the plan", NULL);
+  const char* problem = parse_image(runtime->module.base, SIZE_MAX, readable, &plan->image);
+  if (problem != NULL) return fail(runtime, problem, NULL);
+  if (!plan_resolve(plan, config->replacements, config->required_count))
+    return fail(runtime, plan->problem, plan->problem_name);
   runtime->function_count = plan->count;
-  if (adopt_inline(runtime, has_run)) {
-    runtime->method = REDIRECT_INLINE;
-    return;
-  }
-  runtime->import_problem = redirect_imports(runtime, NULL);
-  if (runtime->import_problem == NULL) runtime->method = REDIRECT_IMPORTS;
-}
-
-// An entry for the module: one that another module has left, or a new one.
-static redirect_runtime_t* runtime_new(const module_t* module) {
-  size_t index = 0;
-  while (index < runtime_count && runtimes[index].module.base != NULL) index++;
-  if (index == RUNTIMES_MAX) return NULL;
-  plan_runtime_t* plan = runtimes[index].plan;
-  runtimes[index] = (redirect_runtime_t){.module = *module, .method = REDIRECT_NONE, .plan = plan};
-  return &runtimes[index];
+  return true;
 }
 
 static redirect_runtime_t* runtime_at(const void* base) {
@@ -181,11 +165,21 @@ static redirect_runtime_t* runtime_at(const void* base) {
   return NULL;
 }
 
-static void adopt_module(const module_t* module, bool has_run) {
-  redirect_runtime_t* runtime = runtime_new(module);
-  if (runtime == NULL) return;
-  adopt(runtime, has_run);
-  if (runtime == &runtimes[runtime_count]) atomic_set_release(&runtime_count, runtime_count + 1);
+static void adopt(const module_t* module, bool has_run) {
+  // In the place of a runtime that has been unloaded, or in a new one.
+  size_t index = 0;
+  while (index < runtime_count && runtimes[index].module.base != NULL) index++;
+  if (index == RUNTIMES_MAX) return;
+  redirect_runtime_t* runtime = &runtimes[index];
+  *runtime = (redirect_runtime_t){.method = REDIRECT_NONE, .plan = runtime->plan};
+  runtime->module = *module;
+  bool has_plan = make_plan(runtime);
+  if (index == runtime_count) atomic_set_release(&runtime_count, runtime_count + 1);
+  if (has_plan && !redirect_inline(runtime, has_run)) {
+    atomic_set_release(&runtime->method, REDIRECT_IMPORTS);
+    runtime->import_problem = redirect_imports(runtime, NULL);
+    if (runtime->import_problem != NULL) atomic_set_release(&runtime->method, REDIRECT_NONE);
+  }
   config->report_runtime(runtime);
 }
 
@@ -234,7 +228,7 @@ static void look_for_static_runtime(const module_t* module) {
 static bool adopt_if_runtime(void* context, const module_t* module) {
   MI_UNUSED(context);
   if (config->is_runtime(module->name)) {
-    if (runtime_at(module->base) == NULL) adopt_module(module, true);
+    if (runtime_at(module->base) == NULL) adopt(module, true);
   } else {
     look_for_static_runtime(module);
   }
@@ -243,7 +237,7 @@ static bool adopt_if_runtime(void* context, const module_t* module) {
 
 static void on_loaded(const module_t* module) {
   if (config->is_runtime(module->name)) {
-    if (runtime_at(module->base) == NULL) adopt_module(module, false);
+    if (runtime_at(module->base) == NULL) adopt(module, false);
   } else {
     look_for_static_runtime(module);
   }
@@ -261,9 +255,14 @@ static void on_unloaded(const void* base) {
 
 static bool find_base(void* context, const module_t* module) { return module->base != context; }
 
+static bool is_there(const redirect_runtime_t* runtime) {
+  if (modules_visit(find_base, (void*)(uintptr_t)runtime->module.base)) return false;
+  return runtime->method != REDIRECT_INLINE || apply_jumps_stand(runtime->plan);
+}
+
 static bool adopt_if_new(void* context, const module_t* module) {
   MI_UNUSED(context);
-  if (config->is_runtime(module->name) && runtime_at(module->base) == NULL) adopt_module(module, true);
+  if (config->is_runtime(module->name) && runtime_at(module->base) == NULL) adopt(module, true);
   return true;
 }
 
@@ -271,8 +270,7 @@ static void look_again(void) {
   uintptr_t cookie;
   if (!modules_lock(&cookie)) return;
   for (size_t i = 0; i < runtime_count; i++) {
-    if (runtimes[i].module.base != NULL && modules_visit(find_base, (void*)(uintptr_t)runtimes[i].module.base))
-      forget(&runtimes[i]);
+    if (runtimes[i].module.base != NULL && !is_there(&runtimes[i])) forget(&runtimes[i]);
   }
   modules_visit(adopt_if_new, NULL);
   for (size_t i = 0; i < runtime_count; i++) {
@@ -370,6 +368,16 @@ const redirect_runtime_t* redirect_runtime_of(const void* address) {
 typedef void* __cdecl test_malloc_t(size_t size);
 typedef void __cdecl test_free_t(void* block);
 
+// Is there an import table that still leads to the runtime?
+static bool has_open_slots(const redirect_runtime_t* runtime) {
+  uintptr_t cookie;
+  collection_t collection = {.runtime = runtime};
+  if (!modules_lock(&cookie)) return false; // not to be found out
+  modules_visit(collect_module, &collection);
+  modules_unlock(cookie);
+  return collection.count > 0;
+}
+
 static bool runtime_works(const redirect_runtime_t* runtime) {
   void* functions[2] = {redirect_export(runtime, config->malloc_name), redirect_export(runtime, config->free_name)};
   for (unsigned i = 0; i < 2; i++) {
@@ -377,6 +385,7 @@ static bool runtime_works(const redirect_runtime_t* runtime) {
     // Nobody calls these by their own address, but by what import tables and GetProcAddress hold.
     if (runtime->method == REDIRECT_IMPORTS) functions[i] = new_value(runtime->plan, functions[i]);
   }
+  if (runtime->method == REDIRECT_IMPORTS && has_open_slots(runtime)) return false;
   void* block = ((test_malloc_t*)(uintptr_t)functions[0])(1);
   bool works = block != NULL && config->is_ours(block);
   ((test_free_t*)(uintptr_t)functions[1])(block);

@@ -3,7 +3,7 @@
 //
 //   redirect_start --- for each module that is a runtime: adopt
 //     |                  |- parse, plan ------------------- nothing is written
-//     |                  |- apply_inline ------------------ jumps at the runtime's functions
+//     |                  |- apply_trampolines, apply_jumps  jumps at the runtime's functions
 //     |                  '- or apply_slots ---------------- import tables of all modules, and GetProcAddress
 //     '- modules_watch: adopt those that come; or loader_hook, then look again after each LoadLibrary
 //

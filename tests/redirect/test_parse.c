@@ -1,5 +1,5 @@
-// Reading of mapped modules: a small module made here, whole and damaged in every way that fits into an hour of a fuzzer
-// compressed into a second: each byte of its headers and tables changed, cut at each length, hidden pages.
+// Reading of mapped modules: a small module made here, whole, with each byte of its headers and tables changed, changed at
+// random, cut off, and with pages that can't be read.
 #include "support/check.h"
 
 #include <stdlib.h>
@@ -217,8 +217,7 @@ static void what_is_no_module_is_refused(void** state) {
 // A sanitizer tells of reads outside of the copy.
 static void no_damage_makes_it_read_elsewhere(void** state) {
   (void)state;
-  test_random_t random;
-  test_random_init(&random, 1);
+  test_random_t random = {1};
   module_t whole = make(sizeof(void*) == 8), m = {malloc(SIZE), whole.is_64};
   for (size_t at = 0; at < REST; at++) {
     if (whole.bytes[at] == 0 && at % 7 != 0) continue;
