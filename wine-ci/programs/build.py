@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Cross-compiles the demo's programs: each is compiled once and linked twice, plainly and on mimalloc.dll.
 
-usage: build.py --source FOLDER --build FOLDER --out FOLDER [--arch x86_64]
+usage: build.py --source FOLDER --build FOLDER --out FOLDER [--arch x86_64] [--only NAME]... [--ucrt]
 
 FOLDER given with --source holds the unpacked Debian sources (wine-ci/setup --programs), --build is the
 Meson build folder with dll/mimalloc.dll and dll/libmimalloc-crt.a. Writes OUT/build.ninja and runs
 ninja, so a second run does only what changed. Results: OUT/crt/*.exe, OUT/mimalloc/*.exe and beside them
-a copy of mimalloc.dll; OUT/timed, the runner that measure.py uses.
+a copy of mimalloc.dll; OUT/timed, the runner that measure.py uses. With --ucrt also OUT/ucrt/*.exe, which are
+built for the universal C runtime instead of msvcrt.dll. --only says which programs, as OUT/crt/NAME.exe is called.
 """
 import argparse
 import os
@@ -24,6 +25,7 @@ ZSTD_INCLUDES = ("lib", "lib/common", "programs")
 # SQLITE_USE_MSIZE: SQLite then asks _msize for block sizes, which a program on Windows may and this project
 # serves.
 SQLITE_FLAGS = "-DSQLITE_THREADSAFE=1 -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_USE_MALLOC_H -DSQLITE_USE_MSIZE"
+UCRT_SPECS = "ucrt.specs"
 ZSTD_FLAGS = "-DZSTD_MULTITHREAD -DZSTD_LEGACY_SUPPORT=0 -DXXH_NAMESPACE=ZSTD_ -DZSTD_DISABLE_ASM"
 
 
@@ -58,6 +60,20 @@ def escape(path):
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
+def ucrt_program(args, name, sources, flags, generated):
+    """Compiled afresh: MinGW's headers differ between the runtimes. The specs choose the import library."""
+    specs = args.out / UCRT_SPECS
+    to_ucrt = f"-specs={shlex.quote(str(specs))} -D_UCRT"
+    objects = []
+    for source in sources:
+        o = escape(args.out / "obj-ucrt" / name / (source.stem + ".o"))
+        objects.append(o)
+        needs = f"{escape(specs)} {escape(generated / 'sqlite3.h') if 'sqlite' in str(source) else ''}"
+        yield f"build {o}: cc {escape(source)} | {needs}\n  flags = {to_ucrt} {flags}\n"
+    exe = escape(args.out / "ucrt" / name)
+    yield f"build {exe}.exe: link {' '.join(objects)} | {escape(specs)}\n  libs = {to_ucrt}\n"
+
+
 def ninja_file(args, crt_flags):
     generated = args.out / "sqlite-generated"
     triplet = f"{args.arch}-w64-mingw32"
@@ -83,6 +99,10 @@ rule link
   command = $cc $in -o $out $libs
   description = link $out
 
+rule specs
+  command = $cc -dumpspecs | sed s/-lmsvcrt/-lucrt/ >$out
+  description = $out
+
 rule native
   command = gcc -std=gnu11 -O2 -Wall -Wextra -Werror $in -o $out
   description = cc $out
@@ -94,8 +114,12 @@ rule copy
 build {" ".join(escape(generated / f) for f in ("sqlite3.c", "shell.c", "sqlite3.h"))}: amalgamate
 """
     yield f"build {escape(args.out / 'timed')}: native {escape(HERE / 'timed.c')}\n"
+    if args.ucrt:
+        yield f"build {escape(args.out / UCRT_SPECS)}: specs\n"
     made = set()
     for name, (sources, flags) in programs(args.source, generated).items():
+        if args.only and name not in args.only:
+            continue
         objects = []
         for source in sources:
             # speedtest1 and the shell share SQLite itself.
@@ -111,6 +135,8 @@ build {" ".join(escape(generated / f) for f in ("sqlite3.c", "shell.c", "sqlite3
         yield f"build {escape(args.out / 'crt' / name)}.exe: link {inputs}\n"
         relinked = escape(args.out / "mimalloc" / name)
         yield f"build {relinked}.exe: link {inputs} | {library}\n  libs = $crt_flags\n"
+        if args.ucrt:
+            yield from ucrt_program(args, name, sources, flags, generated)
     dll = "mimalloc.dll"
     yield f"build {escape(args.out / 'mimalloc' / dll)}: copy {escape(args.build / 'dll' / dll)}\n"
 
@@ -123,10 +149,16 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--arch", choices=["x86_64", "i686"], default="x86_64")
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--ucrt", action="store_true")
     args = parser.parse_args()
     args.source, args.build, args.out = (p.resolve() for p in (args.source, args.build, args.out))
-    for name, (sources, _) in programs(args.source, args.out).items():
-        if not sources:
+    known = programs(args.source, args.out)
+    for name in args.only or ():
+        if name not in known:
+            parser.error(f"there is no program '{name}'; there are {', '.join(known)}")
+    for name, (sources, _) in known.items():
+        if not sources and (not args.only or name in args.only):
             sys.exit(f"error: no source of {name} in {args.source}\nremedy: wine-ci/setup --programs")
     args.out.mkdir(parents=True, exist_ok=True)
     text = "\n".join(ninja_file(args, crt_link_flags(args.build)))
