@@ -1,6 +1,9 @@
 // Blocks that cross threads: freed, resized and measured elsewhere than they were made, also after their thread ended.
 #include "api_check.h"
+#include "support/child.h"
 #include "support/test_thread.h"
+
+#include <mimalloc-stats.h>
 
 enum { BLOCKS = 3000 };
 
@@ -171,11 +174,60 @@ static void test_init_and_done(void** state) {
   mi_process_init(); // again
 }
 
-int main(void) {
+// ---- the very first allocations of a process, in eight threads at once ----------------------------------------
+
+enum { RACERS = 8 };
+static test_barrier_t start_line;
+
+typedef struct racer_s {
+  test_thread_t thread;
+  char* block;
+} racer_t;
+
+static void run_racer(void* arg) {
+  racer_t* racer = arg;
+  test_barrier_wait(&start_line);
+  racer->block = mi_malloc(100);
+  if (racer->block == NULL) return;
+  pattern_fill(racer->block, 100, (uintptr_t)racer);
+  test_barrier_wait(&start_line); // all live at once, so none adopts another's heap
+}
+
+static int race(void) {
+  static racer_t racers[RACERS];
+  test_barrier_init(&start_line, RACERS);
+  for (size_t i = 0; i < RACERS; i++) test_thread_start(&racers[i].thread, run_racer, &racers[i]);
+  for (size_t i = 0; i < RACERS; i++) test_thread_join(&racers[i].thread);
+  for (size_t i = 0; i < RACERS; i++) {
+    if (racers[i].block == NULL) return 1;
+    if (pattern_mismatch(racers[i].block, 100, (uintptr_t)&racers[i]) != SIZE_MAX) return 2;
+    mi_free(racers[i].block);
+  }
+  mi_stats_t_decl(stats);
+  if (!mi_stats_get(&stats)) return 3;
+  if (stats.threads.total != RACERS) return 4;
+  if (stats.threads.current != 0) return 5; // each gave its heap back
+  return 50;
+}
+
+static void test_first_allocations_race(void** state) {
+  (void)state;
+  static child_result_t result;
+  char self[CHILD_PATH_MAX];
+  child_self(self);
+  for (int i = 0; i < 30; i++) {
+    assert_true(child_run((const char*[]){self, "race", NULL}, 30000, &result));
+    if (result.exit_code != 50) child_print(&result);
+    assert_int_equal(result.exit_code, 50);
+  }
+}
+
+int main(int argc, char** argv) {
+  if (argc > 1) return strcmp(argv[1], "race") == 0 ? race() : 98;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_outliving_blocks), cmocka_unit_test(test_remote_free),
       cmocka_unit_test(test_remote_realloc),   cmocka_unit_test(test_ownership),
-      cmocka_unit_test(test_init_and_done),
+      cmocka_unit_test(test_init_and_done),    cmocka_unit_test(test_first_allocations_race),
   };
   return check_run(tests);
 }
