@@ -45,6 +45,11 @@ static const uint8_t* at(parse_image_t* image, uint32_t rva, size_t size) {
   return is_readable(image, image->base + rva, size) ? image->base + rva : NULL;
 }
 
+// `count` elements; their size together may not fit into 32 bits.
+static const uint8_t* array_at(parse_image_t* image, uint32_t rva, uint32_t count, size_t size) {
+  return count <= image->size / size ? at(image, rva, count * size) : NULL;
+}
+
 static uint32_t u16(const uint8_t* p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static uint32_t u32(const uint8_t* p) { return u16(p) | u16(p + 2) << 16; }
 
@@ -88,7 +93,7 @@ const char* parse_image(const void* base, size_t available, parse_readable_t* re
 
   image->sections = optional_rva + optional_size;
   image->section_count = u16(pe + PE_SECTION_COUNT);
-  const uint8_t* sections = at(image, image->sections, image->section_count * (size_t)SECTION_SIZE);
+  const uint8_t* sections = array_at(image, image->sections, image->section_count, SECTION_SIZE);
   if (sections == NULL) return "its section table is damaged";
 
   uint32_t directories = image->is_64 ? 112 : 96;
@@ -119,9 +124,9 @@ static bool export_table(parse_image_t* image, export_table_t* table) {
   const uint8_t* directory = image->base + image->exports.rva;
   table->function_count = u32(directory + 20);
   table->name_count = u32(directory + 24);
-  table->functions = at(image, u32(directory + 28), table->function_count * (size_t)4);
-  table->names = at(image, u32(directory + 32), table->name_count * (size_t)4);
-  table->ordinals = at(image, u32(directory + 36), table->name_count * (size_t)2);
+  table->functions = array_at(image, u32(directory + 28), table->function_count, 4);
+  table->names = array_at(image, u32(directory + 32), table->name_count, 4);
+  table->ordinals = array_at(image, u32(directory + 36), table->name_count, 2);
   return table->functions != NULL && table->names != NULL && table->ordinals != NULL;
 }
 

@@ -108,21 +108,38 @@ static const char* move_one(writer_t* w, const uint8_t* bytes, const instruction
   return NULL;
 }
 
+// Does the instruction do nothing, as compilers write it between functions? nop, long nop; in 32-bit code also
+// mov reg,reg and lea reg,[reg+0].
+static bool is_no_operation(const uint8_t* bytes, const instruction_t* instruction, bool is_64) {
+  size_t at = 0, end = instruction->length;
+  while (at < end && (bytes[at] == 0x66 || bytes[at] == 0x2E)) at++;
+  if (at == end) return false;
+  if (bytes[at] == NOP) return true;
+  if (end - at < 2) return false;
+  uint8_t opcode = bytes[at], modrm = bytes[at + 1];
+  if (opcode == 0x0F) return modrm == 0x1F;
+  unsigned mod = modrm >> 6, reg = modrm >> 3 & 7, rm = modrm & 7;
+  if (is_64 || (opcode != 0x8D && opcode != 0x89 && opcode != 0x8B)) return false;
+  if (mod == 3) return opcode != 0x8D && reg == rm;
+  if (opcode != 0x8D || (mod == 0 && rm == 5)) return false;
+  at += 2;
+  if (rm == 4) {
+    if (bytes[at] >> 3 != 4 || (mod == 0 && (bytes[at] & 7) == 5)) return false; // an index, or no base
+    rm = bytes[at++] & 7;
+  }
+  for (; at < end; at++) {
+    if (bytes[at] != 0) return false;
+  }
+  return reg == rm;
+}
+
 // Is what follows a function that ends within the jump's bytes of no use to anybody?
 static bool is_padding(const plan_code_t* code, size_t offset) {
   while (offset < PATCH_SIZE) {
     const uint8_t* bytes = code->bytes + offset;
     instruction_t instruction;
-    if (offset >= code->size) return false;
-    if (*bytes == BREAKPOINT || *bytes == NOP) {
-      offset++;
-      continue;
-    }
-    size_t at = 0; // long no-operations: prefixes, 0F 1F
-    while (at < 8 && offset + at + 1 < code->size && (bytes[at] == 0x66 || bytes[at] == 0x2E)) at++;
-    bool is_nop = offset + at + 1 < code->size &&
-                  (bytes[at] == NOP || (bytes[at] == 0x0F && bytes[at + 1] == 0x1F));
-    if (!is_nop || !decode(bytes, code->size - offset, code->is_64, &instruction)) return false;
+    if (offset >= code->size || !decode(bytes, code->size - offset, code->is_64, &instruction)) return false;
+    if (*bytes != BREAKPOINT && !is_no_operation(bytes, &instruction, code->is_64)) return false;
     offset += instruction.length;
   }
   return true;

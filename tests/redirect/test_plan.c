@@ -79,6 +79,9 @@ static void branches_are_adjusted(void** state) {
   assert_moves(CODE(0xFF, 0x25, 0x50, 0, 0, 0), true, CODE(0xFF, 0x25, 0x50, 0x10, 0, 0), 6, 6);
   // xor eax,eax; ret; long padding
   assert_moves(CODE(0x31, 0xC0, 0xC3, 0x66, 0x2E, 0x0F, 0x1F, 0x84, 0, 0, 0, 0, 0), true, CODE(0x31, 0xC0, 0xC3), 3, 3);
+  // the same with the padding of 32-bit code: lea esi,[esi+eiz+0]; mov esi,esi
+  assert_moves(CODE(0xEB, 0x50, 0x8D, 0xB4, 0x26, 0, 0, 0, 0), false, CODE(0xE9, 0x4D, 0x10, 0, 0), 5, 2);
+  assert_moves(CODE(0xEB, 0x50, 0x89, 0xF6, 0x8D, 0x76, 0x00), false, CODE(0xE9, 0x4D, 0x10, 0, 0), 5, 2);
   // back to the function's own start, which is as good as calling it: jmp -5
   assert_moves(CODE(0xE9, 0xFB, 0xFF, 0xFF, 0xFF), true, CODE(0xE9, 0xFB, 0x0F, 0, 0), 5, 5);
 }
@@ -104,6 +107,9 @@ static void what_cannot_be_moved_is_refused(void** state) {
   assert_refused(CODE(0x0F, 0x0B, 0x90, 0x90, 0x90), true, "trap");                    // ud2
   assert_refused(CODE(0xC3, 0x55, 0x53, 0x56, 0x57), true, "shorter than a jump");     // ret, then something else
   assert_refused(CODE(0x31, 0xC0, 0xC3, 0x55, 0x53), true, "shorter than a jump");
+  assert_refused(CODE(0xEB, 0x50, 0x8D, 0xB4, 0x26, 1, 0, 0, 0), false, "shorter than a jump"); // lea esi,[esi+1]
+  assert_refused(CODE(0xEB, 0x50, 0x8D, 0x74, 0x36, 0x00), false, "shorter than a jump");       // lea esi,[esi+esi]
+  assert_refused(CODE(0xEB, 0x50, 0x89, 0xF7, 0x90), false, "shorter than a jump");             // mov edi,esi
   assert_refused(CODE(0x74, 0x01, 0x53, 0x56, 0x57), true, "branches within");         // je +1
   assert_refused(CODE(0x53, 0x56, 0x57, 0x75, 0xFC), true, "branches within");         // jne to push rsi
   assert_refused(CODE(0xFF, 0xD0, 0x53, 0x56, 0x57), true, "call that is too short");  // call rax
