@@ -172,6 +172,17 @@ static void test_purge(void** state) {
   assert_false(os_posix_is_committed(start, SLICE_SIZE));
 }
 
+// By force everything that is free goes, also what was committed ahead of need and never used.
+static void test_purge_all(void** state) {
+  MI_UNUSED(state);
+  page_t* pages[20];
+  for (size_t i = 0; i < 20; i++) pages[i] = allocate(i % 5 == 4 ? 8 : 1, 1);
+  arena_t* arena = pages[0]->arena;
+  for (size_t i = 0; i < 20; i++) release(pages[i]);
+  arena_purge(true);
+  assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), arena->info_slices);
+}
+
 // A page that is in use is never purged, also when it was taken from what waits for its purge.
 static void test_purge_spares_used_pages(void** state) {
   MI_UNUSED(state);
@@ -302,16 +313,10 @@ int main(void) {
   options_init();
 #define CASE(name) cmocka_unit_test_teardown(name, tear_down)
   const struct CMUnitTest tests[] = {
-      CASE(test_random_pages),
-      CASE(test_queries),
-      CASE(test_visit),
-      CASE(test_purge),
-      CASE(test_purge_spares_used_pages),
-      CASE(test_extend),
-      CASE(test_extend_blocked),
-      CASE(test_threads),
-      CASE(test_reserve),
-      CASE(test_too_much),
+      CASE(test_random_pages), CASE(test_queries),        CASE(test_visit),
+      CASE(test_purge),        CASE(test_purge_all),      CASE(test_purge_spares_used_pages),
+      CASE(test_extend),       CASE(test_extend_blocked), CASE(test_threads),
+      CASE(test_reserve),      CASE(test_too_much),
   };
   return check_run(tests);
 }
