@@ -1,5 +1,5 @@
-// The program that mi-run starts in the tests. It knows nothing of mimalloc. What it does, it is told by words in the
-// environment variable MI_RUN_CHILD, worked off in order:
+// The program that mi-run starts in the tests. It knows nothing of mimalloc. What it does, it is told by
+// words in the environment variable MI_RUN_CHILD, worked off in order:
 //
 //   state         print everything that a launcher should pass through
 //   modules       print the DLLs in the order of their initialisation, and how mimalloc.dll is doing
@@ -10,8 +10,8 @@
 //   set=EVENT     set a named event           wait=EVENT   wait for one (60 s)
 //   deny          let nobody open this process any more
 //   lock          take the loader's lock      unlock       give it back
-//   ctrl-c        send Ctrl-C to the console and wait for its arrival
-//   spawn=NAME    start this program again with MI_RUN_CHILD="set=NAME-here wait=NAME-go set=NAME-gone", don't wait for it
+//   ctrl-c        send Ctrl-C to the console and wait for its arrival, 50 times
+//   spawn=NAME    start this program once more, to set NAME-here, wait for NAME-go, set NAME-gone; don't wait
 //   exit=NUMBER   end with this exit code
 //   tls-exit=NUMBER  the same, but already in the TLS callback, before the entry point (stands alone)
 #include <fcntl.h>
@@ -59,14 +59,20 @@ static void print_state(int argc, wchar_t** argv) {
   GetCurrentDirectoryW(1024, folder);
   print(L"folder %ls\n", folder);
   wchar_t* environment = GetEnvironmentStringsW();
-  for (wchar_t* variable = environment; *variable != 0; variable += wcslen(variable) + 1) print(L"env %ls\n", variable);
+  for (wchar_t* variable = environment; *variable != 0; variable += wcslen(variable) + 1)
+    print(L"env %ls\n", variable);
   FreeEnvironmentStringsW(environment);
   STARTUPINFOW startup;
   GetStartupInfoW(&startup);
-  print(L"startup flags %lx show %u x %lu y %lu desktop %ls\n", startup.dwFlags, startup.wShowWindow, startup.dwX,
-        startup.dwY, startup.lpDesktop == NULL ? L"-" : startup.lpDesktop);
+  print(L"startup flags %lx show %u x %lu y %lu desktop %ls\n", startup.dwFlags, startup.wShowWindow,
+        startup.dwX, startup.dwY, startup.lpDesktop == NULL ? L"-" : startup.lpDesktop);
   static const DWORD streams[] = {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE};
   for (int i = 0; i < 3; i++) print(L"stream %d type %lx\n", i, GetFileType(GetStdHandle(streams[i])));
+  DWORD ignored;
+  int handles = 0;
+  for (uintptr_t handle = 4; handle < 0x1000; handle += 4)
+    handles += GetHandleInformation((HANDLE)handle, &ignored) != 0;
+  print(L"handles %d\n", handles);
   print(L"error mode %x priority %lx\n", GetErrorMode(), GetPriorityClass(GetCurrentProcess()));
 }
 
@@ -81,13 +87,14 @@ static void print_modules(void) {
   } version = {.found = mimalloc == NULL ? NULL : GetProcAddress(mimalloc, "mi_version")};
   wchar_t path[1024] = L"-";
   if (mimalloc != NULL) GetModuleFileNameW(mimalloc, path, 1024);
-  print(L"mimalloc version %d at tls %d path %ls\n", version.found == NULL ? -1 : version.call(), mimalloc_at_tls != NULL,
-        path);
+  print(L"mimalloc version %d at tls %d path %ls\n", version.found == NULL ? -1 : version.call(),
+        mimalloc_at_tls != NULL, path);
 }
 
 static void print_headers(void) {
   const BYTE* base = (const BYTE*)GetModuleHandleW(NULL);
-  const IMAGE_NT_HEADERS* headers = (const IMAGE_NT_HEADERS*)(base + ((const IMAGE_DOS_HEADER*)base)->e_lfanew);
+  const IMAGE_NT_HEADERS* headers =
+      (const IMAGE_NT_HEADERS*)(base + ((const IMAGE_DOS_HEADER*)base)->e_lfanew);
   static const int indices[] = {IMAGE_DIRECTORY_ENTRY_IMPORT, IMAGE_DIRECTORY_ENTRY_BOUND_IMPORT,
                                 IMAGE_DIRECTORY_ENTRY_IAT};
   static const wchar_t* const names[] = {L"import", L"bound", L"iat"};
@@ -95,11 +102,14 @@ static void print_headers(void) {
     const IMAGE_DATA_DIRECTORY* directory = &headers->OptionalHeader.DataDirectory[indices[i]];
     print(L"directory %ls %lx %lx\n", names[i], directory->VirtualAddress, directory->Size);
   }
-  print(L"image base %I64x size %lx\n", (unsigned long long)(uintptr_t)base, headers->OptionalHeader.SizeOfImage);
+  print(L"image base %I64x size %lx\n", (unsigned long long)(uintptr_t)base,
+        headers->OptionalHeader.SizeOfImage);
   const IMAGE_IMPORT_DESCRIPTOR* imports =
       (const IMAGE_IMPORT_DESCRIPTOR*)(base +
-                                       headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT].VirtualAddress);
-  for (; imports->Name != 0; imports++) print(L"imports %hs stamp %lx\n", base + imports->Name, imports->TimeDateStamp);
+                                       headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT]
+                                           .VirtualAddress);
+  for (; imports->Name != 0; imports++)
+    print(L"imports %hs stamp %lx\n", base + imports->Name, imports->TimeDateStamp);
   MEMORY_BASIC_INFORMATION header_memory, import_memory;
   VirtualQuery(base, &header_memory, sizeof(header_memory));
   VirtualQuery(imports, &import_memory, sizeof(import_memory));
@@ -128,8 +138,8 @@ static void wait_event(const wchar_t* name) {
 static void deny(void) {
   ACL nobody;
   InitializeAcl(&nobody, sizeof(nobody), ACL_REVISION);
-  DWORD error = SetSecurityInfo(GetCurrentProcess(), SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL, &nobody,
-                                NULL);
+  DWORD error = SetSecurityInfo(GetCurrentProcess(), SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL,
+                                &nobody, NULL);
   if (error != ERROR_SUCCESS) ExitProcess(97);
 }
 
@@ -153,14 +163,17 @@ static BOOL WINAPI on_console_event(DWORD event) {
   return TRUE;
 }
 
+// Often, so that a launcher that the first one ends has had the time to.
 static void ctrl_c(void) {
-  ctrl_c_arrived = CreateEventW(NULL, TRUE, FALSE, NULL);
+  ctrl_c_arrived = CreateEventW(NULL, FALSE, FALSE, NULL);
   SetConsoleCtrlHandler(on_console_event, TRUE);
-  if (!GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0)) {
-    print(L"no Ctrl-C: error %lu\n", GetLastError());
-    ExitProcess(95);
+  for (int i = 0; i < 50; i++) {
+    if (!GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0)) {
+      print(L"no Ctrl-C: error %lu\n", GetLastError());
+      ExitProcess(95);
+    }
+    if (WaitForSingleObject(ctrl_c_arrived, 20000) != WAIT_OBJECT_0) ExitProcess(94);
   }
-  if (WaitForSingleObject(ctrl_c_arrived, 20000) != WAIT_OBJECT_0) ExitProcess(94);
   print(L"Ctrl-C arrived\n");
 }
 
@@ -179,20 +192,32 @@ static void work_off(const wchar_t* word, int argc, wchar_t** argv) {
   const wchar_t* value = wcschr(word, L'=');
   size_t length = value == NULL ? wcslen(word) : (size_t)(value++ - word);
 #define IS(text) (length == sizeof(text) / sizeof(wchar_t) - 1 && wcsncmp(word, text, length) == 0)
-  if (IS(L"state")) print_state(argc, argv);
-  else if (IS(L"modules")) print_modules();
-  else if (IS(L"headers")) print_headers();
-  else if (IS(L"echo")) echo();
-  else if (IS(L"set")) set_event(value);
-  else if (IS(L"wait")) wait_event(value);
-  else if (IS(L"deny")) deny();
-  else if (IS(L"lock")) loader_lock(true);
-  else if (IS(L"unlock")) loader_lock(false);
-  else if (IS(L"ctrl-c")) ctrl_c();
-  else if (IS(L"spawn")) spawn(value);
+  if (IS(L"state"))
+    print_state(argc, argv);
+  else if (IS(L"modules"))
+    print_modules();
+  else if (IS(L"headers"))
+    print_headers();
+  else if (IS(L"echo"))
+    echo();
+  else if (IS(L"set"))
+    set_event(value);
+  else if (IS(L"wait"))
+    wait_event(value);
+  else if (IS(L"deny"))
+    deny();
+  else if (IS(L"lock"))
+    loader_lock(true);
+  else if (IS(L"unlock"))
+    loader_lock(false);
+  else if (IS(L"ctrl-c"))
+    ctrl_c();
+  else if (IS(L"spawn"))
+    spawn(value);
   else if (IS(L"write")) {
     DWORD written;
-    if (!WriteFile((HANDLE)(uintptr_t)_wtoi64(value), "through the handle\n", 19, &written, NULL)) ExitProcess(92);
+    if (!WriteFile((HANDLE)(uintptr_t)_wtoi64(value), "through the handle\n", 19, &written, NULL))
+      ExitProcess(92);
   } else if (IS(L"fd")) {
     if (_write(_wtoi(value), "through the descriptor\n", 23) != 23) ExitProcess(91);
   } else if (IS(L"exit")) {

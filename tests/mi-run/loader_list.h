@@ -1,5 +1,5 @@
-// The DLLs of this process in the order in which they were initialised, from the loader's own list. Without the C
-// runtime and without imports, so that programs that have neither can ask too.
+// The DLLs of this process in the order in which they were initialised, from the loader's own list. Without
+// the C runtime and without imports, so that programs that have neither can ask too.
 #ifndef TESTS_MI_RUN_LOADER_LIST_H
 #define TESTS_MI_RUN_LOADER_LIST_H
 

@@ -1,5 +1,5 @@
-// A program that imports nothing. Its exit code: 40 plus how many DLLs were initialised before mimalloc.dll; 1 when that
-// is not there.
+// A program that imports nothing. Its exit code: 40 plus how many DLLs were initialised before mimalloc.dll;
+// 1 when that is not there.
 #include "loader_list.h"
 
 int entry(void);

@@ -19,7 +19,7 @@ static void give_up(const char* what, const wchar_t* about) {
   exit(99);
 }
 
-// --- processes ---------------------------------------------------------------------------------------------------------
+// --- processes ---------------------------------------------------------------------------------------------
 
 typedef struct stream_s {
   HANDLE pipe, thread;
@@ -143,10 +143,11 @@ int run_count(const wchar_t* program) {
   return count;
 }
 
-// --- checks ------------------------------------------------------------------------------------------------------------
+// --- checks ------------------------------------------------------------------------------------------------
 
 void run_print(void) {
-  printf("exit code %lu (0x%lx)\n-- output:\n%s-- errors:\n%s--\n", ran.code, ran.code, ran.output, ran.error);
+  printf("exit code %lu (0x%lx)\n-- output:\n%s-- errors:\n%s--\n", ran.code, ran.code, ran.output,
+         ran.error);
   fflush(stdout);
 }
 
@@ -187,7 +188,7 @@ const wchar_t* run_unique(const wchar_t* name) {
   return text;
 }
 
-// --- files -------------------------------------------------------------------------------------------------------------
+// --- files -------------------------------------------------------------------------------------------------
 
 static void remove_folder(const wchar_t* folder) {
   wchar_t pattern[2 * MAX_PATH];
@@ -266,11 +267,13 @@ const wchar_t* file_write(const wchar_t* name, const void* bytes, size_t size) {
 
 file_bytes_t file_read(const wchar_t* path) {
   DWORD length;
-  HANDLE file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+  HANDLE file =
+      CreateFileW(path, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
   if (file == INVALID_HANDLE_VALUE) give_up("open", path);
   file_bytes_t read = {.size = GetFileSize(file, NULL)};
   read.bytes = malloc(read.size + 1);
-  if (!ReadFile(file, read.bytes, (DWORD)read.size, &length, NULL) || length != read.size) give_up("read", path);
+  if (!ReadFile(file, read.bytes, (DWORD)read.size, &length, NULL) || length != read.size)
+    give_up("read", path);
   CloseHandle(file);
   return read;
 }

@@ -1,5 +1,5 @@
-// Runs command lines and keeps all that came of it; files for the tests to play with. Everything that fails for another
-// reason than the one under test ends the test program with a message.
+// Runs command lines and keeps all that came of it; files for the tests to play with. Everything that fails
+// for another reason than the one under test ends the test program with a message.
 #ifndef TESTS_MI_RUN_RUN_H
 #define TESTS_MI_RUN_RUN_H
 
@@ -30,8 +30,8 @@ void run_begin(const wchar_t* name);
 // A program or DLL of the tests, beside the test program: "child-program.exe".
 const wchar_t* run_built(const wchar_t* name);
 
-// Runs a whole command line with this text as standard input (NULL: an empty one), in `folder` (NULL: the current
-// one). A run that takes longer than RUN_LIMIT_MS is ended, and the test with it.
+// Runs a whole command line with this text as standard input (NULL: an empty one), in `folder` (NULL: the
+// current one). A run that takes longer than RUN_LIMIT_MS is ended, and the test with it.
 void run_line(const wchar_t* line, const char* input, const wchar_t* folder);
 // mi-run with these options and so on, as a format of wide printf.
 void run_mi(const wchar_t* format, ...);
@@ -45,10 +45,10 @@ DWORD run_pid(const run_process_t* run);
 
 void run_print(void); // for failed checks
 
-#define assert_output(text) run_assert_contains(ran.output, "output", text, __FILE__, __LINE__)
+#define assert_output(text)    run_assert_contains(ran.output, "output", text, __FILE__, __LINE__)
 #define assert_no_output(text) run_assert_lacks(ran.output, "output", text, __FILE__, __LINE__)
-#define assert_error(text) run_assert_contains(ran.error, "errors", text, __FILE__, __LINE__)
-#define assert_code(code) run_assert_code(code, __FILE__, __LINE__)
+#define assert_error(text)     run_assert_contains(ran.error, "errors", text, __FILE__, __LINE__)
+#define assert_code(code)      run_assert_code(code, __FILE__, __LINE__)
 void run_assert_contains(const char* in, const char* what, const char* text, const char* file, int line);
 void run_assert_lacks(const char* in, const char* what, const char* text, const char* file, int line);
 void run_assert_code(DWORD code, const char* file, int line);
@@ -62,7 +62,7 @@ const wchar_t* run_unique(const wchar_t* name);
 // How many processes run whose program file has this name.
 int run_count(const wchar_t* program);
 
-// --- files -------------------------------------------------------------------------------------------------------------
+// --- files -------------------------------------------------------------------------------------------------
 
 // Path of a file in the work folder; `name` may hold folders, which are made.
 const wchar_t* file_path(const wchar_t* name);
@@ -76,8 +76,8 @@ typedef struct file_bytes_s {
 file_bytes_t file_read(const wchar_t* path);
 
 // A copy in which something is changed: each function changes the bytes; file_write stores them.
-uint8_t* pe_header(file_bytes_t file);                      // of "PE\0\0"
-uint8_t* pe_directory(file_bytes_t file, int index);        // (RVA, size)
+uint8_t* pe_header(file_bytes_t file);               // of "PE\0\0"
+uint8_t* pe_directory(file_bytes_t file, int index); // (RVA, size)
 void pe_set16(uint8_t* at, uint32_t value);
 void pe_set32(uint8_t* at, uint32_t value);
 void pe_rename(file_bytes_t file, const char* from, const char* to); // every occurrence; of the same length

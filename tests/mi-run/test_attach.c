@@ -1,5 +1,5 @@
-// mi-run --attach: a process that runs already. And what mi-run and its program owe each other while both live: Ctrl-C,
-// sudden ends.
+// mi-run --attach: a process that runs already. And what mi-run and its program owe each other while both
+// live: Ctrl-C, sudden ends.
 #include <stdlib.h>
 
 #include "run.h"
@@ -17,7 +17,9 @@ static HANDLE event_named(const wchar_t* name) {
 }
 
 // Must come within a minute, and comes at once when all is well.
-static void await(HANDLE handle) { assert_int_equal(WaitForSingleObject(handle, RUN_LIMIT_MS), WAIT_OBJECT_0); }
+static void await(HANDLE handle) {
+  assert_int_equal(WaitForSingleObject(handle, RUN_LIMIT_MS), WAIT_OBJECT_0);
+}
 
 // A program that runs, says so, and waits until it may go on.
 typedef struct waiting_s {
@@ -58,7 +60,7 @@ static void attach(DWORD pid, const wchar_t* dll, const wchar_t* options) {
   run_mi(L"--dll \"%ls\" %ls --attach %lu", dll, options, pid);
 }
 
-// --- attaching ---------------------------------------------------------------------------------------------------------
+// --- attaching ---------------------------------------------------------------------------------------------
 
 // A program like any other, but with its output in our hands.
 static void loads_into_running_process(void** state) {
@@ -160,7 +162,7 @@ static void process_that_hangs_in_its_loader(void** state) {
   assert_int_equal(let_go(waiting), 1);
 }
 
-// --- living together ---------------------------------------------------------------------------------------------------
+// --- living together ---------------------------------------------------------------------------------------
 
 static void ctrl_c_is_the_programs(void** state) {
   (void)state;

@@ -139,8 +139,8 @@ static void random_text(test_random_t* random, utf16_t* text, size_t length) {
   text[length] = 0;
 }
 
-// The rule for writing an argument, from the documentation: always in quotes; backslashes doubled before a quote and at
-// the end.
+// The rule for writing an argument, from the documentation: always in quotes; backslashes doubled before a
+// quote and at the end.
 static utf16_t* quote(utf16_t* to, const utf16_t* argument) {
   size_t backslashes = 0;
   *to++ = '"';
@@ -207,12 +207,12 @@ static void agrees_with_windows(void** state) {
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(documented_examples),
-      cmocka_unit_test(program_names_end_at_their_quote_or_blank),
-      cmocka_unit_test(composes_name_and_tail),
-      cmocka_unit_test(quoted_arguments_come_back),
+    cmocka_unit_test(documented_examples),
+    cmocka_unit_test(program_names_end_at_their_quote_or_blank),
+    cmocka_unit_test(composes_name_and_tail),
+    cmocka_unit_test(quoted_arguments_come_back),
 #if defined(_WIN32)
-      cmocka_unit_test(agrees_with_windows),
+    cmocka_unit_test(agrees_with_windows),
 #endif
   };
   return check_run(cases);

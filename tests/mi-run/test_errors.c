@@ -1,5 +1,5 @@
-// Everything that a person can get wrong, and what may be wrong with program and DLL: the exit code, words that name the
-// cause, and no process left behind, suspended or otherwise.
+// Everything that a person can get wrong, and what may be wrong with program and DLL: the exit code, words
+// that name the cause, and no process left behind, suspended or otherwise.
 #include <stdlib.h>
 
 #include "run.h"
@@ -47,7 +47,7 @@ static const wchar_t* dll_of(const wchar_t* name, file_bytes_t changed) {
   return path;
 }
 
-// --- how mi-run is called ----------------------------------------------------------------------------------------------
+// --- how mi-run is called ----------------------------------------------------------------------------------
 
 static void wrong_use(void** state) {
   (void)state;
@@ -64,7 +64,7 @@ static void wrong_use(void** state) {
   assert_failed(OWN, "--stats");
 }
 
-// --- the program -------------------------------------------------------------------------------------------------------
+// --- the program -------------------------------------------------------------------------------------------
 
 static void program_missing(void** state) {
   (void)state;
@@ -137,7 +137,8 @@ static void managed_program(void** state) {
 static void program_that_can_not_be_read(void** state) {
   (void)state;
   const wchar_t* path = file_copy(child, program_name);
-  HANDLE held = CreateFileW(path, GENERIC_READ, 0, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL); // for us alone
+  HANDLE held =
+      CreateFileW(path, GENERIC_READ, 0, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL); // for us alone
   assert_true(held != INVALID_HANDLE_VALUE);
   run_mi(L"--dll \"%ls\" \"%ls\"", run_dll, path);
   CloseHandle(held);
@@ -154,7 +155,7 @@ static void program_that_can_not_start(void** state) {
   assert_error("(error ");
 }
 
-// --- the DLL -----------------------------------------------------------------------------------------------------------
+// --- the DLL -----------------------------------------------------------------------------------------------
 
 static void dll_missing(void** state) {
   (void)state;
@@ -226,10 +227,10 @@ static void dll_that_hangs(void** state) {
   assert_error("--timeout");
 }
 
-// --- the program's own faults ------------------------------------------------------------------------------------------
+// --- the program's own faults ------------------------------------------------------------------------------
 
-// Windows ends a program whose DLLs don't come together, and so it does with mi-run: same exit code, and not our DLL's
-// fault.
+// Windows ends a program whose DLLs don't come together, and so it does with mi-run: same exit code, and not
+// our DLL's fault.
 static void program_lacks_its_own_dll(void** state) {
   (void)state;
   file_bytes_t lacking = copy_of(child_file);

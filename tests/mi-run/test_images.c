@@ -1,5 +1,5 @@
-// --method import on programs of every make: none, bound and many imports, no table of addresses, moved and fixed, one
-// that knows mimalloc.dll itself.
+// --method import on programs of every make: none, bound and many imports, no table of addresses, moved and
+// fixed, one that knows mimalloc.dll itself.
 #include <stdlib.h>
 
 #include "run.h"
@@ -42,8 +42,9 @@ static void ordinary(void** state) {
   // First of the descriptors; the old ones follow, in their order.
   const char* first = strstr(ran.output, "imports ");
   assert_non_null(first);
-  assert_non_null(strstr(first, "mimalloc.dll stamp 0\nimports ADVAPI32.dll stamp 0\nimports KERNEL32.dll stamp 0\n"
-                                "imports msvcrt.dll stamp 0\n"));
+  assert_non_null(strstr(first,
+                         "mimalloc.dll stamp 0\nimports ADVAPI32.dll stamp 0\nimports KERNEL32.dll stamp 0\n"
+                         "imports msvcrt.dll stamp 0\n"));
   assert_int_equal(number_after("directory bound"), 0);
   assert_int_equal(number_after("directory iat"), get32(pe_directory(file, IMAGE_DIRECTORY_ENTRY_IAT)));
   // Above the image, within what RVAs reach; nothing left writable.
@@ -57,7 +58,8 @@ static void ordinary(void** state) {
 static void no_imports(void** state) {
   (void)state;
   for (int i = 0; i < 2; i++) {
-    run_mi(L"--method %ls --dll \"%ls\" \"%ls\"", i == 0 ? L"import" : L"apc", run_dll, run_built(L"no-imports.exe"));
+    run_mi(L"--method %ls --dll \"%ls\" \"%ls\"", i == 0 ? L"import" : L"apc", run_dll,
+           run_built(L"no-imports.exe"));
     assert_string_equal(ran.error, "");
     assert_int_equal(ran.code, 43); // after ntdll, kernelbase, kernel32
   }

@@ -40,7 +40,8 @@ static void plain(void** state) {
 
 static void tail_is_untouched(void** state) {
   (void)state;
-  assert_true(parse(u"\"C:\\x y\\mi-run.exe\"  --verbose \"C:\\a b\\app.exe\"  --verbose  \"b \\\" c\" -- \\\\\" "));
+  assert_true(
+      parse(u"\"C:\\x y\\mi-run.exe\"  --verbose \"C:\\a b\\app.exe\"  --verbose  \"b \\\" c\" -- \\\\\" "));
   assert_true(options.verbose);
   assert_true(is(options.app, "C:\\a b\\app.exe"));
   assert_true(options.app_quoted);
@@ -49,7 +50,8 @@ static void tail_is_untouched(void** state) {
 
 static void every_option(void** state) {
   (void)state;
-  assert_true(parse(u"mi-run --method thread --dll \"C:\\my dlls\\m.dll\" --stats --verbose --timeout 5 app 1"));
+  assert_true(
+      parse(u"mi-run --method thread --dll \"C:\\my dlls\\m.dll\" --stats --verbose --timeout 5 app 1"));
   assert_int_equal(options.method, METHOD_THREAD);
   assert_true(is(options.dll, "C:\\my dlls\\m.dll"));
   assert_true(options.stats);
@@ -118,9 +120,12 @@ static void refused(void** state) {
       {u"mi-run --attach 99999999999999999999999", "--attach takes the number of a process, not",
        "99999999999999999999999"},
       {u"mi-run --attach 5 app", "--attach takes no program to start, but there is", "app"},
-      {u"mi-run --attach 5 --stats", "--stats works through the environment of a new process, not with --attach", NULL},
-      {u"mi-run --attach 5 --method apc", "--attach always works by remote thread: leave --method away", NULL},
-      {u"mi-run --attach 5 --method=import", "--attach always works by remote thread: leave --method away", NULL},
+      {u"mi-run --attach 5 --stats",
+       "--stats works through the environment of a new process, not with --attach", NULL},
+      {u"mi-run --attach 5 --method apc", "--attach always works by remote thread: leave --method away",
+       NULL},
+      {u"mi-run --attach 5 --method=import", "--attach always works by remote thread: leave --method away",
+       NULL},
       {u"mi-run --timeout", "a value is missing after", "--timeout"},
       {u"mi-run --timeout 1.5 app", "--timeout takes whole seconds up to 4000000, not", "1.5"},
       {u"mi-run --timeout 4000001 app", "--timeout takes whole seconds up to 4000000, not", "4000001"},

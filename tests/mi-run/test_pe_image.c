@@ -56,10 +56,10 @@ static void cut_off_anywhere(void** state) {
     pe_build(&built, is_64);
     size_t directories_end = (size_t)(pe_built_directory(&built, is_64, 16) - built.bytes);
     for (built.size = 0; built.size < PE_BUILT_BYTES; built.size++) {
-      pe_status_t expected = built.size < 2                            ? PE_NOT_PE
-                             : built.size < PE_BUILT_HEADER_AT + 4     ? PE_16_BITS
-                             : built.size < directories_end            ? PE_DAMAGED
-                                                                       : PE_OK;
+      pe_status_t expected = built.size < 2                        ? PE_NOT_PE
+                             : built.size < PE_BUILT_HEADER_AT + 4 ? PE_16_BITS
+                             : built.size < directories_end        ? PE_DAMAGED
+                                                                   : PE_OK;
       assert_int_equal(status(), expected);
     }
   }
@@ -111,8 +111,10 @@ static void finds_sections(void** state) {
   assert_true(pe_section_of(pe_built_read, &built, &image, PE_BUILT_SECTION_RVA, &section));
   assert_int_equal(section.rva, PE_BUILT_SECTION_RVA);
   assert_int_equal(section.size, PE_BUILT_SECTION_BYTES);
-  assert_true(pe_section_of(pe_built_read, &built, &image, PE_BUILT_SECTION_RVA + PE_BUILT_SECTION_BYTES - 1, &section));
-  assert_false(pe_section_of(pe_built_read, &built, &image, PE_BUILT_SECTION_RVA + PE_BUILT_SECTION_BYTES, &section));
+  assert_true(pe_section_of(pe_built_read, &built, &image, PE_BUILT_SECTION_RVA + PE_BUILT_SECTION_BYTES - 1,
+                            &section));
+  assert_false(
+      pe_section_of(pe_built_read, &built, &image, PE_BUILT_SECTION_RVA + PE_BUILT_SECTION_BYTES, &section));
   assert_false(pe_section_of(pe_built_read, &built, &image, PE_BUILT_SECTION_RVA - 1, &section));
 }
 
@@ -157,7 +159,8 @@ static void survives_random_bytes(void** state) {
     assert_true(image.directory_count <= PE_DIRECTORIES);
     pe_directory_t section;
     uint32_t rva = (uint32_t)test_random_next(&random);
-    if (pe_section_of(pe_built_read, &built, &image, rva, &section)) assert_true(rva - section.rva < section.size);
+    if (pe_section_of(pe_built_read, &built, &image, rva, &section))
+      assert_true(rva - section.rva < section.size);
     exports("mi_version");
   }
   assert_true(good > 1000 && good < 100000); // both ways were taken
@@ -165,10 +168,14 @@ static void survives_random_bytes(void** state) {
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(reads_both_forms), cmocka_unit_test(recognises_kinds),
-      cmocka_unit_test(cut_off_anywhere), cmocka_unit_test(other_files),
-      cmocka_unit_test(fewer_and_more_directories), cmocka_unit_test(finds_sections),
-      cmocka_unit_test(finds_exports), cmocka_unit_test(survives_random_bytes),
+      cmocka_unit_test(reads_both_forms),
+      cmocka_unit_test(recognises_kinds),
+      cmocka_unit_test(cut_off_anywhere),
+      cmocka_unit_test(other_files),
+      cmocka_unit_test(fewer_and_more_directories),
+      cmocka_unit_test(finds_sections),
+      cmocka_unit_test(finds_exports),
+      cmocka_unit_test(survives_random_bytes),
   };
   return check_run(cases);
 }

@@ -60,7 +60,7 @@ static void dll_is_in(void** state) {
   assert_output("mimalloc version -1"); // the check can tell
 }
 
-// --- what passes through -----------------------------------------------------------------------------------------------
+// --- what passes through -----------------------------------------------------------------------------------
 
 // The program's whole state, run plainly, is the oracle.
 static void same_state(const wchar_t* method, const wchar_t* tail, const wchar_t* folder) {
@@ -73,14 +73,15 @@ static void same_state(const wchar_t* method, const wchar_t* tail, const wchar_t
   strcpy(plain, ran.output);
   assert_non_null(strstr(plain, "env PATH="));
   assert_non_null(strstr(plain, "error mode"));
-  swprintf(line, RUN_LINE_MAX, L"\"%ls\" --method %ls --dll \"%ls\" \"%ls\"%ls", run_mi_run, method, run_dll, child, tail);
+  swprintf(line, RUN_LINE_MAX, L"\"%ls\" --method %ls --dll \"%ls\" \"%ls\"%ls", run_mi_run, method, run_dll,
+           child, tail);
   run_line(line, NULL, folder);
   if (strcmp(ran.output, plain) != 0) {
     size_t at = 0;
     while (ran.output[at] == plain[at]) at++;
     while (at > 0 && plain[at - 1] != '\n') at--;
-    printf("method %ls; from here on it differs:\n%.1000s\nwithout mi-run:\n%.1000s\n", method, ran.output + at,
-           plain + at);
+    printf("method %ls; from here on it differs:\n%.1000s\nwithout mi-run:\n%.1000s\n", method,
+           ran.output + at, plain + at);
     fail();
   }
   assert_code(300);
@@ -104,7 +105,8 @@ static void arguments_pass(void** state) {
       L" \x01\x02\x7f \u00a0\u2003",
   };
   // The methods share all that makes command lines: each tail with one of them is enough.
-  for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) same_state(methods[i % METHODS], tails[i], NULL);
+  for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++)
+    same_state(methods[i % METHODS], tails[i], NULL);
   static wchar_t longest[RUN_LINE_MAX];
   wmemset(longest, L'x', 30000);
   longest[0] = L' ';
@@ -123,7 +125,8 @@ static void environment_and_folder_pass(void** state) {
 
 static void exit_codes_pass(void** state) {
   (void)state;
-  static const DWORD codes[] = {0, 1, 125, 126, 255, 256, 259, 300, 0x7FFFFFFF, 0x80000000, 0xC0000005, 0xFFFFFFFF};
+  static const DWORD codes[] = {0,   1,   125,        126,        255,        256,
+                                259, 300, 0x7FFFFFFF, 0x80000000, 0xC0000005, 0xFFFFFFFF};
   for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
     wchar_t todo[64];
     swprintf(todo, 64, L"exit=%lu", codes[i]);
@@ -141,7 +144,8 @@ static void streams_pass(void** state) {
   run_todo(L"echo");
   for (int i = 0; i < METHODS; i++) {
     wchar_t line[1024];
-    swprintf(line, 1024, L"\"%ls\" --method %ls --dll \"%ls\" \"%ls\"", run_mi_run, methods[i], run_dll, child);
+    swprintf(line, 1024, L"\"%ls\" --method %ls --dll \"%ls\" \"%ls\"", run_mi_run, methods[i], run_dll,
+             child);
     run_line(line, much, NULL);
     assert_code(0);
     assert_string_equal(ran.output, much);
@@ -170,7 +174,8 @@ static void inherited_handle_passes(void** state) {
   }
 }
 
-// The C runtime hands its file descriptors on in a part of the start-up information that Windows calls reserved.
+// The C runtime hands its file descriptors on in a part of the start-up information that Windows calls
+// reserved.
 static void inherited_descriptor_passes(void** state) {
   (void)state;
   for (int i = 0; i < METHODS; i++) {
@@ -181,7 +186,8 @@ static void inherited_descriptor_passes(void** state) {
     run_todo(todo);
     swprintf(dll, MAX_PATH + 2, L"\"%ls\"", run_dll);
     swprintf(program, MAX_PATH + 2, L"\"%ls\"", child);
-    assert_int_equal(_wspawnl(_P_WAIT, run_mi_run, L"mi-run", L"--method", methods[i], L"--dll", dll, program, NULL), 0);
+    assert_int_equal(
+        _wspawnl(_P_WAIT, run_mi_run, L"mi-run", L"--method", methods[i], L"--dll", dll, program, NULL), 0);
     _close(ends[1]);
     char text[64] = "";
     assert_int_equal(_read(ends[0], text, sizeof(text) - 1), 23);
@@ -210,23 +216,26 @@ static void stats_and_verbose(void** state) {
   }
 }
 
-// --- where things are --------------------------------------------------------------------------------------------------
+// --- where things are --------------------------------------------------------------------------------------
 
 static void unicode_paths(void** state) {
   (void)state;
   run_todo(L"modules");
   const wchar_t* launcher = file_copy(run_mi_run, L"\u00fcn\u00efcode \u6f22\u5b57 \U0001F600\\mi-run.exe");
-  const wchar_t* program = file_copy(child, L"\u00fcn\u00efcode \u6f22\u5b57 \U0001F600\\\u7a0b\u5e8f \u00e4.exe");
+  const wchar_t* program =
+      file_copy(child, L"\u00fcn\u00efcode \u6f22\u5b57 \U0001F600\\\u7a0b\u5e8f \u00e4.exe");
   const wchar_t* dll = file_copy(run_dll, L"\u00fcn\u00efcode \u6f22\u5b57 \U0001F600\\mimalloc.dll");
   const wchar_t* renamed = file_copy(run_dll, L"\u00e4\\mim\u00e4lloc \u6f22.dll");
   for (int i = 0; i < METHODS; i++) {
     wchar_t line[2048];
-    swprintf(line, 2048, L"\"%ls\" --method %ls \"%ls\"", launcher, methods[i], program); // the DLL beside mi-run
+    swprintf(line, 2048, L"\"%ls\" --method %ls \"%ls\"", launcher, methods[i],
+             program); // the DLL beside mi-run
     run_line(line, NULL, NULL);
     assert_code(0);
     assert_no_output("mimalloc version -1");
     assert_int_equal(i == 0, place_of("mimalloc.dll") < place_of("msvcrt.dll"));
-    swprintf(line, 2048, L"\"%ls\" --verbose --method %ls --dll \"%ls\" \"%ls\"", launcher, methods[i], renamed, program);
+    swprintf(line, 2048, L"\"%ls\" --verbose --method %ls --dll \"%ls\" \"%ls\"", launcher, methods[i],
+             renamed, program);
     run_line(line, NULL, NULL);
     assert_code(0);
     assert_error(utf8(renamed)); // found among the modules, under whatever name

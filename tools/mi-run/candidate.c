@@ -84,7 +84,7 @@ int candidate_find_dll(const wchar_t* name, wchar_t** path) {
   return EXIT_DONE;
 }
 
-// --- headers ---------------------------------------------------------------------------------------------------------
+// --- headers -----------------------------------------------------------------------------------------------
 
 static bool read_file(void* source, uint64_t offset, void* to, size_t size) {
   HANDLE file = source;
@@ -95,8 +95,8 @@ static bool read_file(void* source, uint64_t offset, void* to, size_t size) {
 }
 
 static int open_to_read(const wchar_t* what, const wchar_t* path, HANDLE* file) {
-  *file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
-                      FILE_ATTRIBUTE_NORMAL, NULL);
+  *file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                      OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
   if (*file != INVALID_HANDLE_VALUE) return EXIT_DONE;
   DWORD error = GetLastError();
   report_error(L"%ls '%ls' can't be read: %ls", what, path, report_reason(error));
@@ -146,8 +146,8 @@ static int check_app_image(const wchar_t* path, const pe_image_t* image, method_
   // A .NET program for any machine is marked as one for x86: the process shows what it becomes.
   bool any_machine = image->is_managed && image->machine == PE_MACHINE_X86;
   if (image->machine != candidate_own_machine() && !any_machine) {
-    report_error(L"'%ls' is for %ls, but this mi-run is for %ls", path, candidate_machine_name(image->machine),
-                 candidate_machine_name(candidate_own_machine()));
+    report_error(L"'%ls' is for %ls, but this mi-run is for %ls", path,
+                 candidate_machine_name(image->machine), candidate_machine_name(candidate_own_machine()));
     report_remedy(L"use mi-run.exe and mimalloc.dll of a build for the program's machine");
     return EXIT_CANNOT;
   }
@@ -185,8 +185,8 @@ int candidate_check_dll(const wchar_t* path) {
     report_remedy(L"say where mimalloc.dll is with --dll PATH");
     failed = EXIT_CANNOT;
   } else if (image.machine != candidate_own_machine()) {
-    report_error(L"DLL '%ls' is for %ls, but this mi-run is for %ls", path, candidate_machine_name(image.machine),
-                 candidate_machine_name(candidate_own_machine()));
+    report_error(L"DLL '%ls' is for %ls, but this mi-run is for %ls", path,
+                 candidate_machine_name(image.machine), candidate_machine_name(candidate_own_machine()));
     report_remedy(L"use mi-run.exe and mimalloc.dll of the same build");
     failed = EXIT_CANNOT;
   } else if (!pe_file_exports(read_file, file, &image, CANDIDATE_SYMBOL)) {

@@ -1,5 +1,5 @@
-// The two files, looked at before anything is started: can this program and this DLL come together? Each function
-// returns EXIT_DONE, or reports what is wrong and returns the exit code for it.
+// The two files, looked at before anything is started: can this program and this DLL come together? Each
+// function returns EXIT_DONE, or reports what is wrong and returns the exit code for it.
 #ifndef MI_RUN_CANDIDATE_H
 #define MI_RUN_CANDIDATE_H
 

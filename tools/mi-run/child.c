@@ -11,9 +11,9 @@ enum { ELEVATION_REQUIRED = 740 }; // MinGW-w64's winerror.h lacks it
 
 static HANDLE child_process; // for console_event
 
-// Ctrl-C and Ctrl-Break reach every process of the console: the program decides, mi-run stays to return its exit code.
-// When the console closes, Windows ends a process as soon as this returns; that must not be before the program is
-// through with its own clean-up.
+// Ctrl-C and Ctrl-Break reach every process of the console: the program decides, mi-run stays to return its
+// exit code. When the console closes, Windows ends a process as soon as this returns; that must not be before
+// the program is through with its own clean-up.
 static BOOL WINAPI console_event(DWORD event) {
   if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT && child_process != NULL) {
     WaitForSingleObject(child_process, INFINITE);
@@ -21,8 +21,8 @@ static BOOL WINAPI console_event(DWORD event) {
   return TRUE;
 }
 
-// What this process was started with is what the program shall be started with. lpReserved2 carries the C runtimes'
-// file descriptors.
+// What this process was started with is what the program shall be started with. lpReserved2 carries the C
+// runtimes' file descriptors.
 static void take_startup_over(STARTUPINFOW* startup) {
   STARTUPINFOW own;
   GetStartupInfoW(&own);
@@ -38,8 +38,9 @@ static void take_startup_over(STARTUPINFOW* startup) {
   startup->wShowWindow = own.wShowWindow;
   startup->cbReserved2 = own.cbReserved2;
   startup->lpReserved2 = own.lpReserved2;
-  startup->dwFlags = own.dwFlags & (STARTF_USESHOWWINDOW | STARTF_USESIZE | STARTF_USEPOSITION | STARTF_USECOUNTCHARS |
-                                    STARTF_USEFILLATTRIBUTE | STARTF_FORCEONFEEDBACK | STARTF_FORCEOFFFEEDBACK);
+  startup->dwFlags =
+      own.dwFlags & (STARTF_USESHOWWINDOW | STARTF_USESIZE | STARTF_USEPOSITION | STARTF_USECOUNTCHARS |
+                     STARTF_USEFILLATTRIBUTE | STARTF_FORCEONFEEDBACK | STARTF_FORCEOFFFEEDBACK);
   startup->hStdInput = GetStdHandle(STD_INPUT_HANDLE);
   startup->hStdOutput = GetStdHandle(STD_OUTPUT_HANDLE);
   startup->hStdError = GetStdHandle(STD_ERROR_HANDLE);
@@ -48,20 +49,22 @@ static void take_startup_over(STARTUPINFOW* startup) {
   }
 }
 
-// A job that ends its process when its last handle is closed: that is mi-run's, also when mi-run is killed. What
-// the program starts itself is left out of the job (silent breakaway), as it may outlive the program.
+// A job that ends its process when its last handle is closed: that is mi-run's, also when mi-run is killed.
+// What the program starts itself is left out of the job (silent breakaway), as it may outlive the program.
 static HANDLE join_job(HANDLE process) {
   HANDLE job = CreateJobObjectW(NULL, NULL);
   if (job != NULL) {
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {
-        .BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | JOB_OBJECT_LIMIT_SILENT_BREAKAWAY_OK};
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {.BasicLimitInformation.LimitFlags =
+                                                       JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE |
+                                                       JOB_OBJECT_LIMIT_SILENT_BREAKAWAY_OK};
     if (SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof(limits)) &&
         AssignProcessToJobObject(job, process)) {
       return job;
     }
   }
   // Before Windows 8, a process can't be in two jobs.
-  report_note(L"no job for the program (%ls): if mi-run is killed, the program lives on", report_reason(GetLastError()));
+  report_note(L"no job for the program (%ls): if mi-run is killed, the program lives on",
+              report_reason(GetLastError()));
   if (job != NULL) CloseHandle(job);
   return NULL;
 }
@@ -73,7 +76,8 @@ static int cannot_start(const wchar_t* path, DWORD error) {
     report_remedy(L"it asks for administrator's rights: run mi-run from an elevated command prompt");
     break;
   case ERROR_ACCESS_DENIED:
-    report_remedy(L"check the permissions of the file, and that no policy or virus scanner forbids the program");
+    report_remedy(
+        L"check the permissions of the file, and that no policy or virus scanner forbids the program");
     break;
   case ERROR_BAD_EXE_FORMAT:
   case ERROR_EXE_MACHINE_TYPE_MISMATCH:
@@ -101,7 +105,8 @@ int child_create(const options_t* options, const wchar_t* path, child_t* child) 
   PROCESS_INFORMATION created;
   // A handler, not SetConsoleCtrlHandler(NULL, TRUE): the program would inherit that.
   SetConsoleCtrlHandler(console_event, TRUE);
-  BOOL started = CreateProcessW(path, line, NULL, NULL, TRUE, CREATE_SUSPENDED, NULL, NULL, &startup, &created);
+  BOOL started =
+      CreateProcessW(path, line, NULL, NULL, TRUE, CREATE_SUSPENDED, NULL, NULL, &startup, &created);
   DWORD error = GetLastError();
   free(line);
   if (!started) return cannot_start(path, error);
@@ -127,15 +132,20 @@ child_gate_t child_run_to_gate(const child_t* child) {
   child_gate_t result = CHILD_ERROR;
   HANDLE reached = CreateEventW(NULL, TRUE, FALSE, NULL), in_child = NULL;
   if (reached == NULL) return CHILD_ERROR;
-  if (DuplicateHandle(GetCurrentProcess(), reached, child->process, &in_child, EVENT_MODIFY_STATE, FALSE, 0) &&
-      child_queue(child, "SetEvent", (uintptr_t)in_child) && child_queue(child, "SuspendThread", this_thread) &&
-      ResumeThread(child->thread) != (DWORD)-1) {
+  if (DuplicateHandle(GetCurrentProcess(), reached, child->process, &in_child, EVENT_MODIFY_STATE, FALSE,
+                      0) &&
+      child_queue(child, "SetEvent", (uintptr_t)in_child) &&
+      child_queue(child, "SuspendThread", this_thread) && ResumeThread(child->thread) != (DWORD)-1) {
     HANDLE either[2] = {reached, child->process};
     DWORD which = WaitForMultipleObjects(2, either, FALSE, INFINITE);
     if (which == WAIT_OBJECT_0) {
       result = CHILD_AT_GATE;
-      // Takes the event out of the program's table of handles again.
-      DuplicateHandle(child->process, in_child, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
+      // Takes the event out of the program's table of handles again, by moving it here.
+      HANDLE moved;
+      if (DuplicateHandle(child->process, in_child, GetCurrentProcess(), &moved, 0, FALSE,
+                          DUPLICATE_CLOSE_SOURCE | DUPLICATE_SAME_ACCESS)) {
+        CloseHandle(moved);
+      }
     } else if (which == WAIT_OBJECT_0 + 1) {
       result = CHILD_ENDED;
     }

@@ -1,8 +1,9 @@
 // The program as a process of its own: started suspended, held at its gate, let go, waited for.
 //
-// The gate: before its first instruction, the program's first thread works off what was queued for it. mi-run queues
-// "set this event" and "suspend yourself" there. So when the event is set, the loader has done its work (all DLLs that
-// the program imports are initialised), the program has not begun, and mi-run can look and decide.
+// The gate: before its first instruction, the program's first thread works off what was queued for it. mi-run
+// queues "set this event" and "suspend yourself" there. So when the event is set, the loader has done its
+// work (all DLLs that the program imports are initialised), the program has not begun, and mi-run can look
+// and decide.
 #ifndef MI_RUN_CHILD_H
 #define MI_RUN_CHILD_H
 
@@ -21,8 +22,8 @@ typedef struct child_s {
   HANDLE job; // ends the program when mi-run is killed; NULL: there is none
 } child_t;
 
-// Creates the process, suspended, with this process' console, environment, folder, handles and start-up information.
-// EXIT_DONE, or an exit code after a message; then there is no process.
+// Creates the process, suspended, with this process' console, environment, folder, handles and start-up
+// information. EXIT_DONE, or an exit code after a message; then there is no process.
 int child_create(const options_t* options, const wchar_t* path, child_t* child);
 
 // Lets one function of kernel32 with one argument run in the first thread before the program begins.

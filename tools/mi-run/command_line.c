@@ -44,8 +44,8 @@ const utf16_t* command_line_argument(const utf16_t* at, utf16_t* text) {
       *text++ = QUOTE;
       at++;
     }
-    // Of a run of quotes, with the one that is open, each third is literal and closes; a single one left over is
-    // open. The documentation is silent here; this is what the function does.
+    // Of a run of quotes, with the one that is open, each third is literal and closes; a single one left over
+    // is open. The documentation is silent here; this is what the function does.
     size_t run = quoted ? 1 : 0;
     while (*at == QUOTE) {
       run++;

@@ -7,7 +7,7 @@
 #include "remote.h"
 #include "report.h"
 
-// --- messages --------------------------------------------------------------------------------------------------------
+// --- messages ----------------------------------------------------------------------------------------------
 
 // Whom the messages are about: "'app.exe'" or "process 1234".
 typedef struct subject_s {
@@ -42,18 +42,21 @@ static int dll_does_not_load(const subject_t* subject, const wchar_t* dll) {
   DWORD error = try_to_load(dll);
   if (error == 0) {
     report_error(L"DLL '%ls' does not load in %ls", dll, subject->text);
-    report_remedy(L"it does load in mi-run itself, so something there forbids it: a policy (only signed DLLs, say), a "
-                  L"virus scanner, or memory that is full");
+    report_remedy(
+        L"it does load in mi-run itself, so something there forbids it: a policy (only signed DLLs, say), a "
+        L"virus scanner, or memory that is full");
     return EXIT_CANNOT;
   }
   report_error(L"DLL '%ls' does not load: %ls", dll, report_reason(error));
   switch (error) {
   case ERROR_DLL_INIT_FAILED:
-    report_remedy(L"its own start-up code gave up: set MIMALLOC_VERBOSE=1 to see why, or take another build of it");
+    report_remedy(
+        L"its own start-up code gave up: set MIMALLOC_VERBOSE=1 to see why, or take another build of it");
     break;
   case ERROR_MOD_NOT_FOUND:
   case ERROR_PROC_NOT_FOUND:
-    report_remedy(L"it needs a DLL that is not there or too old; mimalloc.dll needs KERNEL32.dll alone, so see that this "
+    report_remedy(L"it needs a DLL that is not there or too old; mimalloc.dll needs KERNEL32.dll alone, so "
+                  L"see that this "
                   L"is the right file");
     break;
   case ERROR_ACCESS_DENIED:
@@ -69,15 +72,17 @@ static int dll_does_not_load(const subject_t* subject, const wchar_t* dll) {
 static int no_access(const subject_t* subject, const wchar_t* what) {
   DWORD error = GetLastError();
   report_error(L"%ls %ls: %ls", subject->text, what, report_reason(error));
-  report_remedy(L"run mi-run as the user of the process or as administrator; protected processes (of Windows, virus "
-                L"scanners, copy protection) let nobody in");
+  report_remedy(
+      L"run mi-run as the user of the process or as administrator; protected processes (of Windows, virus "
+      L"scanners, copy protection) let nobody in");
   return EXIT_CANNOT;
 }
 
 static int too_slow(const subject_t* subject, const wchar_t* dll, uint32_t timeout_s) {
   report_error(L"DLL '%ls' has not loaded in %ls within %u s", dll, subject->text, timeout_s);
-  report_remedy(L"the process hangs in the loading of another DLL, or is suspended, or the machine is busy: then allow "
-                L"more with --timeout");
+  report_remedy(
+      L"the process hangs in the loading of another DLL, or is suspended, or the machine is busy: then allow "
+      L"more with --timeout");
   return EXIT_CANNOT;
 }
 
@@ -87,7 +92,7 @@ static int other_dll(const subject_t* subject, const wchar_t* other, const wchar
   return EXIT_CANNOT;
 }
 
-// --- checks of a process ---------------------------------------------------------------------------------------------
+// --- checks of a process -----------------------------------------------------------------------------------
 
 static int check_bits(HANDLE process, const subject_t* subject) {
   BOOL own_is_32_on_64 = FALSE, is_32_on_64 = FALSE;
@@ -102,7 +107,8 @@ static int check_bits(HANDLE process, const subject_t* subject) {
 }
 
 // After the loading: is it there, and alone?
-static int check_modules(uint32_t pid, const subject_t* subject, const wchar_t* dll, const wchar_t* remedy_for_other) {
+static int check_modules(uint32_t pid, const subject_t* subject, const wchar_t* dll,
+                         const wchar_t* remedy_for_other) {
   modules_found_t found = modules_find(pid, dll);
   if (found.error != 0) {
     SetLastError(found.error);
@@ -114,7 +120,7 @@ static int check_modules(uint32_t pid, const subject_t* subject, const wchar_t* 
   return EXIT_DONE;
 }
 
-// --- starting a program ----------------------------------------------------------------------------------------------
+// --- starting a program ------------------------------------------------------------------------------------
 
 typedef enum outcome_e { OUTCOME_READY, OUTCOME_ENDED, OUTCOME_FAILED } outcome_t;
 
@@ -148,7 +154,8 @@ static outcome_t by_apc(const child_t* child, const subject_t* subject, const wc
   return outcome;
 }
 
-static outcome_t by_thread(const child_t* child, const subject_t* subject, const wchar_t* dll, uint32_t timeout_s) {
+static outcome_t by_thread(const child_t* child, const subject_t* subject, const wchar_t* dll,
+                           uint32_t timeout_s) {
   switch (remote_load(child->process, dll, timeout_s)) {
   case REMOTE_LOADED:
     return OUTCOME_READY;
@@ -226,10 +233,11 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   }
   if (outcome == OUTCOME_ENDED) return ended_early(&child, &subject, dll);
   if (outcome == OUTCOME_READY) {
-    failed = check_modules(child.pid, &subject, dll,
-                           options->method == METHOD_IMPORT
-                               ? L"remove that one, or name it with --dll"
-                               : L"leave --method away, so that this one comes first, or name that one with --dll");
+    failed = check_modules(
+        child.pid, &subject, dll,
+        options->method == METHOD_IMPORT
+            ? L"remove that one, or name it with --dll"
+            : L"leave --method away, so that this one comes first, or name that one with --dll");
     if (!failed && !child_release(&child)) failed = no_access(&subject, L"can't be set going");
   }
   if (failed) {
@@ -242,11 +250,11 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   return (int)code;
 }
 
-// --- a running process -----------------------------------------------------------------------------------------------
+// --- a running process -------------------------------------------------------------------------------------
 
 static int open_process(uint32_t pid, const subject_t* subject, HANDLE* process) {
-  *process = OpenProcess(PROCESS_CREATE_THREAD | PROCESS_QUERY_INFORMATION | PROCESS_VM_OPERATION | PROCESS_VM_READ |
-                             PROCESS_VM_WRITE | SYNCHRONIZE,
+  *process = OpenProcess(PROCESS_CREATE_THREAD | PROCESS_QUERY_INFORMATION | PROCESS_VM_OPERATION |
+                             PROCESS_VM_READ | PROCESS_VM_WRITE | SYNCHRONIZE,
                          FALSE, pid);
   if (*process == NULL) {
     if (GetLastError() != ERROR_INVALID_PARAMETER) return no_access(subject, L"does not let mi-run in");

@@ -7,8 +7,8 @@
 #include "child.h"
 #include "options.h"
 
-// Starts the program with the DLL in it, waits for its end. Returns its exit code, or an exit code of mi-run's after a
-// message; then the program is gone.
+// Starts the program with the DLL in it, waits for its end. Returns its exit code, or an exit code of
+// mi-run's after a message; then the program is gone.
 int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll);
 
 // Brings the DLL into a running process. EXIT_DONE, or an exit code after a message.

@@ -48,8 +48,8 @@ void import_block_write(const import_request_t* request, uint32_t rva, uint8_t* 
     memcpy(old, request->descriptors, (size_t)IMPORT_DESCRIPTOR_BYTES * request->descriptor_count);
   }
   for (uint32_t i = 0; i < request->descriptor_count; i++, old += IMPORT_DESCRIPTOR_BYTES) {
-    // A bound import's addresses were filled in beforehand and hold for certain DLLs only. Without its stamp, the
-    // loader fills them in anew, for which it needs the lookup table.
+    // A bound import's addresses were filled in beforehand and hold for certain DLLs only. Without its stamp,
+    // the loader fills them in anew, for which it needs the lookup table.
     if (!is_zero(old, LOOKUP_TABLE)) {
       put(old, TIME_STAMP, 0);
       put(old, FORWARDER_CHAIN, 0);
@@ -69,8 +69,8 @@ void import_block_directories(const pe_image_t* image, const import_request_t* r
       (pe_directory_t){rva, (uint32_t)(IMPORT_DESCRIPTOR_BYTES * ((size_t)request->descriptor_count + 2))};
   directories[PE_BOUND_IMPORTS] = (pe_directory_t){0, 0};
   if (directories[PE_IAT].rva == 0) {
-    // Without this directory the loader makes the section writable that holds the import directory. That is where the
-    // program's address tables still are; the block is writable anyhow.
+    // Without this directory the loader makes the section writable that holds the import directory. That is
+    // where the program's address tables still are; the block is writable anyhow.
     directories[PE_IAT] =
         old_section != NULL ? *old_section : (pe_directory_t){rva, (uint32_t)import_block_bytes(request)};
   }

@@ -23,11 +23,12 @@ typedef struct image_memory_s {
 static bool read_memory(void* source, uint64_t offset, void* to, size_t size) {
   const image_memory_t* memory = source;
   SIZE_T length;
-  return ReadProcessMemory(memory->process, (const void*)(memory->base + (uintptr_t)offset), to, size, &length) &&
+  return ReadProcessMemory(memory->process, (const void*)(memory->base + (uintptr_t)offset), to, size,
+                           &length) &&
          length == size;
 }
 
-// --- where the image lies --------------------------------------------------------------------------------------------
+// --- where the image lies ----------------------------------------------------------------------------------
 
 typedef struct basic_information_s { // ProcessBasicInformation
   intptr_t exit_status;
@@ -50,11 +51,12 @@ static bool find_image(HANDLE process, uintptr_t* base) {
       information.peb == 0) {
     return false;
   }
-  return ReadProcessMemory(process, (const void*)(information.peb + 2 * sizeof(void*)), base, sizeof(*base), &length) &&
+  return ReadProcessMemory(process, (const void*)(information.peb + 2 * sizeof(void*)), base, sizeof(*base),
+                           &length) &&
          length == sizeof(*base) && *base != 0;
 }
 
-// --- room ------------------------------------------------------------------------------------------------------------
+// --- room --------------------------------------------------------------------------------------------------
 
 // Memory above the image and near enough for its RVAs, 2 GiB: a function imported by name has 31 bits.
 static uintptr_t allocate_above(HANDLE process, uintptr_t base, size_t image_bytes, size_t bytes) {
@@ -64,19 +66,23 @@ static uintptr_t allocate_above(HANDLE process, uintptr_t base, size_t image_byt
   MEMORY_BASIC_INFORMATION region;
   for (uintptr_t at = base + image_bytes; at < end; at = (uintptr_t)region.BaseAddress + region.RegionSize) {
     at = (at + granularity - 1) & ~(granularity - 1);
-    if (VirtualQueryEx(process, (const void*)at, &region, sizeof(region)) == 0) return 0; // above all user memory
+    if (VirtualQueryEx(process, (const void*)at, &region, sizeof(region)) == 0)
+      return 0; // above all user memory
     if (region.State != MEM_FREE || at >= end ||
-        (uintptr_t)region.BaseAddress + region.RegionSize < at + bytes) continue;
-    if (VirtualAllocEx(process, (void*)at, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) != NULL) return at;
+        (uintptr_t)region.BaseAddress + region.RegionSize < at + bytes)
+      continue;
+    if (VirtualAllocEx(process, (void*)at, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) != NULL)
+      return at;
   }
   return 0;
 }
 
-// --- the work --------------------------------------------------------------------------------------------------------
+// --- the work ----------------------------------------------------------------------------------------------
 
 static int cannot_change(const child_t* child, const wchar_t* what) {
   DWORD error = GetLastError();
-  report_error(L"the import directory of '%ls' can't be changed: %ls: %ls", child->path, what, report_reason(error));
+  report_error(L"the import directory of '%ls' can't be changed: %ls: %ls", child->path, what,
+               report_reason(error));
   report_remedy(L"add --method thread; if that fails too, a policy or a virus scanner protects the process");
   return EXIT_CANNOT;
 }
@@ -113,7 +119,8 @@ static bool write_memory(HANDLE process, uintptr_t at, const void* from, size_t 
   return WriteProcessMemory(process, (void*)at, from, size, &written) && written == size;
 }
 
-static bool write_directories(const image_memory_t* memory, const pe_image_t* image, const pe_directory_t* directories) {
+static bool write_directories(const image_memory_t* memory, const pe_image_t* image,
+                              const pe_directory_t* directories) {
   void* at = (void*)(memory->base + (uintptr_t)image->directories_at);
   size_t size = image->directory_count * sizeof(pe_directory_t);
   DWORD protection, ignored;
@@ -128,16 +135,20 @@ static bool write_directories(const image_memory_t* memory, const pe_image_t* im
 int inject_import(const child_t* child, const wchar_t* dll) {
   char* name = path_ascii(dll); // import directories have no Unicode
   if (name == NULL) {
-    report_error(L"DLL '%ls' can't be named in an import directory: its path has other characters than ASCII, or is "
-                 L"too long, and the file system has no short form of it", dll);
+    report_error(
+        L"DLL '%ls' can't be named in an import directory: its path has other characters than ASCII, or is "
+        L"too long, and the file system has no short form of it",
+        dll);
     report_remedy(L"copy it to a folder with a plain name, or add --method thread");
     return EXIT_CANNOT;
   }
   image_memory_t memory = {.process = child->process};
   pe_image_t image;
   if (!find_image(child->process, &memory.base)) return cannot_change(child, L"no access to the process");
-  if (pe_read(read_memory, &memory, &image) != PE_OK) return cannot_change(child, L"its header can't be read");
-  if (image.is_64 != (sizeof(void*) == 8)) return unfit(child, L"it runs with another number of bits than mi-run");
+  if (pe_read(read_memory, &memory, &image) != PE_OK)
+    return cannot_change(child, L"its header can't be read");
+  if (image.is_64 != (sizeof(void*) == 8))
+    return unfit(child, L"it runs with another number of bits than mi-run");
   if (image.directory_count <= PE_IAT) return unfit(child, L"its header has too few directories");
 
   import_request_t request = {.is_64 = image.is_64, .dll = name, .symbol = CANDIDATE_SYMBOL};
@@ -157,11 +168,12 @@ int inject_import(const child_t* child, const wchar_t* dll) {
   uint8_t* bytes = malloc(block_bytes);
   if (bytes == NULL) return unfit(child, L"out of memory");
   import_block_write(&request, rva, bytes);
-  bool done = write_memory(child->process, at, bytes, block_bytes) && write_directories(&memory, &image, directories);
+  bool done =
+      write_memory(child->process, at, bytes, block_bytes) && write_directories(&memory, &image, directories);
   if (!done) return cannot_change(child, L"its memory can't be written");
   block = (void*)at;
-  report_note(L"image at 0x%I64x, new import directory at 0x%I64x: '%hs' before %u other DLLs", (uint64_t)memory.base,
-              (uint64_t)at, name, request.descriptor_count);
+  report_note(L"image at 0x%I64x, new import directory at 0x%I64x: '%hs' before %u other DLLs",
+              (uint64_t)memory.base, (uint64_t)at, name, request.descriptor_count);
   free(bytes);
   free(descriptors);
   free(name);

@@ -1,5 +1,5 @@
-// mi-run: starts a program with mimalloc.dll in it, or brings the DLL into a running process. docs/mi-run.md tells how
-// each method works.
+// mi-run: starts a program with mimalloc.dll in it, or brings the DLL into a running process. docs/mi-run.md
+// tells how each method works.
 #include <stdlib.h>
 
 #define WIN32_LEAN_AND_MEAN
@@ -15,15 +15,19 @@ static const wchar_t help_text[] =
     L"usage: mi-run [options] PROGRAM [ARGUMENT...]\n"
     L"       mi-run [options] --attach PID\n"
     L"\n"
-    L"Starts a program with mimalloc.dll in it; the program need not know. Its arguments, console, environment, folder,\n"
-    L"inherited handles, Ctrl-C and exit code pass through. mi-run waits for its end; if mi-run is killed, so is the\n"
+    L"Starts a program with mimalloc.dll in it; the program need not know. Its arguments, console, "
+    L"environment, folder,\n"
+    L"inherited handles, Ctrl-C and exit code pass through. mi-run waits for its end; if mi-run is killed, "
+    L"so is the\n"
     L"program (but not what the program has started).\n"
     L"\n"
     L"options:\n"
     L"  --method METHOD   how the DLL gets in:\n"
-    L"                      import  it is put in front of the program's imports, in memory, and so initialised before\n"
+    L"                      import  it is put in front of the program's imports, in memory, and so "
+    L"initialised before\n"
     L"                              every other DLL but Windows' lowest (default)\n"
-    L"                      thread  a thread in the suspended program loads it, after the program's own DLLs and before\n"
+    L"                      thread  a thread in the suspended program loads it, after the program's own DLLs "
+    L"and before\n"
     L"                              its entry point\n"
     L"                      apc     the program's first thread loads it, at the same moment\n"
     L"  --dll PATH        the DLL; default: mimalloc.dll beside mi-run.exe\n"

@@ -48,8 +48,8 @@ static const utf16_t* next(parser_t* parser) {
   return word;
 }
 
-// The value of "--name VALUE" or "--name=VALUE"; NULL, with the problem noted, when there is none. *matched tells
-// whether `word` is that option at all.
+// The value of "--name VALUE" or "--name=VALUE"; NULL, with the problem noted, when there is none. *matched
+// tells whether `word` is that option at all.
 static const utf16_t* value_of(parser_t* parser, const utf16_t* word, const char* name, bool* matched) {
   const utf16_t* rest = after(word, name);
   *matched = rest != NULL && (*rest == 0 || *rest == '=');
@@ -86,7 +86,8 @@ static bool parse_method(parser_t* parser, const utf16_t* value, bool* thread_on
 }
 
 bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
-  *options = (options_t){.action = ACTION_RUN, .method = METHOD_IMPORT, .timeout_s = OPTIONS_TIMEOUT_DEFAULT_S};
+  *options =
+      (options_t){.action = ACTION_RUN, .method = METHOD_IMPORT, .timeout_s = OPTIONS_TIMEOUT_DEFAULT_S};
   parser_t parser = {.at = command_line_arguments(line), .storage = storage, .options = options};
   bool method_fits_attach = true;
 
@@ -153,9 +154,12 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
   }
 
   if (options->action == ACTION_ATTACH) {
-    if (options->app != NULL) return fail(&parser, "--attach takes no program to start, but there is", options->app);
-    if (options->stats) return fail(&parser, "--stats works through the environment of a new process, not with --attach", NULL);
-    if (!method_fits_attach) return fail(&parser, "--attach always works by remote thread: leave --method away", NULL);
+    if (options->app != NULL)
+      return fail(&parser, "--attach takes no program to start, but there is", options->app);
+    if (options->stats)
+      return fail(&parser, "--stats works through the environment of a new process, not with --attach", NULL);
+    if (!method_fits_attach)
+      return fail(&parser, "--attach always works by remote thread: leave --method away", NULL);
     options->method = METHOD_THREAD;
   } else if (options->app == NULL) {
     return fail(&parser, "no program given", NULL);

@@ -23,14 +23,15 @@ typedef struct options_s {
   uint32_t timeout_s; // 0: none
   const utf16_t* app; // ACTION_RUN: the program, decoded
   bool app_quoted;    // it stands in quotes in mi-run's command line, and so it shall in the program's
-  const utf16_t* tail; // its arguments, exactly as they stand in mi-run's command line, with the blanks before them
+  const utf16_t*
+      tail; // its arguments, exactly as they stand in mi-run's command line, with the blanks before them
 
   const char* problem;         // what is wrong when options_parse returned false: "unknown option"
   const utf16_t* problem_word; // about which word, or NULL
 } options_t;
 
-// Reads mi-run's whole command line. `storage` has room for options_storage(line) characters; the strings in *options
-// point into it and into `line`. False: something is wrong, see `problem`.
+// Reads mi-run's whole command line. `storage` has room for options_storage(line) characters; the strings in
+// *options point into it and into `line`. False: something is wrong, see `problem`.
 bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options);
 size_t options_storage(const utf16_t* line);
 

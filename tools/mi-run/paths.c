@@ -38,8 +38,8 @@ wchar_t* path_beside_self(const wchar_t* name) {
 }
 
 // `folder`\`name``ending`, if that is a file.
-static wchar_t* file_in(const wchar_t* folder, size_t folder_length, const wchar_t* name, const wchar_t* ending,
-                        bool* is_folder) {
+static wchar_t* file_in(const wchar_t* folder, size_t folder_length, const wchar_t* name,
+                        const wchar_t* ending, bool* is_folder) {
   wchar_t* path = malloc((folder_length + wcslen(name) + wcslen(ending) + 2) * sizeof(wchar_t));
   if (path == NULL) return NULL;
   wmemcpy(path, folder, folder_length);
@@ -59,7 +59,8 @@ static wchar_t* file_in(const wchar_t* folder, size_t folder_length, const wchar
   return NULL;
 }
 
-static wchar_t* program_in(const wchar_t* folder, size_t folder_length, const wchar_t* name, bool* is_folder) {
+static wchar_t* program_in(const wchar_t* folder, size_t folder_length, const wchar_t* name,
+                           bool* is_folder) {
   bool has_ending = wcschr(path_file_name(name), L'.') != NULL;
   wchar_t* found = file_in(folder, folder_length, name, has_ending ? L"" : L".exe", is_folder);
   return found != NULL ? found : file_in(folder, folder_length, name, has_ending ? L".exe" : L"", is_folder);
@@ -144,7 +145,8 @@ char* path_ascii(const wchar_t* path) {
 }
 
 static bool identity(const wchar_t* path, BY_HANDLE_FILE_INFORMATION* information) {
-  HANDLE file = CreateFileW(path, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+  HANDLE file = CreateFileW(path, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                            OPEN_EXISTING, 0, NULL);
   if (file == INVALID_HANDLE_VALUE) return false;
   bool known = GetFileInformationByHandle(file, information);
   CloseHandle(file);

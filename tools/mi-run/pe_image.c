@@ -77,7 +77,8 @@ typedef struct section_s {
   uint32_t file_at, file_bytes;
 } section_t;
 
-static bool find_section(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva, section_t* section) {
+static bool find_section(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva,
+                         section_t* section) {
   for (uint16_t i = 0; i < image->section_count; i++) {
     uint8_t bytes[SECTION_BYTES];
     if (!read(source, image->sections_at + (uint64_t)SECTION_BYTES * i, bytes, sizeof(bytes))) return false;
@@ -90,7 +91,8 @@ static bool find_section(pe_read_fn read, void* source, const pe_image_t* image,
   return false;
 }
 
-bool pe_section_of(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva, pe_directory_t* section) {
+bool pe_section_of(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva,
+                   pe_directory_t* section) {
   section_t found;
   if (!find_section(read, source, image, rva, &found)) return false;
   *section = found.memory;
@@ -98,7 +100,8 @@ bool pe_section_of(pe_read_fn read, void* source, const pe_image_t* image, uint3
 }
 
 // Reads from where the loader would put it, in the file.
-static bool read_rva(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva, void* to, size_t size) {
+static bool read_rva(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva, void* to,
+                     size_t size) {
   section_t section;
   if (!find_section(read, source, image, rva, &section)) return false;
   uint32_t offset = rva - section.memory.rva;
@@ -119,7 +122,8 @@ bool pe_file_exports(pe_read_fn read, void* source, const pe_image_t* image, con
     uint8_t rva[4];
     if (!read_rva(read, source, image, names + 4 * i, rva, sizeof(rva))) return false;
     // A name may end right at the end of its section: then it is shorter than ours.
-    if (read_rva(read, source, image, u32(rva), found, name_bytes) && memcmp(found, name, name_bytes) == 0) return true;
+    if (read_rva(read, source, image, u32(rva), found, name_bytes) && memcmp(found, name, name_bytes) == 0)
+      return true;
   }
   return false;
 }

@@ -1,9 +1,9 @@
-// What mi-run must know of a program or DLL before it starts or changes it: from the file, or from the memory of a
-// process. The bytes come through a function, and nothing in them is believed.
+// What mi-run must know of a program or DLL before it starts or changes it: from the file, or from the memory
+// of a process. The bytes come through a function, and nothing in them is believed.
 //
-// Vocabulary. PE32, PE32+: the two forms of the header; addresses of 4 or 8 bytes. RVA: address relative to where
-// the image lies in memory. Directory: one of up to 16 (RVA, size) pairs in the header that say where the imports,
-// exports, ... are. Pure: no Windows call.
+// Vocabulary. PE32, PE32+: the two forms of the header; addresses of 4 or 8 bytes. RVA: address relative to
+// where the image lies in memory. Directory: one of up to 16 (RVA, size) pairs in the header that say where
+// the imports, exports, ... are. Pure: no Windows call.
 #ifndef MI_RUN_PE_IMAGE_H
 #define MI_RUN_PE_IMAGE_H
 
@@ -39,11 +39,11 @@ typedef enum pe_status_e {
 
 typedef struct pe_image_s {
   uint16_t machine;
-  bool is_64;      // PE32+
+  bool is_64; // PE32+
   bool is_dll;
   bool is_managed; // .NET
   uint16_t subsystem;
-  uint32_t size; // bytes of address space
+  uint32_t size;           // bytes of address space
   uint64_t directories_at; // offset in the header
   uint32_t directory_count;
   pe_directory_t directories[PE_DIRECTORIES]; // zero from directory_count on
@@ -57,7 +57,8 @@ pe_status_t pe_read(pe_read_fn read, void* source, pe_image_t* image);
 const char* pe_machine_name(uint16_t machine);
 
 // The section (its RVA and size in memory) that holds the address. False: none.
-bool pe_section_of(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva, pe_directory_t* section);
+bool pe_section_of(pe_read_fn read, void* source, const pe_image_t* image, uint32_t rva,
+                   pe_directory_t* section);
 
 // Does the file (not: the memory) export this name? False also when its export table is damaged.
 bool pe_file_exports(pe_read_fn read, void* source, const pe_image_t* image, const char* name);

@@ -40,8 +40,8 @@ remote_load_t remote_load(HANDLE process, const wchar_t* dll, uint32_t timeout_s
     result = REMOTE_ENDED;
   } else if (which == WAIT_OBJECT_0 + 1 && GetExitCodeThread(thread, &code)) {
     remote_free(process, path);
-    // The lower half of the address where the DLL lies now. It is zero for one place in 65536 of a 64-bit process;
-    // the caller looks at the list of modules in either case.
+    // The lower half of the address where the DLL lies now. It is zero for one place in 65536 of a 64-bit
+    // process; the caller looks at the list of modules in either case.
     result = code != 0 ? REMOTE_LOADED : REMOTE_REFUSED;
   } else {
     result = REMOTE_ERROR;

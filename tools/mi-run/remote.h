@@ -13,8 +13,8 @@
 void* remote_string(HANDLE process, const wchar_t* text);
 void remote_free(HANDLE process, void* memory);
 
-// A function of kernel32. That DLL lies at the same address in all processes of one machine type until Windows starts
-// anew, so the address is good for other processes.
+// A function of kernel32. That DLL lies at the same address in all processes of one machine type until
+// Windows starts anew, so the address is good for other processes.
 FARPROC remote_function(const char* name);
 
 typedef enum remote_load_e {

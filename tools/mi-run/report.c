@@ -42,10 +42,10 @@ static void print(DWORD stream, const wchar_t* prefix, const wchar_t* format, va
   va_end(again);
 }
 
-#define PRINT(stream, prefix)                                                                                          \
-  va_list arguments;                                                                                                   \
-  va_start(arguments, format);                                                                                         \
-  print(stream, prefix, format, arguments);                                                                            \
+#define PRINT(stream, prefix)                                                                                \
+  va_list arguments;                                                                                         \
+  va_start(arguments, format);                                                                               \
+  print(stream, prefix, format, arguments);                                                                  \
   va_end(arguments)
 
 void report_error(const wchar_t* format, ...) { PRINT(STD_ERROR_HANDLE, L"mi-run: error: "); }
@@ -60,7 +60,8 @@ void report_note(const wchar_t* format, ...) {
 
 const wchar_t* report_reason(unsigned long error) {
   static wchar_t text[512];
-  DWORD length = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK,
+  DWORD length = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS |
+                                    FORMAT_MESSAGE_MAX_WIDTH_MASK,
                                 NULL, error, 0, text, 480, NULL);
   while (length > 0 && (text[length - 1] == L' ' || text[length - 1] == L'.')) length--;
   swprintf(text + length, 512 - length, length > 0 ? L" (error %lu)" : L"error %lu", error);

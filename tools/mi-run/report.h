@@ -1,5 +1,5 @@
-// Messages on standard error: to a console as Unicode, to a file or pipe as UTF-8. Format strings are those of wide
-// printf; strings are %ls, narrow ones %hs.
+// Messages on standard error: to a console as Unicode, to a file or pipe as UTF-8. Format strings are those
+// of wide printf; strings are %ls, narrow ones %hs.
 #ifndef MI_RUN_REPORT_H
 #define MI_RUN_REPORT_H
 
