@@ -60,6 +60,23 @@ static void test_imports(void** state) {
   }
 }
 
+// The headers are mapped as well, and some linkers put tables there.
+static void test_import_in_headers(void** state) {
+  (void)state;
+  for (size_t a = 0; seed_architectures[a] != NULL; a++) {
+    seed_t seed = seed_load(seed_architectures[a], "small.exe");
+    pe_t pe = seed_parse(&seed);
+    const uint32_t at = pe.size_of_headers - 12;
+    memcpy(seed.data + at, "head.dll", 9);
+    seed_put_u32(&seed, seed_offset(&seed, pe.directory[PE_IMPORT].address) + 4 * PE_NAME, at);
+    pe_free(&pe);
+    pe = seed_parse(&seed);
+    assert_string_equal(pe.imports[0].dll, "head.dll");
+    pe_free(&pe);
+    seed_free(&seed);
+  }
+}
+
 static void test_delay_imports(void** state) {
   (void)state;
   for (size_t a = 0; seed_architectures[a] != NULL; a++) {
@@ -375,11 +392,17 @@ static void test_truncated(void** state) {
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(test_facts),         cmocka_unit_test(test_imports),
-      cmocka_unit_test(test_delay_imports), cmocka_unit_test(test_exports),
-      cmocka_unit_test(test_dll_names),     cmocka_unit_test(test_printable),
-      cmocka_unit_test(test_other_files),   cmocka_unit_test(test_damage),
-      cmocka_unit_test(test_flat_damage),   cmocka_unit_test(test_endless_tables),
+      cmocka_unit_test(test_facts),
+      cmocka_unit_test(test_imports),
+      cmocka_unit_test(test_import_in_headers),
+      cmocka_unit_test(test_delay_imports),
+      cmocka_unit_test(test_exports),
+      cmocka_unit_test(test_dll_names),
+      cmocka_unit_test(test_printable),
+      cmocka_unit_test(test_other_files),
+      cmocka_unit_test(test_damage),
+      cmocka_unit_test(test_flat_damage),
+      cmocka_unit_test(test_endless_tables),
       cmocka_unit_test(test_truncated),
   };
   return check_run(cases);

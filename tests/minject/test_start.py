@@ -48,10 +48,14 @@ class Start:
     def compile(self, source, output, *arguments):
         self.tool(*self.cc, "-O2", os.path.join(self.here, source), "-o", output, *arguments)
 
-    def tiny_dll(self, cc=None):
-        entry = "tiny_entry" if cc is None else "_tiny_entry@12"
-        self.tool(*(cc or self.cc), "-O2", os.path.join(self.here, "tiny.c"), "-o", "mimalloc.dll", "-shared", "-nostdlib",
-                  "-nostartfiles", "-Wl,-e," + entry, "-lkernel32")
+    def tiny_dll(self, arch=None):
+        """For this program's architecture, or another."""
+        cc = [f"{arch}-w64-mingw32-gcc-posix"] if arch else self.cc
+        if shutil.which(cc[0]) is None:
+            raise Failure(f"{cc[0]} is missing; run wine-ci/setup")
+        entry = "_tiny_entry@12" if (arch or self.options.arch) == "i686" else "tiny_entry"
+        self.tool(*cc, "-O2", os.path.join(self.here, "tiny.c"), "-o", "mimalloc.dll", "-shared", "-nostdlib", "-nostartfiles",
+                  "-Wl,-e," + entry, "-lkernel32")
 
     def minject(self, *arguments):
         done = subprocess.run([*self.wrapper, os.path.abspath(self.options.minject), *arguments], stdin=subprocess.DEVNULL, capture_output=True,
@@ -180,12 +184,12 @@ class Start:
     def case_wrong_bitness(self):
         """What minject warns of does happen: the program does not start."""
         self.plain_program()
-        other = shutil.which("i686-w64-mingw32-gcc-posix")
-        demand(other is not None, "i686-w64-mingw32-gcc-posix is missing; run wine-ci/setup")
-        self.tiny_dll([other])
-        done = subprocess.run([*self.wrapper, os.path.abspath(self.options.minject), "app.exe"], capture_output=True, text=True, cwd=self.folder,
-                              timeout=SECONDS)
-        demand(done.returncode == 0 and "mimalloc.dll is for x86, but the program is for x86-64" in done.stderr, str(done))
+        ours, other = ("x86", "x86-64") if self.options.arch == "i686" else ("x86-64", "x86")
+        self.tiny_dll("x86_64" if self.options.arch == "i686" else "i686")
+        done = subprocess.run([*self.wrapper, os.path.abspath(self.options.minject), "app.exe"], capture_output=True, text=True,
+                              cwd=self.folder, timeout=SECONDS)
+        warned = f"mimalloc.dll is for {other}, but the program is for {ours}: it would not start" in done.stderr
+        demand(done.returncode == 0 and warned, str(done))
         text = self.start("app.exe", code=None)
         demand(self.code not in (0, EXIT_CODE) and self.order(text) == [], f"it started: exit code {self.code}, {text}")
 
@@ -216,7 +220,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minject", required=True, help="minject.exe")
     parser.add_argument("--dll", required=True, help="mimalloc.dll")
-    parser.add_argument("--cc", required=True, help="C compiler, a command line")
+    parser.add_argument("--arch", required=True, choices=["x86_64", "i686"], help="of the programs")
+    parser.add_argument("--cc", required=True, help="C compiler for it, a command line")
     parser.add_argument("--windres", required=True)
     parser.add_argument("--dlltool", required=True)
     parser.add_argument("--case", help="only this one")
