@@ -3,6 +3,7 @@
 //
 //   state         print everything that a launcher should pass through
 //   modules       print the DLLs in the order of their initialisation, and how mimalloc.dll is doing
+//   handles       print how many handles are open
 //   headers       print what its own header in memory says of imports
 //   echo          copy standard input to standard output, a line to standard error
 //   write=HANDLE  write to an inherited handle
@@ -68,12 +69,16 @@ static void print_state(int argc, wchar_t** argv) {
         startup.dwX, startup.dwY, startup.lpDesktop == NULL ? L"-" : startup.lpDesktop);
   static const DWORD streams[] = {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE};
   for (int i = 0; i < 3; i++) print(L"stream %d type %lx\n", i, GetFileType(GetStdHandle(streams[i])));
+  print(L"error mode %x priority %lx\n", GetErrorMode(), GetPriorityClass(GetCurrentProcess()));
+}
+
+static void print_handles(void) {
   DWORD ignored;
   int handles = 0;
-  for (uintptr_t handle = 4; handle < 0x1000; handle += 4)
+  for (uintptr_t handle = 4; handle < 0x1000; handle += 4) {
     handles += GetHandleInformation((HANDLE)handle, &ignored) != 0;
+  }
   print(L"handles %d\n", handles);
-  print(L"error mode %x priority %lx\n", GetErrorMode(), GetPriorityClass(GetCurrentProcess()));
 }
 
 static void print_modules(void) {
@@ -196,6 +201,8 @@ static void work_off(const wchar_t* word, int argc, wchar_t** argv) {
     print_state(argc, argv);
   else if (IS(L"modules"))
     print_modules();
+  else if (IS(L"handles"))
+    print_handles();
   else if (IS(L"headers"))
     print_headers();
   else if (IS(L"echo"))

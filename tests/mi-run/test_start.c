@@ -174,6 +174,21 @@ static void inherited_handle_passes(void** state) {
   }
 }
 
+// Holding the program at its gate takes an event there; by thread, it is not held.
+static void no_handle_is_left(void** state) {
+  (void)state;
+  char counts[METHODS][64];
+  run_todo(L"handles");
+  for (int i = 0; i < METHODS; i++) {
+    run_with(methods[i], L"");
+    assert_code(0);
+    assert_output("handles ");
+    snprintf(counts[i], sizeof(counts[i]), "%s", ran.output);
+  }
+  assert_string_equal(counts[0], counts[1]);
+  assert_string_equal(counts[2], counts[1]);
+}
+
 // The C runtime hands its file descriptors on in a part of the start-up information that Windows calls
 // reserved.
 static void inherited_descriptor_passes(void** state) {
@@ -329,6 +344,7 @@ int wmain(void) {
       cmocka_unit_test(streams_pass),
       cmocka_unit_test(inherited_handle_passes),
       cmocka_unit_test(inherited_descriptor_passes),
+      cmocka_unit_test(no_handle_is_left),
       cmocka_unit_test(stats_and_verbose),
       cmocka_unit_test(unicode_paths),
       cmocka_unit_test(programs_are_found),
