@@ -1,0 +1,157 @@
+// A program (msvcrt) that loads libvips-42.dll (universal C runtime) while it runs and has it scale, blur, pack and unpack
+// pictures. With a second argument it loads that DLL, too, in the middle of its life:
+//
+// usage: vips-host LIBVIPS-42.DLL [before|between MIMALLOC.DLL]
+//   before    libvips, and so before the universal C runtime's work; msvcrt is at work already
+//   between   two rounds: blocks of the first are resized and freed in the second
+//
+// Prints sizes and hashes of what came out; two runs must print the same. The prototypes are libvips' public ones.
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+enum { WIDTH = 320, HEIGHT = 240, BANDS = 3, FORMAT_UCHAR = 0, STRINGS = 2000 };
+
+typedef struct image_s image_t; // VipsImage
+
+static int (*vips_init)(const char* name);
+static void (*vips_shutdown)(void);
+static const char* (*vips_error_buffer)(void);
+static image_t* (*vips_image_new_from_memory_copy)(const void* data, size_t size, int width, int height, int bands,
+                                                   int format);
+static image_t* (*vips_image_new_from_buffer)(const void* data, size_t size, const char* options, ...);
+static void* (*vips_image_write_to_memory)(image_t* image, size_t* size);
+static int (*vips_resize)(image_t* in, image_t** out, double scale, ...);
+static int (*vips_gaussblur)(image_t* in, image_t** out, double sigma, ...);
+static int (*vips_pngsave_buffer)(image_t* in, void** data, size_t* size, ...);
+static int (*vips_jpegsave_buffer)(image_t* in, void** data, size_t* size, ...);
+static int (*vips_webpsave_buffer)(image_t* in, void** data, size_t* size, ...);
+static void (*g_object_unref)(void* object);
+static void (*g_free)(void* block);
+
+static void need(int condition, const char* what) {
+  if (condition) return;
+  fprintf(stderr, "vips-host: %s failed (error %lu): %s\n", what, GetLastError(),
+          vips_error_buffer == NULL ? "" : vips_error_buffer());
+  exit(1);
+}
+
+static void load_vips(const char* path) {
+  HMODULE module = LoadLibraryA(path);
+  need(module != NULL, "LoadLibrary of libvips");
+#define FIND(name)                                                                                                     \
+  name = (void*)(uintptr_t)GetProcAddress(module, #name);                                                              \
+  need(name != NULL, #name)
+  FIND(vips_init);
+  FIND(vips_shutdown);
+  FIND(vips_error_buffer);
+  FIND(vips_image_new_from_memory_copy);
+  FIND(vips_image_new_from_buffer);
+  FIND(vips_image_write_to_memory);
+  FIND(vips_resize);
+  FIND(vips_gaussblur);
+  FIND(vips_pngsave_buffer);
+  FIND(vips_jpegsave_buffer);
+  FIND(vips_webpsave_buffer);
+  FIND(g_object_unref);
+  FIND(g_free);
+  need(vips_init("vips-host") == 0, "vips_init");
+}
+
+static void print_hash(const char* what, const void* data, size_t size) {
+  const unsigned char* bytes = data;
+  unsigned hash = 2166136261u;
+  for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 16777619u;
+  printf("%-8s %8lu bytes, hash %08x\n", what, (unsigned long)size, hash);
+}
+
+typedef struct packed_s {
+  void* data;
+  size_t size;
+} packed_t;
+
+// The blocks of the result belong to libvips' runtime and are freed in a later round.
+static packed_t work(int round) {
+  unsigned char* pixels = malloc(WIDTH * HEIGHT * BANDS);
+  need(pixels != NULL, "malloc");
+  for (int i = 0; i < WIDTH * HEIGHT * BANDS; i++) pixels[i] = (unsigned char)(i / 7 * (round + 1) ^ i / WIDTH);
+  image_t *source = vips_image_new_from_memory_copy(pixels, WIDTH * HEIGHT * BANDS, WIDTH, HEIGHT, BANDS, FORMAT_UCHAR),
+          *small, *soft;
+  free(pixels);
+  need(source != NULL, "vips_image_new_from_memory_copy");
+  need(vips_resize(source, &small, 0.4, NULL) == 0, "vips_resize");
+  need(vips_gaussblur(small, &soft, 1.5, NULL) == 0, "vips_gaussblur");
+
+  packed_t png, other;
+  need(vips_pngsave_buffer(soft, &png.data, &png.size, NULL) == 0, "vips_pngsave_buffer");
+  print_hash("png", png.data, png.size);
+  need(vips_jpegsave_buffer(soft, &other.data, &other.size, NULL) == 0, "vips_jpegsave_buffer");
+  print_hash("jpeg", other.data, other.size);
+  g_free(other.data);
+  need(vips_webpsave_buffer(small, &other.data, &other.size, NULL) == 0, "vips_webpsave_buffer");
+  print_hash("webp", other.data, other.size);
+  g_free(other.data);
+
+  image_t* unpacked = vips_image_new_from_buffer(png.data, png.size, "", NULL);
+  need(unpacked != NULL, "vips_image_new_from_buffer");
+  other.data = vips_image_write_to_memory(unpacked, &other.size);
+  need(other.data != NULL, "vips_image_write_to_memory");
+  print_hash("pixels", other.data, other.size);
+  g_free(other.data);
+  g_object_unref(unpacked);
+  g_object_unref(soft);
+  g_object_unref(small);
+  g_object_unref(source);
+  return png;
+}
+
+static char* strings[STRINGS];
+
+static void make_strings(int from, int to) {
+  for (int i = from; i < to; i++) {
+    char text[64];
+    snprintf(text, sizeof(text), "string %d of the host", i);
+    strings[i] = strdup(text);
+  }
+}
+
+// Half of them were made before the middle, if there is one.
+static void end_strings(void) {
+  size_t sum = 0;
+  for (int i = 0; i < STRINGS; i++) {
+    if (i % 2 == 0) {
+      strings[i] = realloc(strings[i], 100 + (size_t)i);
+      need(strings[i] != NULL, "realloc");
+    }
+    sum += strlen(strings[i]);
+    free(strings[i]);
+  }
+  printf("strings  %lu characters\n", (unsigned long)sum);
+}
+
+static void load_if(const char* now, int argc, char** argv) {
+  if (argc == 4 && strcmp(argv[2], now) == 0) need(LoadLibraryA(argv[3]) != NULL, "LoadLibrary in the middle");
+}
+
+int main(int argc, char** argv) {
+  if (argc != 2 && (argc != 4 || (strcmp(argv[2], "before") != 0 && strcmp(argv[2], "between") != 0))) {
+    fprintf(stderr, "usage: vips-host LIBVIPS-42.DLL [before|between MIMALLOC.DLL]\n");
+    return 2;
+  }
+  make_strings(0, STRINGS / 2);
+  load_if("before", argc, argv);
+  load_vips(argv[1]);
+  packed_t first = work(0);
+  load_if("between", argc, argv);
+  packed_t second = work(1);
+  g_free(first.data);
+  g_free(second.data);
+  make_strings(STRINGS / 2, STRINGS);
+  end_strings();
+  vips_shutdown();
+  return 0;
+}
