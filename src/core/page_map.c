@@ -21,12 +21,17 @@ static bool region_cover(uintptr_t region) {
   void* table = sysmem_reserve_and_commit(TABLE_SIZE);
   if (table == NULL) return false;
   uintptr_t entry = (uintptr_t)table - bias_of(region);
+  if (entry == 0) { // would read as "no table". With 32 bits the bias is an address that tables can have: take another
+    void* unlucky = table;
+    table = sysmem_reserve_and_commit(TABLE_SIZE);
+    sysmem_release(unlucky, TABLE_SIZE, TABLE_SIZE);
+    if (table == NULL) return false;
+    entry = (uintptr_t)table - bias_of(region);
+  }
   uintptr_t expected = 0;
-  // An entry that happens to be 0 would read as "no table": as good as out of memory, and practically
-  // impossible.
-  if (entry == 0 || !atomic_cas_acq_rel(&page_map_regions[region], &expected, entry)) {
+  if (!atomic_cas_acq_rel(&page_map_regions[region], &expected, entry)) {
     sysmem_release(table, TABLE_SIZE, TABLE_SIZE); // another thread was faster
-    return entry != 0;
+    return true;
   }
   uint32_t index = atomic_add_relaxed(&regions_count, 1);
   if (index < REGIONS_LISTED) regions_listed[index] = (uint32_t)region;
