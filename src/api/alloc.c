@@ -54,16 +54,11 @@ MI_NOINLINE bool block_free(void* p) {
 
 MI_COLD void block_report_foreign(const char* function, const void* p) {
   static uint32_t reported;
+  if (!MI_DEBUG && atomic_swap_acq_rel(&reported, 1u) != 0) return;
   const char* why =
       arena_find_page(p) != NULL ? "inside a block, not at its start" : "not allocated by mimalloc";
-  if (MI_DEBUG) {
-    message_error_always(MESSAGE_EINVAL, "%s of invalid pointer %p: %s", function, p, why);
-  } else if (atomic_swap_acq_rel(&reported, 1u) == 0) {
-    message_error_always(
-        MESSAGE_EINVAL,
-        "%s of invalid pointer %p: %s; it is left alone, and so are all further ones, without a message",
-        function, p, why);
-  }
+  message_error_always(MESSAGE_EINVAL, "%s of invalid pointer %p: %s%s", function, p, why,
+                       MI_DEBUG ? "" : "; it is left alone, and so are all further ones, without a message");
 }
 
 size_t block_usable_size(const void* p) { return p == NULL ? 0 : theap_usable_size(p); }
@@ -142,7 +137,10 @@ void mi_free(void* p) {
 
 void* mi_realloc(void* p, size_t newsize) { return block_reallocate(p, newsize, false); }
 
-void* mi_expand(void* p, size_t newsize) { return p != NULL && newsize <= block_usable_size(p) ? p : NULL; }
+void* mi_expand(void* p, size_t newsize) {
+  size_t usable = block_usable_size(p); // 0 for NULL and for what isn't ours
+  return usable != 0 && newsize <= usable ? p : NULL;
+}
 
 char* mi_strdup(const char* s) { return (char*)text_duplicate(s, SIZE_MAX, 1); }
 char* mi_strndup(const char* s, size_t n) { return (char*)text_duplicate(s, n, 1); }
@@ -156,6 +154,10 @@ char* mi_realpath(const char* fname, char* resolved_name) {
     return NULL;
   }
   if (resolved_name == NULL) return (char*)text_duplicate(path, SIZE_MAX, 1);
+  if (length >= os_path_max()) {
+    os_set_errno(38 /* ENAMETOOLONG of the C runtimes for Windows */);
+    return NULL;
+  }
   mem_copy(resolved_name, path, length + 1);
   return resolved_name;
 }

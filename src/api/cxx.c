@@ -40,11 +40,16 @@ void* mi_new_aligned_nothrow(size_t size, size_t alignment) { return new_block(s
 
 void* mi_new_n(size_t count, size_t size) {
   size_t total;
-  if (block_count_overflows(count, size, &total)) new_failed(SIZE_MAX);
+  if (block_count_overflows(count, size, &total))
+    total = SIZE_MAX; // out of memory, as far as C++ is concerned
   return new_block(total, 0, true);
 }
 
 void* mi_new_realloc(void* p, size_t newsize) {
+  if (p != NULL && !block_is_ours(p)) {
+    block_report_foreign("realloc", p);
+    return NULL;
+  }
   for (;;) {
     void* fresh = block_reallocate(p, newsize, false);
     if (MI_LIKELY(fresh != NULL)) return fresh;
@@ -56,6 +61,6 @@ void* mi_new_realloc(void* p, size_t newsize) {
 
 void* mi_new_reallocn(void* p, size_t newcount, size_t size) {
   size_t total;
-  if (block_count_overflows(newcount, size, &total)) new_failed(SIZE_MAX);
+  if (block_count_overflows(newcount, size, &total)) total = SIZE_MAX;
   return mi_new_realloc(p, total);
 }

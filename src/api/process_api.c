@@ -30,7 +30,7 @@ void mi_collect(bool force) {
     arena_purge(false);
     return;
   }
-  if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(force, theap->heartbeat);
+  if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(force, ++theap->heartbeat);
   theap_collect(theap, force);
   if (force) runtime_leave(theap);
 }

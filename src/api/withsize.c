@@ -3,7 +3,7 @@
 #include "api/alloc_fast.h"
 
 static void* with_size(void* p, size_t* usable_size) {
-  if (usable_size != NULL) *usable_size = block_usable_size(p);
+  if (p != NULL && usable_size != NULL) *usable_size = block_usable_size(p); // unchanged on failure
   return p;
 }
 

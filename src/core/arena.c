@@ -1,3 +1,4 @@
+// Long because committing, purging and handing out slices are one protocol on the same bitmaps.
 #include "core/arena.h"
 #include "core/bitmap.h"
 #include "core/sysmem.h"
@@ -9,6 +10,11 @@
 #define COMMIT_AHEAD_SLICES 16
 // Free memory of at least this part of all committed memory is purged before more is committed.
 #define GROWTH_PURGE_SHARE 16
+// Slices are nobody's while they are being purged: 16 MiB at a time, so that others find room meanwhile.
+#define PURGE_RUN_SLICES 256
+// More can't exist: an address has 47 bits, or 32.
+#define SLICES_MAX        (REGION_COUNT * REGION_SLICES)
+#define PURGE_WAIT_YIELDS 1000 // until others' purges are thought to last too long to wait for
 
 static arena_t* arenas[ARENA_COUNT_MAX];
 static size_t arena_count;
@@ -82,7 +88,7 @@ static void arena_purge_bitmap(arena_t* arena, uint64_t* due) {
       while (bit + count < BITMAP_WORD_BITS && (mask >> (bit + count) & 1) != 0) count++;
       mask &= ~bits_mask(bit, count);
       size_t start = word * BITMAP_WORD_BITS + bit;
-      if (run_count > 0 && run_start + run_count == start) {
+      if (run_count > 0 && run_start + run_count == start && run_count < PURGE_RUN_SLICES) {
         run_count += count;
         continue;
       }
@@ -100,17 +106,28 @@ static void arena_purge_bitmap(arena_t* arena, uint64_t* due) {
   }
 }
 
-static void arena_purge_one(arena_t* arena, bool force, uint32_t now, uint32_t delay) {
-  if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
-  if (!force && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) return;
+typedef enum purge_scope_e {
+  PURGE_DUE,     // what has waited for its delay
+  PURGE_WAITING, // all that waits
+  PURGE_FREE     // all that is free, also what was committed ahead of need
+} purge_scope_t;
+
+static void arena_purge_one(arena_t* arena, purge_scope_t scope, uint32_t now, uint32_t delay) {
+  if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
+  if (scope == PURGE_DUE && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) return;
   uint32_t busy = 0, self = os_thread_id();
   if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
     // Somebody does it, or was killed while doing it.
-    if (busy == self || !os_thread_is_dead(busy) || !atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) return;
+    if (busy == self || !os_thread_is_dead(busy) || !atomic_cas_acq_rel(&arena->purge_busy, &busy, self))
+      return;
   }
   atomic_set_release(&arena->purge_waiting, 0); // first: what is freed from here on makes it 1 again
+  for (size_t word = 0; word < arena->word_count && scope == PURGE_FREE; word++) {
+    uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);
+    if (idle != 0) atomic_or_acq_rel(&arena->old[word], idle);
+  }
   arena_purge_bitmap(arena, arena->old);
-  if (force) arena_purge_bitmap(arena, arena->aging);
+  if (scope != PURGE_DUE) arena_purge_bitmap(arena, arena->aging);
   // What was freed during the last period is due after the next one.
   bool waiting = false;
   for (size_t word = 0; word < arena->word_count; word++) {
@@ -130,7 +147,7 @@ void arena_purge(bool force) {
   uint32_t period = purge_period();
   uint32_t now = os_clock_ms();
   size_t count = atomic_get_acquire(&arena_count);
-  for (size_t i = 0; i < count; i++) arena_purge_one(arenas[i], force, now, period);
+  for (size_t i = 0; i < count; i++) arena_purge_one(arenas[i], force ? PURGE_FREE : PURGE_DUE, now, period);
 }
 
 static void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
@@ -155,13 +172,15 @@ static void arena_purge_before_growth(arena_t* arena, size_t size) {
     if (due != 0) waiting += bits_count(due & atomic_get_relaxed(&arena->free[word]));
   }
   if (waiting * SLICE_SIZE >= committed / GROWTH_PURGE_SHARE)
-    arena_purge_one(arena, true, os_clock_ms(), purge_period());
+    arena_purge_one(arena, PURGE_WAITING, os_clock_ms(), purge_period());
 }
 
 static bool slices_commit(arena_t* arena, size_t start, size_t count) {
   size_t committed = bitmap_count(arena->committed, start, count);
   if (committed == count) return true;
   size_t ahead = count == 1 ? claim_ahead(arena, start) : 0;
+  // Counted again: other threads may have committed slices that we have claimed since.
+  if (ahead > 0) committed = bitmap_count(arena->committed, start, count + ahead);
   arena_purge_before_growth(arena, (count + ahead - committed) * SLICE_SIZE);
   bool ok = sysmem_commit(slice_address(arena, start), (count + ahead) * SLICE_SIZE,
                           (count + ahead - committed) * SLICE_SIZE);
@@ -228,6 +247,12 @@ static arena_t* arena_create(size_t size) {
   return arena;
 }
 
+// At least so large that pages of all bins fit; larger blocks than half of it get a reservation of their own.
+static size_t arena_size_wanted(void) {
+  size_t size = option_get_size(option_arena_reserve);
+  return size < 4 * ARENA_ALIGNMENT ? 4 * ARENA_ALIGNMENT : size;
+}
+
 // Makes an arena with room for `slice_count` slices unless another thread just did (then `seen_count` is
 // outdated).
 static bool arena_add(size_t slice_count, size_t seen_count) {
@@ -236,14 +261,13 @@ static bool arena_add(size_t slice_count, size_t seen_count) {
   bool ok = count != seen_count;
   if (!ok && count < ARENA_COUNT_MAX && !option_is_enabled(option_disallow_os_alloc)) {
     // Arenas grow with their number, so that a small table of them covers any machine.
-    size_t size = option_get_size(option_arena_reserve);
-    if (size < 4 * ARENA_ALIGNMENT) size = 4 * ARENA_ALIGNMENT;
+    size_t size = arena_size_wanted();
     if (MI_64BIT) size <<= count / 8 < 6 ? count / 8 : 6;
     size_t needed = slice_count * SLICE_SIZE;
     needed += needed / 64 + 2 * ARENA_ALIGNMENT; // bitmaps and alignment
     if (size < needed) size = needed;
     arena_t* arena = arena_create(size);
-    while (arena == NULL && size / 2 >= needed) arena = arena_create(size /= 2);
+    while (arena == NULL && size > needed) arena = arena_create(size = size / 2 < needed ? needed : size / 2);
     if (arena != NULL) {
       arenas[count] = arena;
       stats_count(&stats_process.arenas, 1);
@@ -291,6 +315,7 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count) {
 // Huge objects beyond the arenas' size, or aligned beyond their slices.
 static page_t* page_from_system(size_t slice_count, size_t alignment) {
   if (option_is_enabled(option_disallow_os_alloc)) return NULL;
+  if (alignment < SLICE_SIZE) alignment = SLICE_SIZE;
   size_t size = slice_count * SLICE_SIZE;
   void* base;
   size_t os_size;
@@ -318,9 +343,20 @@ static page_t* page_from_system(size_t slice_count, size_t alignment) {
   return page;
 }
 
+// Does another thread hold slices back while it purges them?
+static bool others_purge(void) {
+  size_t count = atomic_get_acquire(&arena_count);
+  for (size_t i = 0; i < count; i++) {
+    uint32_t purger = atomic_get_relaxed(&arenas[i]->purge_busy);
+    if (purger != 0 && purger != os_thread_id()) return true;
+  }
+  return false;
+}
+
 static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices) {
   // A new arena has room; but other threads may be faster, so try a few times.
-  for (int attempt = 0; attempt < 4; attempt++) {
+  int yields = 0;
+  for (int attempt = 0; attempt < 4;) {
     size_t count = atomic_get_acquire(&arena_count);
     for (size_t i = 0; i < count; i++) {
       if (slice_count > arenas[i]->slice_count) continue;
@@ -328,21 +364,32 @@ static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices) {
       if (start == ARENA_NOT_FOUND) continue;
       return page_from_slices(arenas[i], start, slice_count);
     }
+    if (yields < PURGE_WAIT_YIELDS && others_purge()) {
+      yields++;
+      os_yield();
+      continue;
+    }
+    attempt++;
     if (!arena_add(slice_count + alignment_slices, count)) return NULL;
   }
   return NULL;
 }
 
 page_t* arena_page_allocate(size_t slice_count, size_t alignment) {
-  if (slice_count > PTRDIFF_MAX / SLICE_SIZE) return NULL;
+  if (slice_count > SLICES_MAX) return NULL;
   size_t alignment_slices = alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE;
-  size_t arena_size = option_get_size(option_arena_reserve);
+  size_t arena_size = arena_size_wanted();
   bool is_own = slice_count > arena_size / SLICE_SIZE / 2 || alignment > arena_size / 2;
   for (int attempt = 0; attempt < 2; attempt++) {
-    page_t* page = is_own ? page_from_system(slice_count, alignment < SLICE_SIZE ? SLICE_SIZE : alignment)
-                          : page_from_arenas(slice_count, alignment_slices);
+    page_t* page =
+        is_own ? page_from_system(slice_count, alignment) : page_from_arenas(slice_count, alignment_slices);
+    // Blocks that would have come from an arena may still find a place of their own.
+    if (page == NULL && !is_own && slice_count > PAGE_LARGE_SLICES)
+      page = page_from_system(slice_count, alignment);
     if (page != NULL) return page;
-    arena_purge(true); // the system may be short of memory that we hold without need
+    // The system may be short of memory that we hold without need, if it is enough to matter.
+    if (slice_count * SLICE_SIZE > (size_t)atomic_get_relaxed(&stats_process.committed.current)) break;
+    arena_purge(true);
   }
   return NULL;
 }
@@ -351,8 +398,9 @@ void arena_page_free(page_t* page) {
   arena_t* arena = page->arena;
   size_t count = page->slice_count;
   stats_decrease(&stats_process.pages, 1);
-  if (has_inside_marks(count)) page_map_mark_inside(page, count, false);
+  // First: should the thread be killed in between, nobody takes the page for one in use.
   atomic_set_release(&page->owner, 0);
+  if (has_inside_marks(count)) page_map_mark_inside(page, count, false);
   if (arena == NULL) {
     os_lock_acquire(&single_lock);
     if (page->previous != NULL) page->previous->next = page->next;

@@ -1,4 +1,5 @@
 #include "core/message.h"
+#include "core/theap.h"
 
 #include "base/format.h"
 #include "base/memory.h"
@@ -19,7 +20,9 @@ void message_release_callbacks(void) { atomic_sub_acq_rel(&callbacks_held, 1); }
 void message_hold_callbacks_here(void) { atomic_set_relaxed(&callbacks_held_on, os_thread_id()); }
 void message_release_callbacks_here(void) { atomic_set_relaxed(&callbacks_held_on, 0u); }
 bool message_callbacks_are_held(void) {
-  return atomic_get_acquire(&callbacks_held) > 0 || atomic_get_relaxed(&callbacks_held_on) == os_thread_id();
+  return atomic_get_acquire(&callbacks_held) > 0 ||
+         atomic_get_relaxed(&callbacks_held_on) == os_thread_id() ||
+         os_slot_get() == (void*)THEAP_DETACHED; // this thread ends, perhaps under the loader lock
 }
 
 // ---- output -----------------------------------------------------------------------------------------------

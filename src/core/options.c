@@ -37,7 +37,7 @@ bool option_is_set(option_t option) {
 // ---- the environment --------------------------------------------------------------------------------------
 
 #define VARIABLE_CAPACITY 64
-#define VALUE_CAPACITY    128
+#define VALUE_CAPACITY    1024 // no sensible value is longer
 
 // Looks for MIMALLOC_NAME, then mimalloc_name: upstream ignores the case, which Windows' environment does by
 // itself.

@@ -19,8 +19,13 @@ static void theap_tick(theap_t* theap) {
   if (theap->kept_count > 0) theap_drop_kept(theap);
   theap->heartbeat++;
   // Pages deep in a queue see their remote frees late: look at all of them every generic_collect slow calls.
-  long sweep_ticks = option_get(option_generic_collect) / TICK_CALLS;
-  if (sweep_ticks > 0 && theap->heartbeat % (uint64_t)sweep_ticks == 0) theap_sweep(theap);
+  long sweep_calls = option_get(option_generic_collect);
+  if (sweep_calls > 0 && ++theap->sweep_ticks >= bits_divide_up((size_t)sweep_calls, TICK_CALLS)) {
+    theap->sweep_ticks = 0;
+    theap_sweep(theap);
+  } else {
+    mailbox_drain(theap);
+  }
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
   if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(false, theap->heartbeat);
   arena_purge(false);
@@ -44,7 +49,9 @@ static page_t* theap_find_page(theap_t* theap, unsigned bin) {
   page_t* page = queue_find(theap, bin);
   if (page != NULL) return page;
   if (mailbox_drain(theap) && (page = queue_find(theap, bin)) != NULL) return page;
-  if (theap_absorb_one(theap) && (page = queue_find(theap, bin)) != NULL) return page;
+  // The late theap leaves orphans to the threads that adopt them: what it had, only late allocations would get.
+  bool is_late = theap_holder_kind(theap->holder) == THEAP_LATE;
+  if (!is_late && theap_absorb_one(theap) && (page = queue_find(theap, bin)) != NULL) return page;
   page = page_fresh(theap, bin);
   if (page != NULL) return page;
   // Out of memory: what other bins keep, and other threads' orphans, may help.
@@ -57,6 +64,9 @@ static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, 
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
   page_t* page = arena_page_allocate(slice_count, alignment);
   if (page == NULL) {
+    // Giving back what we hold may help, unless the request is beyond all of it (a program that probes for the largest
+    // possible block must not lose its warm memory at every step).
+    if (size > (size_t)atomic_get_relaxed(&stats_process.committed.current)) return NULL;
     theap_collect(theap, true);
     page = arena_page_allocate(slice_count, alignment);
     if (page == NULL) return NULL;
@@ -220,6 +230,7 @@ bool theap_expand(void* p, size_t size) {
   size_t needed = size + (size_t)((uint8_t*)p - page->start);
   if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE))) return false;
   page->block_size = page->slice_count * SLICE_SIZE;
+  if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
   stats_increase(&stats_process.huge_bytes, page->block_size - before);
   return true;
 }

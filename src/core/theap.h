@@ -41,6 +41,7 @@ typedef struct MI_ALIGNED(64) theap_s {
   page_queue_t full;
   uint32_t slow_calls; // heartbeat: every so many, theap_tick
   uint32_t kept_count;
+  size_t sweep_ticks; // since the last sweep
   uint64_t heartbeat; // counts ticks, for the deferred free callback
   int64_t extended;   // statistics of the slow path, like the block counts below
   int64_t searches, search_steps;
@@ -65,6 +66,10 @@ theap_t* theap_acquire(void);
 
 // Gives the calling thread's theap back: empty pages return to the arenas, the rest waits for adoption.
 void theap_give_back(theap_t* theap);
+
+// The slot's value of a thread that gave its theap back for good, or is about to: what it allocates is served by the late
+// theap, and no callback of the program is called on it (it may hold the loader lock).
+#define THEAP_DETACHED ((theap_t*)1)
 
 // The shared theap for threads that have none (any more). The first takes its lock, the second opens it.
 theap_t* theap_late_enter(void);

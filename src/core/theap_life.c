@@ -304,7 +304,7 @@ void theap_reset_all(void) {
 void theap_collect(theap_t* theap, bool force) {
   if (force) {
     theap_reap(theap, SIZE_MAX);
-    while (theap_absorb_one(theap)) {}
+    while (theap != &late_theap && theap_absorb_one(theap)) {}
     if (theap != &late_theap) {
       late_lock_take();
       if (theap_holder_kind(late_theap.holder) == THEAP_LATE) theap_sweep(&late_theap);

@@ -57,13 +57,13 @@ static void thread_acquire_theap(void) {
 
 static void thread_give_theap_back(void* mark) {
   theap_t* theap = (theap_t*)os_slot_get();
-  os_slot_set(mark); // first: whoever allocates from here on is served by the late theap
+  os_slot_set(THEAP_DETACHED); // first: what allocates from here on is served by the late theap
   message_verbose("life cycle: thread %u gives heap %p back\n", (unsigned)os_thread_id(), (void*)theap);
   theap_give_back(theap);
+  if (mark != (void*)THEAP_DETACHED) os_slot_set(mark); // the thread may come again
 }
 
 static void release_all(void) {
-  message_hold_callbacks();
   message_verbose("life cycle: unloaded; all memory is given back\n");
   os_bell_free();
   arena_release_all();
@@ -116,7 +116,10 @@ void runtime_process_exit(void) {
   run(EVENT_PROCESS_EXIT);
 }
 
-void runtime_process_unload(void) { run(EVENT_PROCESS_UNLOAD); }
+void runtime_process_unload(void) {
+  message_hold_callbacks(); // the loader lock is held
+  run(EVENT_PROCESS_UNLOAD);
+}
 
 bool runtime_is_exiting(void) {
   return atomic_get_relaxed(&process_state) == PROCESS_EXITING || os_is_exiting();

@@ -14,7 +14,7 @@ void runtime_process_exit(void);
 void runtime_process_unload(void);
 
 // The slot's value of a thread that gave its theap back for good.
-#define RUNTIME_DETACHED ((theap_t*)1)
+#define RUNTIME_DETACHED THEAP_DETACHED
 
 // The calling thread's theap, or NULL (no theap yet, or none any more, or the slot can't be read the fast
 // way).

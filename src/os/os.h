@@ -75,6 +75,9 @@ void os_process_usage(os_process_usage_t* usage);
 // Absolute path of `name` into `path` (NUL-terminated). Returns its length without the NUL, or 0 on failure.
 size_t os_full_path(const char* name, char* path, size_t capacity);
 
+// Room that programs provide for a path, terminator included: MAX_PATH, PATH_MAX.
+size_t os_path_max(void);
+
 // Ends the process at once, as abort() would: exit code 3 on Windows, SIGABRT elsewhere.
 MI_NORETURN void os_abort(void);
 

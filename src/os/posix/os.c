@@ -381,6 +381,8 @@ void os_process_usage(os_process_usage_t* usage) {
   os_lock_release(&table_lock);
 }
 
+size_t os_path_max(void) { return PATH_MAX; }
+
 size_t os_full_path(const char* name, char* path, size_t capacity) {
   char full[PATH_MAX];
   if (realpath(name, full) == NULL) return 0;

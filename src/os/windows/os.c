@@ -48,34 +48,42 @@ size_t os_processor_count(void) { return processor_count; }
 
 // ---- memory ---------------------------------------------------------------------------------------------
 
-void* os_reserve(size_t size) { return VirtualAlloc(NULL, size, MEM_RESERVE, PAGE_NOACCESS); }
+// Malloc and free don't change what GetLastError tells, even if a first attempt of theirs failed.
+static void* allocate(void* address, size_t size, DWORD type, DWORD protection) {
+  DWORD error = GetLastError();
+  void* p = VirtualAlloc(address, size, type, protection);
+  if (p == NULL) SetLastError(error);
+  return p;
+}
+
+static bool release(void* address, size_t size, DWORD type) {
+  DWORD error = GetLastError();
+  bool ok = VirtualFree(address, size, type) != 0;
+  if (!ok) SetLastError(error);
+  return ok;
+}
+
+void* os_reserve(size_t size) { return allocate(NULL, size, MEM_RESERVE, PAGE_NOACCESS); }
 
 void* os_reserve_at(void* address, size_t size) {
-  void* p = VirtualAlloc(address, size, MEM_RESERVE, PAGE_NOACCESS);
+  void* p = allocate(address, size, MEM_RESERVE, PAGE_NOACCESS);
   if (p != NULL && p != address) { // not documented to happen
-    VirtualFree(p, 0, MEM_RELEASE);
+    release(p, 0, MEM_RELEASE);
     return NULL;
   }
   return p;
 }
 
 void* os_reserve_and_commit(size_t size) {
-  return VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  return allocate(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
 }
-
-bool os_commit(void* start, size_t size) {
-  return VirtualAlloc(start, size, MEM_COMMIT, PAGE_READWRITE) != NULL;
-}
-
-bool os_decommit(void* start, size_t size) { return VirtualFree(start, size, MEM_DECOMMIT) != 0; }
-
-bool os_reset(void* start, size_t size) {
-  return VirtualAlloc(start, size, MEM_RESET, PAGE_READWRITE) != NULL;
-}
+bool os_commit(void* start, size_t size) { return allocate(start, size, MEM_COMMIT, PAGE_READWRITE) != NULL; }
+bool os_decommit(void* start, size_t size) { return release(start, size, MEM_DECOMMIT); }
+bool os_reset(void* start, size_t size) { return allocate(start, size, MEM_RESET, PAGE_READWRITE) != NULL; }
 
 bool os_release(void* base, size_t size) {
   MI_UNUSED(size); // Windows releases what was reserved in one call, all of it
-  return VirtualFree(base, 0, MEM_RELEASE) != 0;
+  return release(base, 0, MEM_RELEASE);
 }
 
 // ---- time and environment -------------------------------------------------------------------------------
@@ -137,6 +145,8 @@ void os_process_usage(os_process_usage_t* usage) {
     usage->page_faults = counters.PageFaultCount;
   }
 }
+
+size_t os_path_max(void) { return MAX_PATH; }
 
 size_t os_full_path(const char* name, char* path, size_t capacity) {
   DWORD length = GetFullPathNameA(name, (DWORD)capacity, path, NULL);
