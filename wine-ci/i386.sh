@@ -29,7 +29,9 @@ i386_shows() {
 }
 
 # i386_enter ROOT FOLDER: sets MI_ENTER, the head of a command line that runs a program in that root and in that
-# folder. It is one process from unshare to the program, so a signal or a time limit reaches the program.
+# folder. It is one process from unshare to the program, so a signal or a time limit reaches the program. MinGW's
+# folders are shown for the DLLs in them, which programs under test may need.
+# The wineserver opens files for the programs, as its namespace shows them: so all get the same mounts.
 # shellcheck disable=SC2016 # the inner shell expands
 i386_enter() {
   MI_ENTER=(unshare --mount --propagation private -- /bin/sh -ec '
@@ -38,7 +40,11 @@ i386_enter() {
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /tmp "$root/tmp"
-    mount --bind "$top" "$root$top"
+    for shown in "$top" /usr/i686-w64-mingw32 /usr/lib/gcc/i686-w64-mingw32; do
+      [ -d "$shown" ] || continue
+      [ -d "$root$shown" ] || mkdir -p "$root$shown"
+      mount --bind "$shown" "$root$shown"
+    done
     exec chroot "$root" /usr/bin/env -C "$folder" "$@"' enter "$1" "$MI_ROOT" "$2")
 }
 
