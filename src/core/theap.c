@@ -16,7 +16,7 @@
 // ---- slow path of malloc --------------------------------------------------------------------------------
 
 static void theap_tick(theap_t* theap) {
-  if (theap->kept_count > 0) theap_drop_kept(theap);
+  if (theap->kept_slices > 0) theap_drop_kept(theap);
   theap->heartbeat++;
   // Pages deep in a queue see their remote frees late: look at all of them every generic_collect slow calls.
   long sweep_calls = option_get(option_generic_collect);

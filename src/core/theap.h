@@ -40,7 +40,7 @@ typedef struct MI_ALIGNED(64) theap_s {
   page_queue_t bins[BIN_COUNT];
   page_queue_t full;
   uint32_t slow_calls; // heartbeat: every so many, theap_tick
-  uint32_t kept_count;
+  uint32_t kept_slices; // of empty pages that are kept
   size_t sweep_ticks; // since the last sweep
   uint64_t heartbeat; // counts ticks, for the deferred free callback
   int64_t extended;   // statistics of the slow path, like the block counts below

@@ -167,7 +167,7 @@ static void theap_forget_pages(theap_t* theap) {
   theap_init(theap);
   mem_zero(theap->bins, sizeof(theap->bins));
   theap->full = (page_queue_t){NULL, NULL};
-  theap->kept_count = 0;
+  theap->kept_slices = 0;
 }
 
 // The same for a theap whose user died, but which stays in use: the late theap.

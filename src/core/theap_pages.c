@@ -2,7 +2,8 @@
 #include "core/arena.h"
 #include "core/stats.h"
 
-#define KEEP_TICKS 4 // ticks of the owner that an empty page is kept
+#define KEEP_TICKS      4  // ticks of the owner that an empty page is kept
+#define KEEP_SLICES_MAX 80 // 5 MiB: one large page and a few small ones, however many sizes the thread used
 
 // ---- queues ---------------------------------------------------------------------------------------------
 
@@ -70,7 +71,7 @@ void page_unkeep(theap_t* theap, page_t* page) {
   page->is_kept = 0;
   atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
   page->allocated--;
-  theap->kept_count--;
+  theap->kept_slices -= (uint32_t)page->slice_count;
 }
 
 // Gives an empty page that is in no list back to its arena.
@@ -89,13 +90,14 @@ void page_emptied(theap_t* theap, page_t* page) {
     return;
   }
   page_queue_t* queue = &theap->bins[page->bin];
-  if (queue->first == page && queue->last == page) {
+  bool is_only = queue->first == page && queue->last == page;
+  if (is_only && (page->is_kept || theap->kept_slices + page->slice_count <= KEEP_SLICES_MAX)) {
     if (!page->is_kept) {
       page->allocated++; // never looks empty to the fast path of free
       atomic_compiler_fence();
       page->is_kept = 1;
       page->keep_ticks = KEEP_TICKS;
-      theap->kept_count++;
+      theap->kept_slices += (uint32_t)page->slice_count;
     }
     return;
   }
@@ -175,7 +177,7 @@ bool mailbox_drain(theap_t* theap) {
 }
 
 void theap_drop_kept(theap_t* theap) {
-  for (unsigned bin = 1; bin < BIN_HUGE && theap->kept_count > 0; bin++) {
+  for (unsigned bin = 1; bin < BIN_HUGE && theap->kept_slices > 0; bin++) {
     for (page_t* page = theap->bins[bin].first; page != NULL;) {
       page_t* next = page->next;
       if (page->is_kept && page_used(page) == 0 && --page->keep_ticks == 0) {
