@@ -208,15 +208,17 @@ wine_env() {
 # all streams on /dev/null. Costs 3 ms when all is up (a second wineserver finds the first and ends with
 # code 2), 10 ms for 32 bits.
 wine_up() {
+  local rc=0
   exec 7>"$WINEPREFIX.lock"
   flock 7
-  if "${MI_WINESERVER[@]}" "-p$MI_WINE_LINGER" </dev/null >/dev/null 2>&1 7>&-; then
-    timeout -k 5 120 "${MI_WINE[@]}" cmd /c exit 0 </dev/null >/dev/null 2>&1 7>&- || {
-      exec 7>&-
-      return 1
-    }
+  "${MI_WINESERVER[@]}" "-p$MI_WINE_LINGER" </dev/null >/dev/null 2>&1 7>&- || rc=$?
+  if [ "$rc" -eq 0 ]; then
+    timeout -k 5 120 "${MI_WINE[@]}" cmd /c exit 0 </dev/null >/dev/null 2>&1 7>&- || rc=1
+  elif [ "$rc" -eq 2 ]; then
+    rc=0
   fi
   exec 7>&-
+  return "$rc"
 }
 
 # wine_stop ARCH: ends every Windows program of that architecture and the wineserver. Fails when none ran.

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the demo's programs under Wine, plainly and on mimalloc.dll by turns; compares outputs, time, memory.
 
-usage: measure.py --out FOLDER --wine LOADER [--rounds N] [--only NAME]...
+usage: measure.py --out FOLDER --wine LOADER --build FOLDER --downloads FOLDER [--rounds N] [--only NAME]...
 
 OUT/crt and OUT/mimalloc hold the programs, OUT/timed the runner (programs/build.py makes both). The
 environment must already be that of the project's Wine prefix, with its wineserver up. Prints a table;
@@ -12,7 +12,8 @@ program wrote. speedtest1 prints how long each of its steps took: there the numb
 of a line are blanked first, and what remains holds the hash over all query results that --verify prints.
 
 Time is the median over the rounds, of wall clock from start to exit, Wine's own start included. Peak RSS
-is the median of what wait4 reports for the process (timed.c). The counters come from one more, untimed
+is the median of what wait4 reports for the process (timed.c). 7za.exe is run as it was downloaded, plainly and under
+mi-run.exe, whose start-up and processor time count for mimalloc. The counters come from one more, untimed
 run with MIMALLOC_SHOW_STATS=1.
 """
 import argparse
@@ -43,7 +44,8 @@ ALLOCATION = re.compile(
 )
 
 # name: command lines as lists; "{in}" and "{here}" are the folders of input and of this run's own files.
-Program = collections.namedtuple("Program", "name commands stdin files mask")
+# downloaded: None, or the program's place among the downloads; it is then not relinked but run by mi-run.
+Program = collections.namedtuple("Program", "name commands stdin files mask downloaded", defaults=(None,))
 
 PROGRAMS = [
     Program("sqlite3", [["sqlite3", "-batch", ":memory:"]], HERE / "workload.sql", (), None),
@@ -59,6 +61,14 @@ PROGRAMS = [
             ["zstd", "-q", "-f", "-d", "{here}/packed.zst", "-o", "{here}/unpacked"],
         ],
         None, ("packed.zst", "unpacked"), None,
+    ),
+    Program(
+        "7za, mi-run",
+        [
+            ["7za", "a", "-bso0", "-bsp0", "-mx3", "-mmt2", "{here}/packed.7z", "{in}/zstd-input"],
+            ["7za", "x", "-bso0", "-bsp0", "{here}/packed.7z"],
+        ],
+        None, ("packed.7z", "zstd-input"), None, "7zip-bin/x64/7za.exe",
     ),
 ]
 
@@ -92,12 +102,23 @@ def make_input(folder):
     part.rename(target)
 
 
-def run_one(args, exe, arguments, stdin, here, extra_env):
+def command_line(args, program, variant, name, arguments):
+    """How many processes timed.c has to wait for besides the first, and the command."""
+    if program.downloaded is None:
+        return 0, [args.out / variant / f"{name}.exe", *arguments]
+    exe = args.downloads / program.downloaded
+    if variant == "crt":
+        return 0, [exe, *arguments]
+    windows = ["Z:" + str(p).replace("/", "\\") for p in (args.build / "dll/mimalloc.dll", exe)]
+    return 1, [args.build / "tools/mi-run/mi-run.exe", "--dll", windows[0], windows[1], *arguments]
+
+
+def run_one(args, others, command, stdin, here, extra_env):
     """Returns (exit code, seconds, processor seconds, peak RSS in KiB)."""
     env = {k: v for k, v in os.environ.items() if not k.upper().startswith("MIMALLOC_")}
     env.update(extra_env)
     note = here / "timed"
-    command = [args.out / "timed", str(LIMIT_SECONDS), note, args.wine, exe, *arguments]
+    command = [args.out / "timed", str(LIMIT_SECONDS), note, str(others), args.wine, *command]
     with open(stdin or os.devnull, "rb") as read, open(here / "stdout", "ab") as out:
         with open(here / "stderr", "ab") as err:
             subprocess.run(command, stdin=read, stdout=out, stderr=err, cwd=here, env=env, check=True)
@@ -115,9 +136,9 @@ def run_program(args, program, variant, extra_env=None):
     places = {"in": "../../../input", "here": "."}
     seconds, cpu, rss = 0.0, 0.0, 0
     for command in program.commands:
-        exe = args.out / variant / (command[0] + ".exe")
         arguments = [a.format(**places) for a in command[1:]]
-        code, s, c, kib = run_one(args, exe, arguments, program.stdin, here, extra_env or {})
+        others, whole = command_line(args, program, variant, command[0], arguments)
+        code, s, c, kib = run_one(args, others, whole, program.stdin, here, extra_env or {})
         seconds += s
         cpu += c
         rss = max(rss, kib)
@@ -252,7 +273,8 @@ def measure(args, programs):
         return f"{values[0]:6.2f} s  {values[2] / 1024:7.1f} MiB"
 
     def counted(program):
-        check_imports(args, program)
+        if program.downloaded is None:
+            check_imports(args, program)
         _, here = run_program(args, program, "mimalloc", {"MIMALLOC_SHOW_STATS": "1"})
         results[program.name]["counters"] = summary_of(here, program)
         return f"{results[program.name]['counters']['allocations']} allocations"
@@ -332,14 +354,16 @@ def main():
     )
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--wine", required=True)
+    parser.add_argument("--build", type=pathlib.Path, required=True, help="with dll/mimalloc.dll and tools/mi-run")
+    parser.add_argument("--downloads", type=pathlib.Path, required=True, help="what programs/fetch.py has fetched")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--objdump", default="x86_64-w64-mingw32-objdump")
-    parser.add_argument("--only", action="append", choices=[p.name for p in PROGRAMS])
+    parser.add_argument("--only", action="append", choices=[p.name.split(",")[0] for p in PROGRAMS])
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error("--rounds takes a number of at least 1")
-    args.out = args.out.resolve()
-    programs = [p for p in PROGRAMS if not args.only or p.name in args.only]
+    args.out, args.build, args.downloads = (p.resolve() for p in (args.out, args.build, args.downloads))
+    programs = [p for p in PROGRAMS if not args.only or p.name.split(",")[0] in args.only]
     make_input(args.out / "input")
     results, failures = measure(args, programs)
     report(args, programs, results, failures)
