@@ -108,6 +108,25 @@ void seed_sign(seed_t* seed, uint32_t size) {
   seed_put_directory(seed, PE_CERTIFICATE, at, size);
 }
 
+uint32_t seed_append_section(seed_t* seed, uint32_t size, uint32_t* address) {
+  pe_t pe = seed_parse(seed);
+  const uint32_t at = (uint32_t)align_up(seed->size, pe.file_alignment);
+  *address = (uint32_t)align_up(pe.image_end, pe.section_alignment);
+  seed_resize(seed, at + size);
+  memset(seed->data + at, 0, size);
+  uint8_t header[PE_SECTION_HEADER_SIZE] = {'.', 'n', 'e', 'w'};
+  set_u32(header + PE_SECTION_AT_VIRTUAL_SIZE, size);
+  set_u32(header + PE_SECTION_AT_ADDRESS, *address);
+  set_u32(header + PE_SECTION_AT_RAW_SIZE, size);
+  set_u32(header + PE_SECTION_AT_RAW, at);
+  memcpy(seed->data + pe.section_table + PE_SECTION_HEADER_SIZE * pe.section_count, header, sizeof(header));
+  seed_put_u16(seed, pe.header + PE_AT_SECTION_COUNT, (uint16_t)(pe.section_count + 1));
+  seed_put_u32(seed, pe.header + PE_AT_SIZE_OF_IMAGE,
+               (uint32_t)align_up(*address + size, pe.section_alignment));
+  pe_free(&pe);
+  return at;
+}
+
 void seed_each(void (*test)(const char* architecture, const char* name, const seed_t* seed)) {
   for (size_t a = 0; seed_architectures[a] != NULL; a++) {
     for (size_t n = 0; seed_names[n] != NULL; n++) {

@@ -39,6 +39,10 @@ void seed_bind(seed_t* seed);
 // Appends `size` bytes that pass for a signature.
 void seed_sign(seed_t* seed, uint32_t size);
 
+// A section of `size` zeros behind the others, as another tool would add it; returns its file offset, and its rva
+// in *address.
+uint32_t seed_append_section(seed_t* seed, uint32_t size, uint32_t* address);
+
 // Runs `test` on every seed of every architecture.
 void seed_each(void (*test)(const char* architecture, const char* name, const seed_t* seed));
 

@@ -122,6 +122,31 @@ static void test_function(void** state) {
   seed_free(&seed);
 }
 
+// No DLL more than the parser takes.
+static void test_too_many(void** state) {
+  (void)state;
+  for (size_t a = 0; seed_architectures[a] != NULL; a++) {
+    seed_t seed = seed_load(seed_architectures[a], "small.exe");
+    pe_t pe = seed_parse(&seed);
+    const uint32_t first = seed_offset(&seed, pe.directory[PE_IMPORT].address);
+    uint32_t address;
+    const uint32_t at = seed_append_section(&seed, (PE_IMPORTS_MAX + 1) * PE_DESCRIPTOR_SIZE, &address);
+    for (uint32_t i = 1; i < PE_IMPORTS_MAX; i++) { // one less than the maximum
+      memcpy(seed.data + at + i * PE_DESCRIPTOR_SIZE, seed.data + first, PE_DESCRIPTOR_SIZE);
+    }
+    seed_put_directory(&seed, PE_IMPORT, address + PE_DESCRIPTOR_SIZE, 0);
+    seed_t edited = add(&seed, mimalloc);
+    expect(&edited, (edit_request_t){.action = EDIT_ADD_FIRST, .dll = "one.dll", .function = "f"},
+           EDIT_REFUSED, "it imports 4096 DLLs, and one more would be more than minject takes");
+    seed_t back = take_out(&edited, mimalloc);
+    assert_same(&back, &seed);
+    seed_free(&back);
+    seed_free(&edited);
+    pe_free(&pe);
+    seed_free(&seed);
+  }
+}
+
 static void test_damaged(void** state) {
   (void)state;
   const seed_t text = {(uint8_t*)(uintptr_t) "just text", 9};
@@ -225,9 +250,13 @@ static void test_remove_foreign(void** state) {
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(test_add_and_remove), cmocka_unit_test(test_two),
-      cmocka_unit_test(test_function),       cmocka_unit_test(test_damaged),
-      cmocka_unit_test(test_reorder),        cmocka_unit_test(test_reorder_twice_imported),
+      cmocka_unit_test(test_add_and_remove),
+      cmocka_unit_test(test_two),
+      cmocka_unit_test(test_function),
+      cmocka_unit_test(test_too_many),
+      cmocka_unit_test(test_damaged),
+      cmocka_unit_test(test_reorder),
+      cmocka_unit_test(test_reorder_twice_imported),
       cmocka_unit_test(test_remove_foreign),
   };
   return check_run(cases);

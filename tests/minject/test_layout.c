@@ -345,17 +345,8 @@ static void test_section_added_later(void** state) {
   (void)state;
   seed_t seed = seed_load("x86_64", "stripped.exe");
   seed_t edited = add(&seed, mimalloc);
-  pe_t pe = seed_parse(&edited);
-  const uint32_t at = (uint32_t)edited.size;
-  uint8_t header[PE_SECTION_HEADER_SIZE] = {'.', 'o', 't', 'h', 'e', 'r'};
-  set_u32(header + PE_SECTION_AT_VIRTUAL_SIZE, 512);
-  set_u32(header + PE_SECTION_AT_ADDRESS, pe.size_of_image);
-  set_u32(header + PE_SECTION_AT_RAW_SIZE, 512);
-  set_u32(header + PE_SECTION_AT_RAW, at);
-  seed_resize(&edited, at + 512);
-  memcpy(edited.data + pe.section_table + PE_SECTION_HEADER_SIZE * pe.section_count, header, sizeof(header));
-  seed_put_u16(&edited, pe.header + PE_AT_SECTION_COUNT, (uint16_t)(pe.section_count + 1));
-  seed_put_u32(&edited, pe.header + PE_AT_SIZE_OF_IMAGE, pe.size_of_image + 4096);
+  uint32_t address;
+  seed_append_section(&edited, 512, &address);
   edit_result_t result;
   seed_t back = edit(&edited, (edit_request_t){.action = EDIT_REMOVE, .dll = mimalloc}, &result);
   assert_true(
@@ -368,7 +359,6 @@ static void test_section_added_later(void** state) {
   seed_free(&last);
   seed_free(&again);
   seed_free(&back);
-  pe_free(&pe);
   seed_free(&edited);
   seed_free(&seed);
 }

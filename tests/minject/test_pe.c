@@ -329,42 +329,75 @@ static void test_endless_tables(void** state) {
   for (size_t a = 0; seed_architectures[a] != NULL; a++) {
     seed_t seed = seed_load(seed_architectures[a], "small.exe");
     pe_t pe = seed_parse(&seed);
-    const pe_section_t* last = pe_section_of(&pe, pe.directory[PE_IMPORT].address);
-    assert_non_null(last);
-    // All descriptors alike and up to the section's last byte: the end is missing.
     uint8_t descriptor[PE_DESCRIPTOR_SIZE];
     memcpy(descriptor, seed.data + seed_offset(&seed, pe.directory[PE_IMPORT].address), sizeof(descriptor));
-    seed_t endless = seed_copy(seed.data, seed.size);
-    const uint32_t at = (uint32_t)align_up(endless.size, 512);
-    const uint32_t address = (uint32_t)align_up(pe.image_end, 4096);
-    const uint32_t table_size = 4080; // a multiple of a descriptor's size; the section ends 16 bytes later
-    seed_resize(&endless, at + 4096);
-    memset(endless.data + at, 0, 4096);
-    for (uint32_t i = 0; i < table_size; i += PE_DESCRIPTOR_SIZE)
-      memcpy(endless.data + at + i, descriptor, sizeof(descriptor));
-    uint8_t header[PE_SECTION_HEADER_SIZE] = {'.', 'e', 'n', 'd'};
-    set_u32(header + PE_SECTION_AT_VIRTUAL_SIZE, 4096);
-    set_u32(header + PE_SECTION_AT_ADDRESS, address);
-    set_u32(header + PE_SECTION_AT_RAW_SIZE, 4096);
-    set_u32(header + PE_SECTION_AT_RAW, at);
-    memcpy(endless.data + pe.section_table + PE_SECTION_HEADER_SIZE * pe.section_count, header,
-           sizeof(header));
-    seed_put_u16(&endless, pe.header + PE_AT_SECTION_COUNT, (uint16_t)(pe.section_count + 1));
-    seed_put_u32(&endless, pe.header + PE_AT_SIZE_OF_IMAGE, address + 4096);
-    seed_put_u32(&endless, pe.directories + 8 * PE_IMPORT, address);
+    // Descriptors up to the section's last bytes, 16 of which are left: the end is missing.
+    enum { SIZE = 4096, TABLE = 4080 };
+    uint32_t address;
+    const uint32_t at = seed_append_section(&seed, SIZE, &address);
+    for (uint32_t i = 0; i < TABLE; i += PE_DESCRIPTOR_SIZE)
+      memcpy(seed.data + at + i, descriptor, sizeof(descriptor));
+    seed_put_u32(&seed, pe.directories + 8 * PE_IMPORT, address);
     char expected[120];
     snprintf(expected, sizeof(expected),
              "damaged: its import directory at 0x%x has no end within its section", address);
-    expect_refusal(endless.data, endless.size, expected);
+    expect_refusal(seed.data, seed.size, expected);
 
-    // And a DLL's name without an end.
-    memset(endless.data + at + table_size - PE_DESCRIPTOR_SIZE, 0, PE_DESCRIPTOR_SIZE + 16);
-    memset(endless.data + at + 4092, 'x', 4);
-    seed_put_u32(&endless, at + 4 * PE_NAME, address + 4092);
-    expect_refusal(endless.data, endless.size, "damaged: the name of the DLL of import 1 at 0x");
-    seed_free(&endless);
+    // With an end, but a DLL's name without one.
+    memset(seed.data + at + TABLE - PE_DESCRIPTOR_SIZE, 0, PE_DESCRIPTOR_SIZE + 16);
+    memset(seed.data + at + SIZE - 4, 'x', 4);
+    seed_put_u32(&seed, at + 4 * PE_NAME, address + SIZE - 4);
+    expect_refusal(seed.data, seed.size, "damaged: the name of the DLL of import 1 at 0x");
     pe_free(&pe);
     seed_free(&seed);
+  }
+}
+
+// What a file could ask for beyond all reason is bounded.
+static void test_too_much(void** state) {
+  (void)state;
+  for (size_t a = 0; seed_architectures[a] != NULL; a++) {
+    seed_t small = seed_load(seed_architectures[a], "small.exe");
+    pe_t pe = seed_parse(&small);
+    const uint32_t width = pe.is_64 ? 8 : 4;
+    const uint32_t first = seed_offset(&small, pe.directory[PE_IMPORT].address);
+    uint32_t address;
+
+    seed_t seed = seed_copy(small.data, small.size); // functions, by number
+    uint32_t at = seed_append_section(&seed, (PE_FUNCTIONS_MAX + 2) * width, &address);
+    for (uint32_t i = 0; i <= PE_FUNCTIONS_MAX; i++) seed.data[at + (i + 1) * width - 1] = 0x80;
+    seed_put_u32(&seed, first + 4 * PE_LOOKUP, address);
+    seed_put_u32(&seed, first + 4 * PE_ADDRESS_TABLE, address);
+    expect_refusal(seed.data, seed.size, "damaged: it imports more than 1048576 functions");
+    seed_free(&seed);
+
+    enum { NAME = 60000, THUNKS = 65544, COUNT = PE_NAME_BYTES_MAX / NAME + 1 }; // one long name, many times
+    seed = seed_copy(small.data, small.size);
+    at = seed_append_section(&seed, THUNKS + (COUNT + 1) * width, &address);
+    memset(seed.data + at + 2, 'x', NAME);
+    for (uint32_t i = 0; i < COUNT; i++) seed_put_u32(&seed, at + THUNKS + i * width, address);
+    seed_put_u32(&seed, first + 4 * PE_LOOKUP, address + THUNKS);
+    seed_put_u32(&seed, first + 4 * PE_ADDRESS_TABLE, address + THUNKS);
+    expect_refusal(seed.data, seed.size,
+                   "damaged: the names of the functions that it imports take more than");
+    memset(seed.data + at + 2, 'x', 65536); // a longer name is none
+    expect_refusal(seed.data, seed.size, "damaged: the name of function 1 of second.dll at 0x");
+    seed_free(&seed);
+
+    seed = seed_copy(small.data, small.size); // DLLs
+    at = seed_append_section(&seed, (PE_IMPORTS_MAX + 2) * PE_DESCRIPTOR_SIZE, &address);
+    for (uint32_t i = 0; i <= PE_IMPORTS_MAX; i++) {
+      memcpy(seed.data + at + i * PE_DESCRIPTOR_SIZE, seed.data + first, PE_DESCRIPTOR_SIZE);
+    }
+    seed_put_u32(&seed, pe.directories + 8 * PE_IMPORT, address);
+    expect_refusal(seed.data, seed.size, "damaged: it imports more than 4096 DLLs");
+    memset(seed.data + at + PE_IMPORTS_MAX * PE_DESCRIPTOR_SIZE, 0, PE_DESCRIPTOR_SIZE);
+    pe_t most = seed_parse(&seed); // as many as that are taken
+    assert_int_equal(most.import_count, PE_IMPORTS_MAX);
+    pe_free(&most);
+    seed_free(&seed);
+    pe_free(&pe);
+    seed_free(&small);
   }
 }
 
@@ -403,6 +436,7 @@ int main(void) {
       cmocka_unit_test(test_damage),
       cmocka_unit_test(test_flat_damage),
       cmocka_unit_test(test_endless_tables),
+      cmocka_unit_test(test_too_much),
       cmocka_unit_test(test_truncated),
   };
   return check_run(cases);
