@@ -1,5 +1,6 @@
 // Prints what an edited program must still know: the order in which its DLLs were initialised, its resource,
 // its overlay.
+#include <process.h>
 #include <stdio.h>
 #include <windows.h>
 #include <winternl.h>
@@ -65,5 +66,9 @@ int main(int count, char** arguments) {
   printf("library: %d\n", library_function());
 #endif
   for (int i = 1; i < count; i++) printf("argument: %s\n", arguments[i]);
+  if (count > 2 && strcmp(arguments[1], "--run") == 0) {
+    fflush(stdout);
+    printf("exit code: %d\n", (int)_spawnv(_P_WAIT, arguments[2], (const char* const*)&arguments[2]));
+  }
   return 7;
 }

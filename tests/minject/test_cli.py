@@ -84,6 +84,7 @@ class Cli:
             demand(part in stderr, f"{said}expected on stderr: {part}")
         demand(bool(stderr) == bool(error), f"{said}stderr is {'empty' if error else 'not empty'}")
         if code != GOOD:
+            demand(code == DAMAGED or not stdout, f"{said}an error, yet a report on stdout")
             demand(stderr.startswith("minject: error: ") or "minject: error: " in stderr, f"{said}no error message")
             demand(self.snapshot() == before, f"{said}an error, yet files changed")
         self.last = stdout
@@ -360,7 +361,7 @@ class Cli:
         command, self.command = self.command, [self.path("minject")]
         user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
         try:
-            self.run(FILE, "small.exe", error=["can't write small.exe: Permission denied; is it read-only, or a program that runs?",
+            self.run(FILE, "small.exe", error=["can't write small.exe: Permission denied (is it read-only, or a program that runs?)",
                      "nothing was changed"], **user)
             self.run(GOOD, "--list", "small.exe", **user)
             os.chmod(self.path("small.exe"), 0o666)

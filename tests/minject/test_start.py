@@ -193,6 +193,17 @@ class Start:
         text = self.start("app.exe", code=None)
         demand(self.code not in (0, EXIT_CODE) and self.order(text) == [], f"it started: exit code {self.code}, {text}")
 
+    def case_running_program(self):
+        """Nothing can be written over a program while it runs; it says so, and leaves no backup behind."""
+        self.compile("program.c", "app.exe")
+        with open(self.path("app.exe"), "rb") as file:
+            original = file.read()
+        text = self.start("app.exe", "--run", "Z:" + os.path.abspath(self.options.minject).replace("/", "\\"), "app.exe")
+        demand("exit code: 1" in text and "can't write app.exe: Permission denied" in self.errors, f"{text}{self.errors}")
+        with open(self.path("app.exe"), "rb") as file:
+            demand(file.read() == original, "the program was changed")
+        demand(not os.path.exists(self.path("app.exe.bak")), "a backup was left")
+
     # ---- running ----------------------------------------------------------------------------------------------------
 
     def all(self):

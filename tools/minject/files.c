@@ -7,7 +7,7 @@
 
 static bool fail(pe_error_t* error, const char* what, const char* path) {
   const int code = errno;
-  const char* remedy = code == EACCES || code == EPERM ? "; is it read-only, or a program that runs?" : "";
+  const char* remedy = code == EACCES || code == EPERM ? " (is it read-only, or a program that runs?)" : "";
   return pe_fail(error, "can't %s %.200s: %s%s", what, path, code == 0 ? "unknown error" : strerror(code),
                  remedy);
 }

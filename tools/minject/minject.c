@@ -59,6 +59,8 @@ static const char help_text[] =
     "  3  FILE is not a PE file, or damaged\n"
     "  4  FILE is well, but this can't be done to it\n";
 
+enum { PATH_CAPACITY = 4096 };
+
 typedef struct options_s {
   const char* file;
   const char* output;
@@ -233,7 +235,7 @@ static void check_beside(const options_t* options, const pe_t* program) {
   const char* target = options->output != NULL ? options->output : options->file;
   const char* dll = file_name(options->dll);
   const size_t folder = (size_t)(file_name(target) - target);
-  char path[1024];
+  char path[PATH_CAPACITY];
   if (folder + strlen(dll) >= sizeof(path)) return;
   snprintf(path, sizeof(path), "%.*s%s", (int)folder, target, dll);
   pe_error_t why;
@@ -266,46 +268,67 @@ static exit_code_t write_output(const options_t* options, const uint8_t* data, s
                  options->output);
   }
   if (!file_write(options->output, data, size, &why)) return error(EXIT_FILE, "%s", why.text);
-  printf("  written: %s\n", options->output);
   return EXIT_GOOD;
+}
+
+static bool backup_name(const options_t* options, char name[PATH_CAPACITY]) {
+  return (size_t)snprintf(name, PATH_CAPACITY, "%s.bak", options->file) < PATH_CAPACITY;
 }
 
 static exit_code_t write_in_place(const options_t* options, const uint8_t* old_data, size_t old_size,
                                   const uint8_t* data, size_t size) {
-  char backup[4096];
+  char backup[PATH_CAPACITY];
   pe_error_t why, more;
-  if ((size_t)snprintf(backup, sizeof(backup), "%s.bak", options->file) >= sizeof(backup)) {
-    return error(EXIT_FILE, "the file's name is too long for a backup; use --output or --no-backup");
+  const bool makes_backup = !options->no_backup;
+  if (!backup_name(options, backup)) {
+    return error(EXIT_FILE, "the file's name is too long for a backup; use --output");
   }
   if (!file_is_writable(options->file, &why)) return error(EXIT_FILE, "%s; nothing was changed", why.text);
   const bool had_backup = file_exists(backup);
-  if (!options->no_backup) {
-    if (had_backup && !options->force) {
-      return error(EXIT_FILE,
-                   "%s exists already and may be the only copy of the original; move it away, or give "
-                   "--no-backup to edit "
-                   "without a new backup, or --force to overwrite it",
-                   backup);
-    }
-    if (!file_write(backup, old_data, old_size, &why))
-      return error(EXIT_FILE, "%s; nothing was changed", why.text);
+  if (makes_backup && had_backup && !options->force) {
+    return error(EXIT_FILE,
+                 "%s exists already and may be the only copy of the original; move it away, or give "
+                 "--no-backup to edit without a new backup, or --force to overwrite it",
+                 backup);
   }
-  if (!file_write(options->file, data, size, &why)) {
-    if (file_write(options->file, old_data, old_size, &more)) {
-      if (!options->no_backup && !had_backup) remove(backup); // not needed, and in the way of the next try
-      return error(EXIT_FILE, "%s; the file was put back as it was", why.text);
-    }
-    return error(EXIT_FILE, "%s; putting the original back failed, too: the file is incomplete%s%s", why.text,
-                 options->no_backup ? "" : ", its original is ", options->no_backup ? "" : backup);
+  if (makes_backup && !file_write(backup, old_data, old_size, &why)) {
+    return error(EXIT_FILE, "%s; nothing was changed", why.text);
   }
-  if (options->no_backup)
-    printf("  written: %s\n", options->file);
-  else
-    printf("  written: %s; the original is %s\n", options->file, backup);
-  return EXIT_GOOD;
+  if (file_write(options->file, data, size, &why)) return EXIT_GOOD;
+  if (file_write(options->file, old_data, old_size, &more)) {
+    if (makes_backup && !had_backup) remove(backup); // not needed, and in the way of the next try
+    return error(EXIT_FILE, "%s; the file was put back as it was", why.text);
+  }
+  return error(EXIT_FILE, "%s; putting the original back failed, too: the file is incomplete%s%s", why.text,
+               makes_backup ? ", its original is " : "", makes_backup ? backup : "");
 }
 
 // ---- what to do -------------------------------------------------------------------------------------------
+
+static void print_where(const options_t* options, bool is_changed) {
+  char backup[PATH_CAPACITY];
+  if (options->dry_run) {
+    printf("  nothing is written\n");
+  } else if (options->output != NULL) {
+    printf("  written: %s\n", options->output);
+  } else if (is_changed && options->no_backup) {
+    printf("  written: %s\n", options->file);
+  } else if (is_changed && backup_name(options, backup)) {
+    printf("  written: %s; the original is %s\n", options->file, backup);
+  }
+}
+
+static void print_report(const options_t* options, const edit_result_t* result, bool is_changed) {
+  printf("%s: %s%s\n", options->file, options->dry_run && is_changed ? "(dry run) " : "",
+         result->reason.text);
+  for (uint32_t i = 0; i < result->note_count; i++) {
+    if (!result->notes[i].is_warning) printf("  %s\n", result->notes[i].text);
+  }
+  print_where(options, is_changed);
+  for (uint32_t i = 0; i < result->note_count; i++) {
+    if (result->notes[i].is_warning) warning("%s", result->notes[i].text);
+  }
+}
 
 static exit_code_t edit_file(const options_t* options, const uint8_t* data, size_t size) {
   const edit_request_t request = {.action = options->remove    ? EDIT_REMOVE
@@ -318,41 +341,25 @@ static exit_code_t edit_file(const options_t* options, const uint8_t* data, size
   edit_result_t result;
   exit_code_t code = EXIT_GOOD;
   const edit_status_t status = edit_imports(data, size, &request, &result);
+  const bool is_changed = status == EDIT_DONE;
   if (status == EDIT_REFUSED) code = error(EXIT_REFUSED, "%s: %s", options->file, result.reason.text);
   if (status == EDIT_DAMAGED) code = error(EXIT_DAMAGED, "%s: %s", options->file, result.reason.text);
   if (status == EDIT_NO_MEMORY) code = error(EXIT_FILE, "%s: %s", options->file, result.reason.text);
 
-  pe_t pe;
+  pe_t pe = {0};
   pe_error_t ignored;
-  const bool adds = request.action == EDIT_ADD_FIRST && status == EDIT_DONE;
-  if (adds && pe_parse(data, size, &pe, &ignored)) {
-    code = check_given_dll(options, &pe);
-    pe_free(&pe);
+  const bool adds = request.action == EDIT_ADD_FIRST && is_changed && pe_parse(data, size, &pe, &ignored);
+  if (adds) code = check_given_dll(options, &pe);
+  if (code == EXIT_GOOD && !options->dry_run) {
+    if (options->output != NULL) {
+      code = write_output(options, is_changed ? result.data : data, is_changed ? result.size : size);
+    } else if (is_changed) {
+      code = write_in_place(options, data, size, result.data, result.size);
+    }
   }
-  if (code != EXIT_GOOD) {
-    edit_result_free(&result);
-    return code;
-  }
-
-  printf("%s: %s%s\n", options->file, options->dry_run && status == EDIT_DONE ? "(dry run) " : "",
-         result.reason.text);
-  for (uint32_t i = 0; i < result.note_count; i++) {
-    if (result.notes[i].is_warning)
-      warning("%s", result.notes[i].text);
-    else
-      printf("  %s\n", result.notes[i].text);
-  }
-  if (adds && pe_parse(data, size, &pe, &ignored)) {
-    check_beside(options, &pe);
-    pe_free(&pe);
-  }
-  if (options->dry_run)
-    printf("  nothing is written\n");
-  else if (options->output != NULL)
-    code = write_output(options, status == EDIT_DONE ? result.data : data,
-                        status == EDIT_DONE ? result.size : size);
-  else if (status == EDIT_DONE)
-    code = write_in_place(options, data, size, result.data, result.size);
+  if (code == EXIT_GOOD) print_report(options, &result, is_changed);
+  if (code == EXIT_GOOD && adds) check_beside(options, &pe);
+  pe_free(&pe);
   edit_result_free(&result);
   return code;
 }
