@@ -10,6 +10,7 @@
 #define COMMIT_AHEAD_SLICES 16
 // Free memory of at least this part of all committed memory is purged before more is committed.
 #define GROWTH_PURGE_SHARE 16
+#define PURGE_LONG_MS      1000
 // Slices are nobody's while they are being purged: 16 MiB at a time, so that others find room meanwhile.
 #define PURGE_RUN_SLICES 256
 // More can't exist: an address has 47 bits, or 32.
@@ -117,10 +118,13 @@ static void arena_purge_one(arena_t* arena, purge_scope_t scope, uint32_t now, u
   if (scope == PURGE_DUE && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) return;
   uint32_t busy = 0, self = os_thread_id();
   if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
-    // Somebody does it, or was killed while doing it.
-    if (busy == self || !os_thread_is_dead(busy) || !atomic_cas_acq_rel(&arena->purge_busy, &busy, self))
+    // Somebody does it. If it takes long, perhaps because that thread was killed, it is worth a question to the system.
+    bool is_late = now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
+    if (!is_late || busy == self || !os_thread_is_dead(busy) ||
+        !atomic_cas_acq_rel(&arena->purge_busy, &busy, self))
       return;
   }
+  atomic_set_relaxed(&arena->purge_since, now);
   atomic_set_release(&arena->purge_waiting, 0); // first: what is freed from here on makes it 1 again
   for (size_t word = 0; word < arena->word_count && scope == PURGE_FREE; word++) {
     uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);

@@ -29,6 +29,7 @@ typedef struct arena_s {
   uint32_t purge_due; // clock of the next purge, meaningful while purge_waiting
   uint32_t purge_waiting;
   uint32_t purge_busy; // the thread that purges, 0: none; others pass by
+  uint32_t purge_since; // clock of its beginning
   uint64_t* free;
   uint64_t* committed;
   uint64_t* dirty;
