@@ -6,6 +6,10 @@
 //   between   two rounds: blocks of the first are resized and freed in the second
 //
 // Prints sizes and hashes of what came out; two runs must print the same. The prototypes are libvips' public ones.
+//
+// The host is its own witness of what the runtimes' heaps give (Wine's log of heaps, heap_trace.py, checks whole heaps at
+// each call, and libvips makes too many blocks for that): it takes the place of HeapAlloc in the import tables of msvcrt.dll
+// and ucrtbase.dll, and tells on standard error how many blocks they took before and after mimalloc.dll was there.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +44,57 @@ static void need(int condition, const char* what) {
   exit(1);
 }
 
+// ---- the witness ---------------------------------------------------------------------------------------------------
+
+static const char* const runtime_names[] = {"msvcrt.dll", "ucrtbase.dll"};
+enum { RUNTIMES = sizeof(runtime_names) / sizeof(runtime_names[0]) };
+static HANDLE runtime_heaps[RUNTIMES];
+static volatile LONG is_mimalloc_here, blocks[2]; // before, after
+typedef LPVOID WINAPI heap_alloc_t(HANDLE heap, DWORD flags, SIZE_T size);
+static heap_alloc_t* heap_alloc;
+
+static LPVOID WINAPI counting_heap_alloc(HANDLE heap, DWORD flags, SIZE_T size) {
+  for (int i = 0; i < RUNTIMES; i++) {
+    if (heap == runtime_heaps[i]) InterlockedIncrement(&blocks[is_mimalloc_here]);
+  }
+  return heap_alloc(heap, flags, size);
+}
+
+static void look_for_mimalloc(void) { is_mimalloc_here = GetModuleHandleA("mimalloc.dll") != NULL; }
+
+static void watch_runtime(int number) {
+  BYTE* base = (BYTE*)LoadLibraryA(runtime_names[number]);
+  need(base != NULL, runtime_names[number]);
+  intptr_t (*get_heap_handle)(void) = (void*)(uintptr_t)GetProcAddress((HMODULE)base, "_get_heap_handle");
+  need(get_heap_handle != NULL, "_get_heap_handle");
+  runtime_heaps[number] = (HANDLE)get_heap_handle();
+  IMAGE_NT_HEADERS* headers = (IMAGE_NT_HEADERS*)(base + ((IMAGE_DOS_HEADER*)base)->e_lfanew);
+  DWORD at = headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT].VirtualAddress;
+  int found = 0;
+  for (IMAGE_IMPORT_DESCRIPTOR* dll = (IMAGE_IMPORT_DESCRIPTOR*)(base + at); dll->Name != 0; dll++) {
+    for (void** slot = (void**)(base + dll->FirstThunk); *slot != NULL; slot++) {
+      if (*slot != (void*)(uintptr_t)heap_alloc) continue;
+      DWORD old;
+      need(VirtualProtect(slot, sizeof(*slot), PAGE_READWRITE, &old), "VirtualProtect");
+      *slot = (void*)(uintptr_t)counting_heap_alloc;
+      VirtualProtect(slot, sizeof(*slot), old, &old);
+      found++;
+    }
+  }
+  need(found > 0, "finding HeapAlloc among a runtime's imports");
+}
+
+static void watch_runtimes(void) {
+  heap_alloc = (heap_alloc_t*)(uintptr_t)GetProcAddress(GetModuleHandleA("kernel32.dll"), "HeapAlloc");
+  look_for_mimalloc();
+  for (int i = 0; i < RUNTIMES; i++) watch_runtime(i);
+}
+
+// ---- the work ------------------------------------------------------------------------------------------------------
+
 static void load_vips(const char* path) {
   HMODULE module = LoadLibraryA(path);
+  look_for_mimalloc(); // an edited libvips brings it along
   need(module != NULL, "LoadLibrary of libvips");
 #define FIND(name)                                                                                                     \
   name = (void*)(uintptr_t)GetProcAddress(module, #name);                                                              \
@@ -135,6 +188,7 @@ static void end_strings(void) {
 
 static void load_if(const char* now, int argc, char** argv) {
   if (argc == 4 && strcmp(argv[2], now) == 0) need(LoadLibraryA(argv[3]) != NULL, "LoadLibrary in the middle");
+  look_for_mimalloc();
 }
 
 int main(int argc, char** argv) {
@@ -142,6 +196,7 @@ int main(int argc, char** argv) {
     fprintf(stderr, "usage: vips-host LIBVIPS-42.DLL [before|between MIMALLOC.DLL]\n");
     return 2;
   }
+  watch_runtimes();
   make_strings(0, STRINGS / 2);
   load_if("before", argc, argv);
   load_vips(argv[1]);
@@ -153,5 +208,6 @@ int main(int argc, char** argv) {
   make_strings(STRINGS / 2, STRINGS);
   end_strings();
   vips_shutdown();
+  fprintf(stderr, "vips-host: witness: before=%ld missed=%ld\n", blocks[0], blocks[1]);
   return 0;
 }

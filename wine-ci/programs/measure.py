@@ -65,7 +65,7 @@ PROGRAMS = [
     Program(
         "7za, mi-run",
         [
-            ["7za", "a", "-bso0", "-bsp0", "-mx3", "-mmt2", "{here}/packed.7z", "{in}/zstd-input"],
+            ["7za", "a", "-bso0", "-bsp0", "-mx1", "-mmt2", "{here}/packed.7z", "{in}/zstd-input"],
             ["7za", "x", "-bso0", "-bsp0", "{here}/packed.7z"],
         ],
         None, ("packed.7z", "zstd-input"), None, "7zip-bin/x64/7za.exe",
