@@ -1,4 +1,4 @@
-// Long because committing, purging and handing out slices are one protocol on the same bitmaps.
+// This file is long because committing, purging and handing out slices are one protocol on the same bitmaps.
 #include "core/arena.h"
 #include "core/bitmap.h"
 #include "core/sysmem.h"
