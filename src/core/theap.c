@@ -155,6 +155,7 @@ static bool debug_check_free(theap_t* theap, const page_t* page, const void* p, 
     message_error(MESSAGE_EINVAL, "free of invalid pointer %p: inside a block, not at its start", p);
     return false;
   }
+  if (page->bin == BIN_HUGE) return true; // a second free of a huge block finds no page; its memory may hold old marks
   bool is_free = has_mark(page) ? ((const uintptr_t*)block)[1] == freed_mark(block)
                                 : page_owner_theap(page->owner) == theap && page_block_is_free(page, block);
   if (is_free) message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
