@@ -19,7 +19,8 @@ LINE = re.compile(
     rb"([0-9a-f]{4,}):([0-9a-f]{4,}):trace:(?:"
     rb"heap:(?P<heap>RtlAllocateHeap) handle (?P<handle>[0-9A-Fa-f]+), .*return (?P<block>[0-9A-Fa-f]+)"
     rb"|heap:(?P<create>RtlCreateHeap) "
-    rb"|module:MODULE_InitDLL \((?P<base>[0-9A-Fa-f]+)(?: L\"(?P<name>[^\"]*)\")?,PROCESS_ATTACH,.*- (?P<what>CALL|RETURN))"
+    rb"|module:MODULE_InitDLL \((?P<base>[0-9A-Fa-f]+)(?: L\"(?P<name>[^\"]*)\")?,PROCESS_ATTACH,"
+    rb".*- (?P<what>CALL|RETURN))"
 )
 RUNTIME = re.compile(rb"(msvcrt|ucrtbased?|msvcr\d+d?)\.dll$", re.I)
 OURS = b"mimalloc.dll"
@@ -67,8 +68,8 @@ class Process:
         if handle not in self.handles:
             # A new heap's first block is its own table, which RtlCreateHeap makes: nobody's block.
             if thread not in self.created:
-                raise Unreadable(f"heap {handle.decode()} is used, but Wine told of no RtlCreateHeap; see tests/programs/"
-                                 "heap_trace.py")
+                raise Unreadable(f"heap {handle.decode()} is used, but Wine told of no RtlCreateHeap; see "
+                                 "tests/programs/heap_trace.py")
             self.handles[handle] = self.created.pop(thread)
             return
         owner = self.handles[handle]

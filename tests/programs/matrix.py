@@ -57,13 +57,15 @@ TRACE, HOST = "trace", "host"
 #   static    the file whose C runtime is linked in: its own blocks can't be redirected, and the log must say so
 #   witness   who counts what goes past us: Wine's log (TRACE), the program itself (HOST), or nobody (None)
 #   expect    what the output of the run without mimalloc.dll must hold: that the program works at all
-Program = collections.namedtuple("Program", "name crt exe steps beside ways static witness expect deterministic env",
-                                 defaults=((), (), None, TRACE, None, True, {}))
+Program = collections.namedtuple(
+    "Program", "name crt exe steps beside ways static witness expect deterministic env",
+    defaults=((), (), None, TRACE, None, True, {}))
 # One command line.
 #   args      "{dll}" is the path of mimalloc.dll; extra: more arguments for a way, by its name
 #   send      input until the middle; then: input after it; see: bytes of output that the middle is at
 #   files     what it must write, which is compared
-Step = collections.namedtuple("Step", "args send then see files extra middle", defaults=(b"", b"", 0, (), {}, True))
+Step = collections.namedtuple("Step", "args send then see files extra middle",
+                              defaults=(b"", b"", 0, (), {}, True))
 
 USUAL = ("import", "thread", "apc", "minject", "attach")
 
@@ -80,8 +82,10 @@ def text_to_pack():
     """1.5 MiB that compress to about a third, the same on every machine."""
     words = [hashlib.sha256(b"%d" % i).hexdigest()[: 2 + i % 9] for i in range(1024)]
     noise = hashlib.shake_128(b"tests/programs").digest(200_000)
-    lines = (" ".join(words[(a * 256 + b) ** 2 >> 22] for a, b in zip(noise[i : i + 20 : 2], noise[i + 1 : i + 20 : 2]))
-             for i in range(0, len(noise), 8))
+    lines = (
+        " ".join(words[(a * 256 + b) ** 2 >> 22] for a, b in zip(noise[i : i + 20 : 2], noise[i + 1 : i + 20 : 2]))
+        for i in range(0, len(noise), 8)
+    )
     return ("\n".join(lines)).encode()[: 1536 << 10]
 
 
@@ -111,7 +115,8 @@ def programs(args):
         yield Program("libvips", "ucrt", helpers / "vips-host.exe", [
             Step(["libvips-42.dll"], extra={"before": ["before", "{dll}"], "between": ["between", "{dll}"]}),
         ], beside=(downloads / "libvips/libvips-42.dll", helpers / "bcryptprimitives.dll"),
-            ways=("import", "thread", "apc", "minject", "minject-dll", "before", "between"), witness=HOST, expect=b"webp")
+            ways=("import", "thread", "apc", "minject", "minject-dll", "before", "between"), witness=HOST,
+            expect=b"webp")
         yield Program("node", "static", downloads / "node/node.exe", [
             Step(["-e", "const work = n => { const m = new Map(); for (let i = 0; i < n; i++) m.set('k' + i * 7 % n, "
                         "Buffer.alloc(i % 500, 'x')); return [...m.values()].reduce((a, b) => a + b.length, 0) }; "
@@ -147,8 +152,9 @@ class Runner:
         whole.update(env, MI_RUN_LIMIT=str(RUN_SECONDS))
         with open(stdin or os.devnull, "rb") as source, open(stdout, "ab") as out, open(stderr, "ab") as err:
             try:
-                return subprocess.run([*self.wrapper, *map(str, command)], stdin=source, stdout=out, stderr=err, cwd=here,
-                                      env=whole, timeout=RUN_SECONDS + 20).returncode
+                done = subprocess.run([*self.wrapper, *map(str, command)], cwd=here, env=whole, stdin=source,
+                                      stdout=out, stderr=err, timeout=RUN_SECONDS + 20)
+                return done.returncode
             except subprocess.TimeoutExpired:
                 return 124
 
@@ -283,12 +289,13 @@ class Runner:
         problems, before, ours, missed = [], None, None, None
         try:
             # As users run it, and once more under Wine's eyes, which costs time: each must do the job.
-            for traced in (False, True) if program.witness == TRACE and program.deterministic else (program.witness == TRACE,):
+            is_traced = program.witness == TRACE
+            for traced in (False, True) if is_traced and program.deterministic else (is_traced,):
                 outputs = self.run(program, way, here, traced)
                 wrong = self.check_works(program, outputs)
                 if program.deterministic:
-                    wrong += [f"{what} differs from the run without mimalloc.dll" for what in difference(alone.outputs, outputs)
-                              if not what.startswith("exit")]
+                    wrong += [f"{what} differs from the run without mimalloc.dll"
+                              for what in difference(alone.outputs, outputs) if not what.startswith("exit")]
                 if wrong:
                     wrong.append("standard error ends: " + said(here, len(outputs)))
                     problems += wrong
@@ -359,15 +366,18 @@ def check_files(found, args):
     for program in found:
         for file in (program.exe, *program.beside):
             if not file.is_file():
-                remedy = "wine-ci/setup --downloads" if args.downloads in file.parents else "wine-ci/test, which builds it"
+                is_download = args.downloads in file.parents
+                remedy = "wine-ci/setup --downloads" if is_download else "wine-ci/test, which builds it"
                 raise Missing(f"{file.name} of the program {program.name} is missing", remedy)
 
 
+HEADINGS = ["program", "CRT", "way", "when", "job", "share", "ours", "missed", "before", "alone", "s"]
+
+
 def show(rows):
-    headings = ["program", "CRT", "way", "when", "job", "share", "ours", "missed", "before", "alone", "s"]
-    widths = [max(len(str(row[i])) for row in [headings, *rows]) for i in range(len(headings))]
+    widths = [max(len(str(row[i])) for row in [HEADINGS, *rows]) for i in range(len(HEADINGS))]
     lines = []
-    for row in [headings, *rows]:
+    for row in [HEADINGS, *rows]:
         cells = [str(c).ljust(w) if i < 5 else str(c).rjust(w) for i, (c, w) in enumerate(zip(row, widths))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
@@ -396,7 +406,8 @@ def run_all(runner, cells, jobs):
         def one(cell):
             alone = baselines[id(cell.program)].result()
             if alone.problems:
-                return Result(["without mimalloc.dll: " + p for p in alone.problems], None, None, None, None, 0.0), alone
+                problems = ["without mimalloc.dll: " + p for p in alone.problems]
+                return Result(problems, None, None, None, None, 0.0), alone
             return runner.cell(cell.program, cell.way, alone), alone
 
         results = [pool.submit(one, cell) for cell in cells]
@@ -437,7 +448,8 @@ def main():
     try:
         check_files(found, args)
     except Missing as missing:
-        print(f"{'error' if args.required else 'skipped'}: {missing.args[0]}; remedy: {missing.args[1]}", file=sys.stderr)
+        what, remedy = missing.args
+        print(f"{'error' if args.required else 'skipped'}: {what}; remedy: {remedy}", file=sys.stderr)
         return 1 if args.required else 77
     cells = [Cell(p, way) for p in found for way in (p.ways or USUAL) if not args.way or way in args.way]
     if any(c.program.name == "7za" for c in cells) and (not args.way or "off" in args.way):
@@ -450,8 +462,7 @@ def main():
     for number, (cell, result, alone) in enumerate(run_all(runner, cells, args.jobs), 1):
         name = f"{cell.program.name} ({cell.program.crt}) {cell.way}"
         rows.append(row_of(cell, result, alone))
-        figures.append(dict(zip(("program", "crt", "way", "when", "job", "share", "ours", "missed", "before", "alone", "s"),
-                                rows[-1]), problems=result.problems))
+        figures.append(dict(zip(HEADINGS, rows[-1]), problems=result.problems))
         failed += bool(result.problems)
         print(f"{'not ok' if result.problems else 'ok'} {number} - {name}", flush=True)
         for problem in result.problems:

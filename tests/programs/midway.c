@@ -81,7 +81,8 @@ static HANDLE start(wchar_t* line, HANDLE input, HANDLE output, DWORD* pid) {
 
 static DWORD wait_for(HANDLE process, const wchar_t* what) {
   DWORD code;
-  if (WaitForSingleObject(process, LIMIT_MS) != WAIT_OBJECT_0) give_up(MIDWAY_FAILED, "waited too long for", what);
+  if (WaitForSingleObject(process, LIMIT_MS) != WAIT_OBJECT_0)
+    give_up(MIDWAY_FAILED, "waited too long for", what);
   GetExitCodeProcess(process, &code);
   return code;
 }
@@ -108,7 +109,8 @@ static wchar_t* after_dashes(wchar_t* text) {
 int wmain(int argc, wchar_t** argv);
 
 int wmain(int argc, wchar_t** argv) {
-  feeder_t feeder = {.sent = CreateEventW(NULL, TRUE, FALSE, NULL), .go_on = CreateEventW(NULL, TRUE, FALSE, NULL)};
+  feeder_t feeder = {.sent = CreateEventW(NULL, TRUE, FALSE, NULL),
+                     .go_on = CreateEventW(NULL, TRUE, FALSE, NULL)};
   unsigned long long see = 0;
   for (int i = 1; i + 1 < argc && wcscmp(argv[i], L"--") != 0; i += 2) {
     if (wcscmp(argv[i], L"--send") == 0) {
@@ -145,7 +147,8 @@ int wmain(int argc, wchar_t** argv) {
     give_up(MIDWAY_FAILED, "ended before its middle:", L"the program");
 
   swprintf(full_command, capacity, L"%ls %lu", command, pid);
-  HANDLE middle = start(full_command, GetStdHandle(STD_INPUT_HANDLE), GetStdHandle(STD_ERROR_HANDLE), &command_pid);
+  HANDLE middle =
+      start(full_command, GetStdHandle(STD_INPUT_HANDLE), GetStdHandle(STD_ERROR_HANDLE), &command_pid);
   DWORD code = wait_for(middle, full_command);
   if (code != 0) {
     SetLastError(code);

@@ -40,7 +40,8 @@ void work(State& state, unsigned round) {
   for (unsigned i = 0; i < 100; i++) {
     state.aligned.push_back(std::make_unique<Aligned>());
     state.aligned.back()->value[i % 16] = i;
-    if (reinterpret_cast<std::uintptr_t>(state.aligned.back().get()) % 64 != 0) throw std::logic_error("not aligned");
+    if (reinterpret_cast<std::uintptr_t>(state.aligned.back().get()) % 64 != 0)
+      throw std::logic_error("not aligned");
   }
   for (unsigned i = 0; i < state.strings.size(); i += 3) *state.strings[i] += *state.strings[i];
   unsigned caught = 0;
@@ -53,7 +54,7 @@ void work(State& state, unsigned round) {
   }
   bool refused = false;
   try {
-    void* volatile block = ::operator new(~std::size_t{0} / 2 - 4096);
+    void* volatile block = ::operator new (~std::size_t{0} / 2 - 4096);
     ::operator delete(block);
   } catch (const std::bad_alloc&) {
     refused = true;
@@ -65,8 +66,8 @@ void work(State& state, unsigned round) {
     }
     state.words.erase(state.words.begin()); // blocks of the other thread
   }).join();
-  std::cout << "round " << round << ": " << state.words.size() << " words, hash " << sum << ", caught " << caught
-            << (refused ? ", refused too much" : ", NOT REFUSED") << std::endl;
+  std::cout << "round " << round << ": " << state.words.size() << " words, hash " << sum << ", caught "
+            << caught << (refused ? ", refused too much" : ", NOT REFUSED") << std::endl;
 }
 
 } // namespace

@@ -25,8 +25,8 @@ typedef struct image_s image_t; // VipsImage
 static int (*vips_init)(const char* name);
 static void (*vips_shutdown)(void);
 static const char* (*vips_error_buffer)(void);
-static image_t* (*vips_image_new_from_memory_copy)(const void* data, size_t size, int width, int height, int bands,
-                                                   int format);
+static image_t* (*vips_image_new_from_memory_copy)(const void* data, size_t size, int width, int height,
+                                                   int bands, int format);
 static image_t* (*vips_image_new_from_buffer)(const void* data, size_t size, const char* options, ...);
 static void* (*vips_image_write_to_memory)(image_t* image, size_t* size);
 static int (*vips_resize)(image_t* in, image_t** out, double scale, ...);
@@ -96,8 +96,8 @@ static void load_vips(const char* path) {
   HMODULE module = LoadLibraryA(path);
   look_for_mimalloc(); // an edited libvips brings it along
   need(module != NULL, "LoadLibrary of libvips");
-#define FIND(name)                                                                                                     \
-  name = (void*)(uintptr_t)GetProcAddress(module, #name);                                                              \
+#define FIND(name)                                                                                           \
+  name = (void*)(uintptr_t)GetProcAddress(module, #name);                                                    \
   need(name != NULL, #name)
   FIND(vips_init);
   FIND(vips_shutdown);
@@ -131,8 +131,10 @@ typedef struct packed_s {
 static packed_t work(int round) {
   unsigned char* pixels = malloc(WIDTH * HEIGHT * BANDS);
   need(pixels != NULL, "malloc");
-  for (int i = 0; i < WIDTH * HEIGHT * BANDS; i++) pixels[i] = (unsigned char)(i / 7 * (round + 1) ^ i / WIDTH);
-  image_t *source = vips_image_new_from_memory_copy(pixels, WIDTH * HEIGHT * BANDS, WIDTH, HEIGHT, BANDS, FORMAT_UCHAR),
+  for (int i = 0; i < WIDTH * HEIGHT * BANDS; i++)
+    pixels[i] = (unsigned char)(i / 7 * (round + 1) ^ i / WIDTH);
+  image_t *source = vips_image_new_from_memory_copy(pixels, WIDTH * HEIGHT * BANDS, WIDTH, HEIGHT, BANDS,
+                                                    FORMAT_UCHAR),
           *small, *soft;
   free(pixels);
   need(source != NULL, "vips_image_new_from_memory_copy");
@@ -187,7 +189,8 @@ static void end_strings(void) {
 }
 
 static void load_if(const char* now, int argc, char** argv) {
-  if (argc == 4 && strcmp(argv[2], now) == 0) need(LoadLibraryA(argv[3]) != NULL, "LoadLibrary in the middle");
+  if (argc == 4 && strcmp(argv[2], now) == 0)
+    need(LoadLibraryA(argv[3]) != NULL, "LoadLibrary in the middle");
   look_for_mimalloc();
 }
 

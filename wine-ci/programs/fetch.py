@@ -91,7 +91,8 @@ def npm_pack(package, folder):
                "--no-update-notifier", "--loglevel=error"]
     # npm takes a package.json above the current folder for its own project.
     with open(folder / "npm.log", "w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen([str(c) for c in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen([str(c) for c in command], cwd=folder, stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log)
         start = time.monotonic()
         heard = start
         try:
@@ -203,7 +204,8 @@ def main():
             failed = 1
         except (OSError, tarfile.TarError, EOFError) as error:
             print(f"error: {package.npm} {package.version}: {error}\n"
-                  f"remedy: see to space and rights in {os.path.relpath(cache)}, then try again", file=sys.stderr, flush=True)
+                  f"remedy: see to space and rights in {os.path.relpath(cache)}, then try again",
+                  file=sys.stderr, flush=True)
             failed = 1
     return failed
 
