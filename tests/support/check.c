@@ -42,6 +42,6 @@ int check_run_cases(const char* group, const struct CMUnitTest* cases, size_t co
     fprintf(stderr, "MI_TEST_ONLY or MI_TEST_SKIP names a case that this program does not have\n");
     return LIST_ERROR;
   }
-  setvbuf(stdout, NULL, _IOLBF, 4096); // keeps what was printed before a crash
+  setvbuf(stdout, NULL, _IONBF, 0); // keeps what was printed before a crash; Windows knows no line buffering
   return _cmocka_run_group_tests(group, kept, kept_count, NULL, NULL);
 }
