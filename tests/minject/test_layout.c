@@ -21,8 +21,17 @@ static void test_overlay_stays(void** state) {
     assert_true(new.sections[new.section_count - 1].raw >= seed.size);
     pe_free(&old);
     pe_free(&new);
+    // A second edit keeps it there without being told.
+    seed_t second = add(&edited, "one.dll");
+    new = seed_parse(&second);
+    assert_true(new.sections[new.section_count - 1].raw >= seed.size);
+    pe_free(&new);
+    seed_t first = take_out(&second, "one.dll");
+    assert_same(&first, &edited);
     seed_t back = take_out(&edited, mimalloc);
     assert_same(&back, &seed);
+    seed_free(&first);
+    seed_free(&second);
     seed_free(&back);
     seed_free(&edited);
     seed_free(&seed);

@@ -243,8 +243,9 @@ static bool has_descriptor(const pe_t* pe, const entry_t* entry) {
 }
 
 // Takes minject's section out, if the file is still as minject left it and holds all imports that are not our
-// own. True with image and pe changed, or false with both as they were. *memory is false when it ran out.
-static bool try_undo(image_t* image, pe_t* pe, const entries_t* entries, bool* checksum_was_right,
+// own. True with image and pe changed and the record filled in, or false with all as it was. *memory is false
+// when it ran out.
+static bool try_undo(image_t* image, pe_t* pe, const entries_t* entries, record_t* undone_record,
                      bool* memory) {
   record_t record;
   image_t undone;
@@ -269,7 +270,7 @@ static bool try_undo(image_t* image, pe_t* pe, const entries_t* entries, bool* c
   pe_free(pe);
   *image = undone;
   *pe = base;
-  *checksum_was_right = record.checksum_was_right;
+  *undone_record = record;
   return true;
 }
 
@@ -370,7 +371,8 @@ static edit_status_t put_list(image_t* image, pe_t* pe, entries_t* entries, cons
                               edit_result_t* result) {
   pe_error_t error;
   bool memory = true;
-  bool checksum_was_right = pe_checksum(pe) == pe->checksum;
+  record_t record, stale;
+  const bool checksum_was_right = pe_checksum(pe) == pe->checksum;
   strip_signature(image, pe, result);
   pe_free(pe);
   if (!pe_parse(image->data, image->size, pe, &error)) {
@@ -381,7 +383,7 @@ static edit_status_t put_list(image_t* image, pe_t* pe, entries_t* entries, cons
     pe->checksum = pe_checksum(pe);
     image_put_u32(image, pe->header + PE_AT_CHECKSUM, pe->checksum);
   }
-  const bool undone = try_undo(image, pe, entries, &checksum_was_right, &memory);
+  const bool undone = try_undo(image, pe, entries, &record, &memory);
   if (!memory) return out_of_memory(result);
   bool build = false;
   for (uint32_t i = 0; i < entries->count; i++) {
@@ -390,20 +392,21 @@ static edit_status_t put_list(image_t* image, pe_t* pe, entries_t* entries, cons
     if (entry->is_own && !undone && has_descriptor(pe, entry)) entry->is_own = false;
     if (entry->is_own) build = true;
   }
-  record_t record;
   bool keep_checksum = false;
   if (!build && undone) edit_note(result, false, "minject's section is taken out again");
-  if (!build && request->action == EDIT_REMOVE && record_find(pe, &record)) {
+  if (!build && request->action == EDIT_REMOVE && record_find(pe, &stale)) {
     edit_note(result, false,
               "minject's section stays, unused: other sections were added behind it, or the file was laid "
               "out anew");
   }
   if (build) {
-    const edit_status_t status = section_build(image, pe, entries, request->keep_overlay_offset, result);
+    const bool kept_before = undone && record.insert_at > pe->raw_end;
+    const edit_status_t status =
+        section_build(image, pe, entries, request->keep_overlay_offset || kept_before, result);
     if (status != EDIT_DONE) return status;
     drop_bound_imports(image, pe, result);
   } else if (is_table_of(pe, entries)) {
-    keep_checksum = undone && !checksum_was_right; // all is as before the first edit
+    keep_checksum = undone && !record.checksum_was_right; // all is as before the first edit
   } else {
     const edit_status_t status = write_in_place(image, pe, entries, result);
     if (status != EDIT_DONE) return status;
