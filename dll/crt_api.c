@@ -1,8 +1,9 @@
 // What libmimalloc-crt.a puts in the place of the C runtime's functions, where the runtime behaves otherwise than the
 // mi_ function of the same name: sizes of zero, errors, and blocks that a runtime allocated.
 //
-//   mi_crt_free --- free_try (ours)
-//     '-- free_foreign: foreign_find -> the owner's free; none: one message, the block is left alone
+//   mi_crt_free --- block_free_fast
+//     '-- free_slow: block_free, else free_foreign
+//           '-- foreign_find: to the heap it is from; none: one message, the block is left alone
 //
 // errno is set as documented for the UCRT. Its invalid-parameter handler, which would end the process, is not called.
 #include "mimalloc.h"
@@ -62,8 +63,12 @@ static void* fail(int code) {
 
 // ---- plain blocks ---------------------------------------------------------------------------------------
 
-void mi_crt_free(void* p) {
-  if (MI_UNLIKELY(!free_try(p))) free_foreign("free", p, FOREIGN_PLAIN);
+static MI_NOINLINE void free_slow(void* p) {
+  if (MI_UNLIKELY(!block_free(p))) free_foreign("free", p, FOREIGN_PLAIN);
+}
+
+void mi_crt_free(void* p) { // the free of every program whose runtime is redirected
+  if (MI_UNLIKELY(!block_free_fast(p))) free_slow(p);
 }
 
 // A runtime's _recalloc zeroes from the old size on, of which we only know an upper bound. What a block loses by
@@ -109,7 +114,7 @@ void* mi_crt_expand(void* p, size_t size) {
   } else {
     foreign_block_t found;
     if (!find_or_report("_expand", p, FOREIGN_PLAIN, &found)) return NULL;
-    same = foreign_expand(&found, size);
+    same = foreign_expand(&found, size) ? p : NULL;
   }
   return same != NULL ? same : fail(MESSAGE_ENOMEM);
 }

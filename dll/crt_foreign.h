@@ -14,17 +14,18 @@ typedef enum foreign_kind_e {
 } foreign_kind_t;
 
 typedef struct foreign_block_s {
-  void* block;
-  foreign_kind_t kind;
-  size_t runtime; // index into crt_modules.h
-  size_t size;    // bytes from `block` on
+  void* origin;    // start of the plain block: itself, unless it is an aligned one
+  void* heap;      // its runtime's
+  bool has_header; // a debug runtime's
+  size_t runtime;  // index into crt_modules.h
+  size_t size;     // bytes from the block that was asked for on
 } foreign_block_t;
 
 // False when no runtime of this process owns `p`.
 bool foreign_find(const void* p, foreign_kind_t kind, foreign_block_t* found);
 
 void foreign_free(const foreign_block_t* block);
-// The block itself, resized in place, or NULL.
-void* foreign_expand(const foreign_block_t* block, size_t size);
+// Resizes a plain block in place; false when that is impossible.
+bool foreign_expand(const foreign_block_t* block, size_t size);
 
 #endif

@@ -1,6 +1,7 @@
 // The loader's events, translated into those of the life cycle. Nothing else happens here: what may be done in which
 // event is the business of src/lifecycle.
 #include "lifecycle/runtime.h"
+#include "redirect_attach.h"
 
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -9,10 +10,10 @@
 BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved);
 
 BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
-  MI_UNUSED(module);
   switch (reason) {
   case DLL_PROCESS_ATTACH:
     runtime_process_attach();
+    redirect_attach(module);
     break;
   case DLL_THREAD_ATTACH:
     runtime_thread_attach();

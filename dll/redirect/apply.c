@@ -66,6 +66,17 @@ void apply_memory_release(void* memory) { VirtualFree(memory, 0, MEM_RELEASE); }
 
 // ---- protection -----------------------------------------------------------------------------------------
 
+#ifndef PAGE_TARGETS_NO_UPDATE
+#define PAGE_TARGETS_NO_UPDATE 0x40000000
+#endif
+
+// Memory that becomes executable is open to all indirect calls, unless Control Flow Guard is told to leave its
+// table of targets as it is. Systems before Windows 10 don't know that flag.
+static bool protect_code(void* start, size_t size, DWORD protection, DWORD* old) {
+  return VirtualProtect(start, size, protection | PAGE_TARGETS_NO_UPDATE, old) ||
+         VirtualProtect(start, size, protection, old);
+}
+
 // Pages that were made writable, with what they were before.
 typedef struct open_pages_s {
   size_t count;
@@ -80,7 +91,7 @@ static bool open_page(open_pages_t* open, uintptr_t page, DWORD protection) {
     if (open->pages[i].page == page) return true;
   }
   DWORD old;
-  if (!VirtualProtect((void*)page, PAGE, protection, &old)) return false;
+  if (!protect_code((void*)page, PAGE, protection, &old)) return false;
   open->pages[open->count].page = page;
   open->pages[open->count++].protection = old;
   return true;
@@ -89,7 +100,7 @@ static bool open_page(open_pages_t* open, uintptr_t page, DWORD protection) {
 static void close_pages(open_pages_t* open) {
   for (size_t i = 0; i < open->count; i++) {
     DWORD writable;
-    VirtualProtect((void*)open->pages[i].page, PAGE, open->pages[i].protection, &writable);
+    protect_code((void*)open->pages[i].page, PAGE, open->pages[i].protection, &writable);
   }
   open->count = 0;
 }
@@ -104,7 +115,7 @@ const char* apply_trampolines(const plan_runtime_t* plan) {
     mem_copy((void*)plan_trampoline(plan, i), hook->move.trampoline, hook->move.size);
   }
   DWORD old;
-  if (!VirtualProtect((void*)plan->memory, PLAN_MEMORY_SIZE, PAGE_EXECUTE_READ, &old))
+  if (!protect_code((void*)plan->memory, PLAN_MEMORY_SIZE, PAGE_EXECUTE_READ, &old))
     return "the process may not make memory executable";
   FlushInstructionCache(GetCurrentProcess(), (void*)plan->memory, PLAN_MEMORY_SIZE);
   return NULL;
@@ -157,7 +168,8 @@ static bool open_entries(open_pages_t* open, const plan_runtime_t* plan) {
   for (size_t i = 0; i < plan->count; i++) {
     uintptr_t first = bits_align_down(plan->hooks[i].entry, PAGE);
     uintptr_t last = bits_align_down(plan->hooks[i].entry + PATCH_SIZE - 1, PAGE);
-    if (!open_page(open, first, PAGE_EXECUTE_READWRITE) || !open_page(open, last, PAGE_EXECUTE_READWRITE)) return false;
+    if (!open_page(open, first, PAGE_EXECUTE_READWRITE) || !open_page(open, last, PAGE_EXECUTE_READWRITE))
+      return false;
   }
   return true;
 }
@@ -194,9 +206,9 @@ static DWORD writable_form(const void* p) {
 
 static bool write_slot(void** slot, void* value) {
   DWORD old, writable;
-  if (!VirtualProtect(slot, sizeof(*slot), writable_form(slot), &old)) return false;
+  if (!protect_code(slot, sizeof(*slot), writable_form(slot), &old)) return false;
   atomic_set_release(slot, value); // whole: slots are aligned
-  VirtualProtect(slot, sizeof(*slot), old, &writable);
+  protect_code(slot, sizeof(*slot), old, &writable);
   return true;
 }
 

@@ -1,5 +1,5 @@
-// Writes what plan.c has worked out: the only file that changes memory of other modules. Each function does all of its work
-// or none; the protection of every page is afterwards what it was.
+// Writes what plan.c has worked out: the only file that changes memory of other modules. Each function does
+// all of its work or none; the protection of every page is afterwards what it was.
 #ifndef DLL_REDIRECT_APPLY_H
 #define DLL_REDIRECT_APPLY_H
 
@@ -10,12 +10,13 @@
 void* apply_memory(const void* image, size_t image_size);
 void apply_memory_release(void* memory);
 
-// Writes relays and trampolines into the plan's memory and makes them executable. Returns NULL, or why that is impossible.
+// Writes relays and trampolines into the plan's memory and makes them executable. Returns NULL, or why that
+// is impossible.
 const char* apply_trampolines(const plan_runtime_t* plan);
 
-// After apply_trampolines: writes the jumps, with all threads stopped. `freeze` may be NULL when no thread can be running in
-// this module. Returns NULL, or why nothing was changed; the plan's memory must stay all the same, because a thread may have
-// been sent there.
+// After apply_trampolines: writes the jumps, with all threads stopped. `freeze` may be NULL when no thread
+// can be running in this module. Returns NULL, or why nothing was changed; the plan's memory must stay all
+// the same, because a thread may have been sent there.
 const char* apply_jumps(const plan_runtime_t* plan, freeze_t* freeze);
 
 // Are all jumps of the plan in place? Not when the module was unloaded and loaded again at the same address.

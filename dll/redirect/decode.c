@@ -13,8 +13,9 @@
 //   V  VEX or lds, les                    E  EVEX or bound                   X  XOP or pop
 //   g  ModRM; test has 1 byte more        G  ModRM; test has 2 or 4 bytes more
 //   c  ModRM that always means registers  q  ModRM; SSE4a has 2 bytes more   s  ModRM, with prefix F3 only
-static const char one_byte[256 + 1] = //
-    "mmmm14xxmmmm14x#"                // 0
+// clang-format off
+static const char one_byte[256 + 1] =
+    "mmmm14xxmmmm14x#" // 0
     "mmmm14xxmmmm14xx"
     "mmmm14pxmmmm14px"
     "mmmm14pxmmmm14px"
@@ -32,7 +33,7 @@ static const char one_byte[256 + 1] = //
     "p.pp..gG......mm";
 
 static const char two_byte[256 + 1] = // after 0F
-    "mmmm!.....!.!m.i"                // 0
+    "mmmm!.....!.!m.i" // 0
     "mmmmmmmmmmmmmmmm"
     "cccc!!!!mmmmmmmm"
     "......!.#!#!!!!!"
@@ -48,6 +49,7 @@ static const char two_byte[256 + 1] = // after 0F
     "mmmmmmmmmmmmmmmm"
     "mmmmmmmmmmmmmmmm"
     "mmmmmmmmmmmmmmmm";
+// clang-format on
 
 #define PREFIX_OPERAND_SIZE 0x66
 #define PREFIX_ADDRESS_SIZE 0x67
@@ -90,6 +92,7 @@ static bool take_prefixes(reader_t* r, uint8_t* opcode) {
       return take(r, opcode) && !(one_byte[*opcode] == 'p' || (*opcode & 0xF0) == 0x40);
     }
     if (one_byte[*opcode] != 'p') return true;
+    // clang-format off
     switch (*opcode) {
     case PREFIX_OPERAND_SIZE: r->has_66 = true; break;
     case PREFIX_ADDRESS_SIZE: r->has_67 = true; break;
@@ -98,6 +101,7 @@ static bool take_prefixes(reader_t* r, uint8_t* opcode) {
     case PREFIX_LOCK:         r->has_f0 = true; break;
     default:                  break; // segments
     }
+    // clang-format on
   }
 }
 
@@ -138,6 +142,7 @@ static bool take_vector(reader_t* r, bool is_evex, unsigned map, instruction_t* 
   if (r->has_66 || r->has_f2 || r->has_f3 || r->has_f0 || r->rex != 0 || !take(r, &out->opcode)) return false;
   if (map == 1 && out->opcode == 0x77 && !is_evex) return true; // vzeroupper, vzeroall
   if (!take_operand(r, false, &modrm, out)) return false;
+  // clang-format off
   switch (map) {
   case 1:  return two_byte[out->opcode] != 'i' || skip(r, 1);
   case 2:  return true;
@@ -149,6 +154,7 @@ static bool take_vector(reader_t* r, bool is_evex, unsigned map, instruction_t* 
   case 10: return skip(r, 4);
   default: return false;
   }
+  // clang-format on
 }
 
 static bool take_vex(reader_t* r, uint8_t prefix, instruction_t* out) {
@@ -184,6 +190,7 @@ static bool take_xop(reader_t* r, instruction_t* out) {
   return map <= 10 && skip(r, 1) && take_vector(r, false, map, out);
 }
 
+// clang-format off
 static bool take_rest(reader_t* r, char what, instruction_t* out) {
   uint8_t modrm = 0;
   size_t word = operand_size(r), address = r->is_64 ? (r->has_67 ? 4 : 8) : (r->has_67 ? 2 : 4);
@@ -248,11 +255,13 @@ static instruction_kind_t kind_in_one_byte(uint8_t opcode, uint8_t modrm) {
   }
 }
 
+// clang-format on
+
 // The operand comes straight after the opcode, so these can be told from both.
 static bool is_refused(uint8_t opcode, uint8_t modrm) {
-  if (opcode == 0xC7) return modrm == 0xF8 || (modrm & 0x38) != 0;  // xbegin, which branches; undefined
-  if (opcode == 0xC6) return modrm != 0xF8 && (modrm & 0x38) != 0;  // undefined, but for xabort
-  if (opcode == 0xFE) return (modrm & 0x38) > 0x08;                 // undefined
+  if (opcode == 0xC7) return modrm == 0xF8 || (modrm & 0x38) != 0; // xbegin, which branches; undefined
+  if (opcode == 0xC6) return modrm != 0xF8 && (modrm & 0x38) != 0; // undefined, but for xabort
+  if (opcode == 0xFE) return (modrm & 0x38) > 0x08;                // undefined
   if (opcode == 0xFF) {
     unsigned far = modrm >> 3 & 7;
     return far == 7 || ((far == 3 || far == 5) && modrm >= 0xC0); // undefined; far branches take memory
@@ -261,7 +270,8 @@ static bool is_refused(uint8_t opcode, uint8_t modrm) {
 }
 
 bool decode(const uint8_t* code, size_t available, bool is_64, instruction_t* instruction) {
-  reader_t r = {.code = code, .end = available < INSTRUCTION_MAX ? available : INSTRUCTION_MAX, .is_64 = is_64};
+  reader_t r = {
+      .code = code, .end = available < INSTRUCTION_MAX ? available : INSTRUCTION_MAX, .is_64 = is_64};
   instruction_t out = {.kind = INSTRUCTION_PLAIN};
   uint8_t opcode, modrm = 0;
   if (!take_prefixes(&r, &opcode)) return false;
@@ -292,8 +302,9 @@ bool decode(const uint8_t* code, size_t available, bool is_64, instruction_t* in
 
 int64_t decode_target(const uint8_t* code, const instruction_t* instruction) {
   const uint8_t* at = code + instruction->target_offset;
-  int32_t relative = instruction->target_size == 1
-                         ? (int8_t)at[0]
-                         : (int32_t)((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+  int32_t relative =
+      instruction->target_size == 1
+          ? (int8_t)at[0]
+          : (int32_t)((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
   return (int64_t)relative + instruction->length;
 }

@@ -4,8 +4,10 @@
 #include <windows.h>
 #include <tlhelp32.h>
 
-#define ATTEMPTS      1000 // with a rest after each; a thread leaves a function's first instructions within microseconds
-#define THREAD_RIGHTS (THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_SET_CONTEXT | THREAD_QUERY_INFORMATION)
+// With a rest after each; a thread leaves a function's first instructions within microseconds.
+#define ATTEMPTS 1000
+
+#define THREAD_RIGHTS (THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_SET_CONTEXT)
 
 #if MI_64BIT
 #define PROGRAM_COUNTER Rip
@@ -25,7 +27,8 @@ static bool visit_threads(freeze_t* freeze, thread_visit_t* visit) {
   THREADENTRY32 entry = {.dwSize = sizeof(entry)};
   bool goes_on = true;
   for (BOOL more = Thread32First(snapshot, &entry); more && goes_on; more = Thread32Next(snapshot, &entry)) {
-    if (entry.th32OwnerProcessID == process && entry.th32ThreadID != self) goes_on = visit(freeze, entry.th32ThreadID);
+    if (entry.th32OwnerProcessID == process && entry.th32ThreadID != self)
+      goes_on = visit(freeze, entry.th32ThreadID);
     entry.dwSize = sizeof(entry);
   }
   CloseHandle(snapshot);
@@ -51,7 +54,8 @@ const char* freeze_open(freeze_t* freeze) {
   if (!visit_threads(freeze, count_thread)) return "the list of threads is not to be had";
   if (freeze->capacity == 0) return NULL;
   freeze->capacity += 64;
-  freeze->threads = VirtualAlloc(NULL, freeze->capacity * sizeof(freeze_thread_t), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  freeze->threads = VirtualAlloc(NULL, freeze->capacity * sizeof(freeze_thread_t), MEM_RESERVE | MEM_COMMIT,
+                                 PAGE_READWRITE);
   if (freeze->threads == NULL) return "there is no memory for the list of threads";
   if (visit_threads(freeze, open_thread)) return NULL;
   freeze_close(freeze);
@@ -84,9 +88,13 @@ static bool stop_one(freeze_thread_t* thread, freeze_place_t* place, void* place
   }
   uintptr_t address = (uintptr_t)context.PROGRAM_COUNTER;
   switch (place(place_context, &address)) {
-  case FREEZE_STAY: return true;
-  case FREEZE_MOVE: thread->moved_to = address; return true;
-  default:          return false;
+  case FREEZE_STAY:
+    return true;
+  case FREEZE_MOVE:
+    thread->moved_to = address;
+    return true;
+  default:
+    return false;
   }
 }
 

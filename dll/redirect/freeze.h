@@ -1,10 +1,10 @@
 // Stops all other threads of the process while code is written that they may be running.
 //
-// To be used under the loader lock: a thread that starts meanwhile waits for that lock before it runs any code of its own,
-// so the list of threads made at the beginning stays complete.
+// To be used under the loader lock: a thread that starts meanwhile waits for that lock before it runs any
+// code of its own, so the list of threads made at the beginning stays complete.
 //
-// While threads are stopped one of them may hold any lock, that of the heap or of the loader: the functions below then make
-// system calls only, and whoever uses them must neither allocate nor take a lock nor print.
+// While threads are stopped one of them may hold any lock, that of the heap or of the loader: the functions
+// below then make system calls only, and whoever uses them must neither allocate nor take a lock nor print.
 #ifndef DLL_REDIRECT_FREEZE_H
 #define DLL_REDIRECT_FREEZE_H
 
@@ -12,8 +12,8 @@
 
 typedef struct freeze_thread_s {
   void* handle;
-  bool is_stopped;  // by us
-  bool is_gone;     // it has ended
+  bool is_stopped;    // by us
+  bool is_gone;       // it has ended
   uintptr_t moved_to; // where it is to go on; 0: where it is
 } freeze_thread_t;
 
@@ -36,7 +36,8 @@ typedef enum freeze_answer_e {
 // May a thread whose next instruction lies at *address stay there?
 typedef freeze_answer_t freeze_place_t(void* context, uintptr_t* address);
 
-// Stops all threads, at places that `place` allows. False: that was not to be had within many attempts; all run.
+// Stops all threads, at places that `place` allows. False: that was not to be had within many attempts; all
+// run.
 bool freeze_stop(freeze_t* freeze, freeze_place_t* place, void* context);
 
 // Lets them run.

@@ -20,7 +20,6 @@ enum { LDR_LOADED = 1, LDR_UNLOADED = 2 };
 
 typedef void CALLBACK ldr_callback_t(ULONG reason, const ldr_notification_t* notification, void* context);
 typedef NTSTATUS NTAPI ldr_register_t(ULONG flags, ldr_callback_t* callback, void* context, void** cookie);
-typedef NTSTATUS NTAPI ldr_unregister_t(void* cookie);
 typedef NTSTATUS NTAPI ldr_lock_t(ULONG flags, ULONG* disposition, uintptr_t* cookie);
 typedef NTSTATUS NTAPI ldr_unlock_t(ULONG flags, uintptr_t cookie);
 
@@ -88,7 +87,8 @@ bool modules_visit(modules_visit_t* visit, void* context) {
   module_t module;
   // ntdll.dll comes second, behind the program: know its folder before anybody is asked to judge by it.
   size_t count = 0;
-  for (LIST_ENTRY* entry = head->Flink; entry != head && system_folder.Length == 0 && count < MODULES_MAX; count++) {
+  for (LIST_ENTRY* entry = head->Flink; entry != head && system_folder.Length == 0 && count < MODULES_MAX;
+       count++) {
     const LDR_DATA_TABLE_ENTRY* data = CONTAINING_RECORD(entry, LDR_DATA_TABLE_ENTRY, InMemoryOrderLinks);
     describe(&data->FullDllName, data->DllBase, &module);
     entry = entry->Flink;
@@ -107,7 +107,6 @@ bool modules_visit(modules_visit_t* visit, void* context) {
 // ---- news -----------------------------------------------------------------------------------------------
 
 static const modules_events_t* watching;
-static void* watch_cookie;
 
 static void CALLBACK on_notification(ULONG reason, const ldr_notification_t* notification, void* context) {
   MI_UNUSED(context);
@@ -124,13 +123,8 @@ bool modules_watch(const modules_events_t* events) {
   ldr_register_t* ldr_register = (ldr_register_t*)modules_ntdll("LdrRegisterDllNotification");
   if (ldr_register == NULL) return false;
   watching = events;
-  return ldr_register(0, on_notification, NULL, &watch_cookie) >= 0;
-}
-
-void modules_unwatch(void) {
-  ldr_unregister_t* ldr_unregister = (ldr_unregister_t*)modules_ntdll("LdrUnregisterDllNotification");
-  if (watch_cookie != NULL && ldr_unregister != NULL) ldr_unregister(watch_cookie);
-  watch_cookie = NULL;
+  void* cookie;
+  return ldr_register(0, on_notification, NULL, &cookie) >= 0;
 }
 
 // ---- the loader lock ------------------------------------------------------------------------------------

@@ -15,22 +15,23 @@ typedef struct module_s {
 // Return false to stop.
 typedef bool modules_visit_t(void* context, const module_t* module);
 
-// All modules that are mapped, also those whose DllMain has not run yet. Under the loader lock. False when the visitor
-// stopped.
+// All modules that are mapped, also those whose DllMain has not run yet. Under the loader lock. False when
+// the visitor stopped.
 bool modules_visit(modules_visit_t* visit, void* context);
 
 typedef struct modules_events_s {
-  // A module was mapped; its DllMain has not run yet. Under the loader lock: call nothing that takes the loader's locks.
+  // A module was mapped; its DllMain has not run yet. Under the loader lock: call nothing that takes the
+  // loader's locks.
   void (*loaded)(const module_t* module);
   // A module is about to be unmapped. The same holds.
   void (*unloaded)(const void* base);
 } modules_events_t;
 
-// Asks the loader to tell. False when it can't (before Windows Vista).
+// Asks the loader to tell, for the rest of the process's life. False when it can't (before Windows Vista).
 bool modules_watch(const modules_events_t* events);
-void modules_unwatch(void);
 
-// For loaders that can't tell: takes and releases the loader lock. False when it isn't to be had; then don't release it.
+// For loaders that can't tell: takes and releases the loader lock. False when it isn't to be had; then don't
+// release it.
 bool modules_lock(uintptr_t* cookie);
 void modules_unlock(uintptr_t cookie);
 

@@ -15,11 +15,11 @@
 
 enum { DIRECTORY_EXPORT = 0, DIRECTORY_IMPORT = 1, DIRECTORY_EXCEPTION = 3, DIRECTORY_DELAY_IMPORT = 13 };
 
-#define IMPORT_SIZE         20
-#define DELAY_IMPORT_SIZE   32
-#define FUNCTION_SIZE       12 // of an entry in the table for unwinding: begin, end, how
-#define NAME_MAX            512
-#define HEADER_MAX          0x10000
+#define IMPORT_SIZE       20
+#define DELAY_IMPORT_SIZE 32
+#define FUNCTION_SIZE     12 // of an entry in the table for unwinding: begin, end, how
+#define NAME_MAX          512
+#define HEADER_MAX        0x10000
 
 // ---- bytes ----------------------------------------------------------------------------------------------
 
@@ -71,7 +71,8 @@ static const char* text_at(parse_image_t* image, uint32_t rva) {
 
 // ---- headers --------------------------------------------------------------------------------------------
 
-const char* parse_image(const void* base, size_t available, parse_readable_t* readable, parse_image_t* image) {
+const char* parse_image(const void* base, size_t available, parse_readable_t* readable,
+                        parse_image_t* image) {
   *image = (parse_image_t){.base = base, .size = available, .readable = readable};
   const uint8_t* dos = at(image, 0, DOS_HEADER_SIZE);
   if (dos == NULL) return "its header can't be read";
@@ -226,7 +227,8 @@ static uint64_t pointer_at(parse_image_t* image, const uint8_t* p) {
   return image->is_64 ? (uint64_t)u32(p) | (uint64_t)u32(p + 4) << 32 : u32(p);
 }
 
-// One DLL's slots; `lookup` holds the names, or is 0 when they are gone (replaced by the addresses themselves).
+// One DLL's slots; `lookup` holds the names, or is 0 when they are gone (replaced by the addresses
+// themselves).
 static bool visit_slots(parse_image_t* image, const char* dll, uint32_t slots, uint32_t lookup,
                         parse_slot_t* visit, void* context) {
   size_t size = image->is_64 ? 8 : 4;
@@ -249,7 +251,8 @@ static bool visit_slots(parse_image_t* image, const char* dll, uint32_t slots, u
 
 static bool visit_imports(parse_image_t* image, parse_slot_t* visit, void* context) {
   if (image->imports.rva == 0) return true;
-  for (uint32_t rva = image->imports.rva;; rva += IMPORT_SIZE) { // ends with an empty one, whatever the size says
+  // The list ends with an empty entry, whatever the directory's size says.
+  for (uint32_t rva = image->imports.rva;; rva += IMPORT_SIZE) {
     const uint8_t* import = at(image, rva, IMPORT_SIZE);
     if (import == NULL || u32(import + 12) == 0) return true;
     const char* dll = text_at(image, u32(import + 12));

@@ -1,6 +1,6 @@
-// A module as the loader has mapped it (PE32 or PE32+): what it exports, where its functions end, which import
-// slots it has. Changes nothing in it. Everything is checked against the module's size and against what can be read, so a
-// damaged module yields less, never a fault.
+// A module as the loader has mapped it (PE32 or PE32+): what it exports, where its functions end, which
+// import slots it has. Changes nothing in it. Everything is checked against the module's size and against
+// what can be read, so a damaged module yields less, never a fault.
 //
 //   rva    address relative to the module's base
 //   slot   a pointer that the loader has filled with the address of an imported function; calls go through it
@@ -23,14 +23,15 @@ typedef struct parse_image_s {
   bool is_dll;
   uint32_t sections, section_count; // rva of the section table
   parse_directory_t exports, imports, delay_imports, functions;
-  parse_readable_t* readable; // NULL: all of it can be read
+  parse_readable_t* readable;           // NULL: all of it can be read
   uintptr_t readable_from, readable_to; // what it said last
 } parse_image_t;
 
-// `available`: bytes mapped at `base` if known, else SIZE_MAX to believe the header. NULL when all is well, else why not.
+// `available`: bytes mapped at `base` if known, else SIZE_MAX to believe the header. NULL when all is well,
+// else why not.
 const char* parse_image(const void* base, size_t available, parse_readable_t* readable, parse_image_t* image);
 
-// ---- exports ------------------------------------------------------------------------------------------------------
+// ---- exports --------------------------------------------------------------------------------------------
 
 // Rva of an exported function; 0 when there is none, or when it is another module's (a forwarder).
 uint32_t parse_export(parse_image_t* image, const char* name);
@@ -38,20 +39,22 @@ uint32_t parse_export(parse_image_t* image, const char* name);
 // Does an exported function start within [from, to)?
 bool parse_has_export_in(parse_image_t* image, uint32_t from, uint32_t to);
 
-// ---- code ---------------------------------------------------------------------------------------------------------
+// ---- code -----------------------------------------------------------------------------------------------
 
 // Bytes of executable section from rva on; 0 when it isn't code.
 size_t parse_code_size(parse_image_t* image, uint32_t rva);
 
-// Bytes of the function that starts at rva, from the table for unwinding; 0 when the module doesn't tell (always on i386).
+// Bytes of the function that starts at rva, from the table for unwinding; 0 when the module doesn't tell
+// (always on i386).
 size_t parse_function_size(parse_image_t* image, uint32_t rva);
 
 // Does a function of the table for unwinding start within [from, to)?
 bool parse_has_function_in(parse_image_t* image, uint32_t from, uint32_t to);
 
-// ---- imports ------------------------------------------------------------------------------------------------------
+// ---- imports --------------------------------------------------------------------------------------------
 
-// `dll`: the name the import was made by. `function`: its name, NULL when imported by number. Return false to stop.
+// `dll`: the name the import was made by. `function`: its name, NULL when imported by number. Return false to
+// stop.
 typedef bool parse_slot_t(void* context, const char* dll, const char* function, void** slot);
 
 // All import slots, those of delayed imports included. False when the visitor stopped.

@@ -55,7 +55,8 @@ bool plan_jump(uint8_t patch[PATCH_SIZE], uintptr_t from, uintptr_t to, bool is_
 
 static const char too_far[] = "an address in its first instructions is out of the trampoline's reach";
 
-static const char* move_branch(writer_t* w, const uint8_t* bytes, const instruction_t* instruction, size_t offset) {
+static const char* move_branch(writer_t* w, const uint8_t* bytes, const instruction_t* instruction,
+                               size_t offset) {
   uintptr_t target = w->code->address + offset + (uintptr_t)decode_target(bytes, instruction);
   if (instruction->target_size == 4) {
     put(w, bytes, instruction->target_offset);
@@ -71,7 +72,8 @@ static const char* move_branch(writer_t* w, const uint8_t* bytes, const instruct
   return put_target(w, target) ? NULL : too_far;
 }
 
-static const char* move_relative(writer_t* w, const uint8_t* bytes, const instruction_t* instruction, size_t offset) {
+static const char* move_relative(writer_t* w, const uint8_t* bytes, const instruction_t* instruction,
+                                 size_t offset) {
   uint8_t copy[INSTRUCTION_MAX];
   uint32_t old = 0, value;
   mem_copy(copy, bytes, instruction->length);
@@ -83,7 +85,8 @@ static const char* move_relative(writer_t* w, const uint8_t* bytes, const instru
   return NULL;
 }
 
-static const char* move_one(writer_t* w, const uint8_t* bytes, const instruction_t* instruction, size_t offset) {
+static const char* move_one(writer_t* w, const uint8_t* bytes, const instruction_t* instruction,
+                            size_t offset) {
   switch ((instruction_kind_t)instruction->kind) {
   case INSTRUCTION_LOOP:
     return "it begins with a loop instruction, whose target only a byte reaches";
@@ -108,8 +111,8 @@ static const char* move_one(writer_t* w, const uint8_t* bytes, const instruction
   return NULL;
 }
 
-// Does the instruction do nothing, as compilers write it between functions? nop, long nop; in 32-bit code also
-// mov reg,reg and lea reg,[reg+0].
+// Does the instruction do nothing, as compilers write it between functions? nop, long nop; in 32-bit code
+// also mov reg,reg and lea reg,[reg+0].
 static bool is_no_operation(const uint8_t* bytes, const instruction_t* instruction, bool is_64) {
   size_t at = 0, end = instruction->length;
   while (at < end && (bytes[at] == 0x66 || bytes[at] == 0x2E)) at++;
@@ -244,8 +247,9 @@ bool plan_resolve(plan_runtime_t* plan, const plan_replacement_t* table, size_t 
   for (const plan_replacement_t* replacement = table; replacement->name != NULL; replacement++) {
     uint32_t rva = parse_export(&plan->image, replacement->name);
     if (rva == 0) {
-      if ((size_t)(replacement - table) < required) return fail(plan, replacement->name, "the module does not export it");
-      continue;
+      if ((size_t)(replacement - table) >= required) continue;
+      plan->count = 0;
+      return fail(plan, replacement->name, "the module does not have it, or passes calls on to another one");
     }
     uintptr_t entry = (uintptr_t)plan->image.base + rva;
     if (plan_find(plan, entry) != NULL) continue; // another name for the same function
@@ -255,18 +259,21 @@ bool plan_resolve(plan_runtime_t* plan, const plan_replacement_t* table, size_t 
     plan_code_t code = code_of(plan, entry);
     if (code.size < PATCH_SIZE) return fail(plan, replacement->name, "it is no code");
     hook->body_size = parse_function_size(&plan->image, rva);
-    if (hook->body_size == 0 || hook->body_size > code.size) hook->body_size = plan_body_size(&code, BODY_MAX);
+    if (hook->body_size == 0 || hook->body_size > code.size)
+      hook->body_size = plan_body_size(&code, BODY_MAX);
   }
   return true;
 }
 
-// On i386 a function that asks for its own address calls one that returns it; a moved call would return another one.
+// On i386 a function that asks for its own address calls one that returns it; a moved call would return
+// another one.
 static bool calls_for_its_address(plan_runtime_t* plan, const plan_hook_t* hook) {
   if (plan->image.is_64 || hook->move.call_offset == 0) return false;
   uint32_t rva = (uint32_t)(hook->entry - (uintptr_t)plan->image.base) + hook->move.call_offset;
   if (parse_code_size(&plan->image, rva) < 4) return false;
   const uint8_t* callee = plan->image.base + rva;
-  return callee[0] == 0x8B && (callee[1] & 0xC7) == 0x04 && callee[2] == 0x24 && callee[3] == 0xC3; // mov reg,[esp]; ret
+  return callee[0] == 0x8B && (callee[1] & 0xC7) == 0x04 && callee[2] == 0x24 &&
+         callee[3] == 0xC3; // mov reg,[esp]; ret
 }
 
 static const char* plan_hook(plan_runtime_t* plan, plan_hook_t* hook, size_t index) {
@@ -287,7 +294,8 @@ static const char* plan_hook(plan_runtime_t* plan, plan_hook_t* hook, size_t ind
   static const uint8_t jump_indirect[] = {0xFF, 0x25, 0, 0, 0, 0}; // through the eight bytes that follow
   hook->relay_size = sizeof(jump_indirect) + 8;
   mem_copy(hook->relay, jump_indirect, sizeof(jump_indirect));
-  for (unsigned i = 0; i < 8; i++) hook->relay[sizeof(jump_indirect) + i] = (uint8_t)((uint64_t)target >> (8 * i));
+  for (unsigned i = 0; i < 8; i++)
+    hook->relay[sizeof(jump_indirect) + i] = (uint8_t)((uint64_t)target >> (8 * i));
   return plan_jump(hook->patch, hook->entry, relay, plan->image.is_64) ? NULL : "there is no memory near it";
 }
 

@@ -15,7 +15,6 @@ static redirect_runtime_t runtimes[RUNTIMES_MAX];
 static size_t runtime_count;
 
 static const redirect_config_t* config;
-static bool is_watching_by_hook;
 
 // GetProcAddress as the modules of the process have it in their import tables.
 typedef FARPROC WINAPI get_proc_address_t(HMODULE module, const char* name);
@@ -26,8 +25,8 @@ size_t redirect_count(void) { return atomic_get_acquire(&runtime_count); }
 const redirect_runtime_t* redirect_runtime(size_t index) { return &runtimes[index]; }
 
 static bool readable(const void* p, uintptr_t* from, uintptr_t* to) {
-  const DWORD forms = PAGE_READONLY | PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE |
-                      PAGE_EXECUTE_WRITECOPY;
+  const DWORD forms = PAGE_READONLY | PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READ |
+                      PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
   MEMORY_BASIC_INFORMATION info;
   if (VirtualQuery(p, &info, sizeof(info)) == 0 || info.State != MEM_COMMIT) return false;
   if ((info.Protect & forms) == 0 || (info.Protect & PAGE_GUARD) != 0) return false;
@@ -80,7 +79,8 @@ static bool collect_module(void* context, const module_t* module) {
   parse_image_t image;
   collection_t* collection = context;
   if (module->base == config->self || module->base == collection->runtime->module.base) return true;
-  if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return true; // no imports that could be found
+  if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL)
+    return true; // no imports that could be found
   parse_imports(&image, collect_slot, collection);
   return true;
 }
@@ -152,10 +152,9 @@ static bool make_plan(redirect_runtime_t* runtime) {
   if (plan == NULL) return fail(runtime, "there is no memory for the plan", NULL);
   const char* problem = parse_image(runtime->module.base, SIZE_MAX, readable, &plan->image);
   if (problem != NULL) return fail(runtime, problem, NULL);
-  if (!plan_resolve(plan, config->replacements, config->required_count))
-    return fail(runtime, plan->problem, plan->problem_name);
+  bool resolved = plan_resolve(plan, config->replacements, config->required_count);
   runtime->function_count = plan->count;
-  return true;
+  return resolved || fail(runtime, plan->problem, plan->problem_name);
 }
 
 static redirect_runtime_t* runtime_at(const void* base) {
@@ -217,7 +216,7 @@ static bool look_at_slot(void* context, const char* dll, const char* function, v
 static void look_for_static_runtime(const module_t* module) {
   parse_image_t image;
   import_kinds_t kinds = {false, false};
-  if (module->is_system || module->base == config->self) return;
+  if (config->report_static == NULL || module->is_system || module->base == config->self) return;
   if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return;
   parse_imports(&image, look_at_slot, &kinds);
   if (kinds.has_heap && !kinds.has_runtime) config->report_static(module);
@@ -286,7 +285,6 @@ static void watch_by_hook(void) {
     problem = loader_hook_install(look_again, readable, &freeze);
     freeze_close(&freeze);
   }
-  is_watching_by_hook = problem == NULL;
   config->report_watch(problem == NULL ? "a hook in LdrLoadDll" : NULL, problem);
 }
 
@@ -309,10 +307,6 @@ void redirect_start(const redirect_config_t* new_config) {
   } else {
     watch_by_hook();
   }
-}
-
-void redirect_stop(void) {
-  if (!is_watching_by_hook) modules_unwatch();
 }
 
 // ---- questions ------------------------------------------------------------------------------------------
@@ -379,7 +373,8 @@ static bool has_open_slots(const redirect_runtime_t* runtime) {
 }
 
 static bool runtime_works(const redirect_runtime_t* runtime) {
-  void* functions[2] = {redirect_export(runtime, config->malloc_name), redirect_export(runtime, config->free_name)};
+  void* functions[2] = {redirect_export(runtime, config->malloc_name),
+                        redirect_export(runtime, config->free_name)};
   for (unsigned i = 0; i < 2; i++) {
     if (functions[i] == NULL) return false;
     // Nobody calls these by their own address, but by what import tables and GetProcAddress hold.
@@ -395,7 +390,7 @@ static bool runtime_works(const redirect_runtime_t* runtime) {
 bool redirect_works(void) {
   size_t count = 0;
   for (size_t i = 0; i < redirect_count(); i++) {
-    if (runtimes[i].module.base == NULL) continue;
+    if (runtimes[i].module.base == NULL || runtimes[i].function_count == 0) continue;
     if (runtimes[i].method == REDIRECT_NONE || !runtime_works(&runtimes[i])) return false;
     count++;
   }

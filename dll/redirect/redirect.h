@@ -1,5 +1,5 @@
-// Sends the allocation functions of every C runtime DLL of the process to replacements: those that are loaded now, and those
-// that come later, before their DllMain.
+// Sends the allocation functions of every C runtime DLL of the process to replacements: those that are loaded
+// now, and those that come later, before their DllMain.
 //
 //   redirect_start --- for each module that is a runtime: adopt
 //     |                  |- parse, plan ------------------- nothing is written
@@ -7,8 +7,8 @@
 //     |                  '- or apply_slots ---------------- import tables of all modules, and GetProcAddress
 //     '- modules_watch: adopt those that come; or loader_hook, then look again after each LoadLibrary
 //
-// All or nothing for each runtime. Knows nothing of the allocator: replacements and reports come and go through
-// redirect_config_t.
+// All or nothing for each runtime. Knows nothing of the allocator: replacements and reports come and go
+// through redirect_config_t.
 #ifndef DLL_REDIRECT_REDIRECT_H
 #define DLL_REDIRECT_REDIRECT_H
 
@@ -24,9 +24,10 @@ typedef enum redirect_method_e {
 typedef struct redirect_runtime_s {
   module_t module; // base NULL: unloaded
   redirect_method_t method;
-  size_t function_count; // that the runtime has of those to replace
-  size_t slot_count;     // import slots written; REDIRECT_IMPORTS only
-  const char *problem, *problem_name; // why it isn't inline, and the function concerned (or NULL); NULL: it is
+  size_t function_count;      // that the runtime has of those to replace; 0: it is no runtime after all
+  size_t slot_count;          // import slots written; REDIRECT_IMPORTS only
+  const char* problem;        // why it isn't inline; NULL: it is
+  const char* problem_name;   // the function concerned, or NULL
   const char* import_problem; // why it isn't by imports either
   plan_runtime_t* plan;
 } redirect_runtime_t;
@@ -38,20 +39,19 @@ typedef struct redirect_config_s {
   const char* free_name;
   bool (*is_runtime)(const char* module_name);
   bool (*is_ours)(const void* block);
-  const void* self; // module whose imports are left alone
+  const void* self;           // module whose imports are left alone
   bool without_notifications; // as if the loader couldn't tell of later modules
   // What happens; under the loader lock, on any thread.
   void (*report_runtime)(const redirect_runtime_t* runtime);
-  void (*report_static)(const module_t* module); // uses heaps but no runtime DLL: may hold a runtime of its own
-  void (*report_watch)(const char* how, const char* problem); // of later modules; `how` NULL: not at all, `problem` says why
+  // A module uses heaps but no runtime DLL: it may hold a runtime of its own. NULL: don't look.
+  void (*report_static)(const module_t* module);
+  // How we are told of later modules; NULL: not at all, `problem` says why.
+  void (*report_watch)(const char* how, const char* problem);
 } redirect_config_t;
 
-// Once, under the loader lock. The module with the replacements must stay loaded afterwards, until redirect_stop if there are
-// no runtimes (redirect_count() == 0). `config` must stay.
+// Once, under the loader lock, by code that stays loaded until the process ends, as must the replacements and
+// `config`.
 void redirect_start(const redirect_config_t* config);
-
-// Stops watching for modules. Only when nothing was redirected and the loader tells of modules.
-void redirect_stop(void);
 
 // Behavioural: does what each runtime allocates now come from us? False when there is no runtime.
 bool redirect_works(void);
@@ -59,8 +59,8 @@ bool redirect_works(void);
 // Where to call a runtime's function as it was: its trampoline if it is hooked, else the function itself.
 void* redirect_original(void* function);
 
-// The runtime whose functions the code at `address` calls (the first that it imports from, or the one it belongs to), or
-// NULL. Slow.
+// The runtime whose functions the code at `address` calls (the first that it imports from, or the one it
+// belongs to), or NULL. Slow.
 const redirect_runtime_t* redirect_runtime_of(const void* address);
 
 // A function that the runtime exports, as it is now, or NULL.

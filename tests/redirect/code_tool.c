@@ -1,10 +1,13 @@
 // Lets check_code.py ask the decoder and the planner. Two ways to call it:
 //
-//   code_tool lengths 32|64        reads records of 32 bytes from standard input; prints for each the length of the
+//   code_tool lengths 32|64        reads records of 32 bytes from standard input; prints for each the length
+//   of the
 //                                  instruction at its start, 0 when it is refused
-//   code_tool plan FILE            reads a PE file; plans a trampoline for each function that it exports, in memory behind the
+//   code_tool plan FILE            reads a PE file; plans a trampoline for each function that it exports, in
+//   memory behind the
 //                                  module; prints "base bits" of the module, then for each function
-//                                  "rva address moved call-offset body-size code" or "rva - reason", numbers in hexadecimal
+//                                  "rva address moved call-offset body-size code" or "rva - reason", numbers
+//                                  in hexadecimal
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +51,8 @@ static uint8_t* map_image(const char* path, size_t* image_size, uint64_t* image_
   uint8_t* file = read_file(path, &size);
   const uint8_t *pe = file + u32(file + 0x3C), *optional = pe + 24;
   *image_size = u32(optional + 56);
-  *image_base = u16(optional) == 0x20B ? u32(optional + 24) | (uint64_t)u32(optional + 28) << 32 : u32(optional + 28);
+  *image_base =
+      u16(optional) == 0x20B ? u32(optional + 24) | (uint64_t)u32(optional + 28) << 32 : u32(optional + 28);
   uint8_t* image = calloc(1, *image_size);
   if (image == NULL) exit(2);
   memcpy(image, file, u32(optional + 60)); // the headers

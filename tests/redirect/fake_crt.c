@@ -2,7 +2,8 @@
 //
 //   1  plain: nothing wrong
 //   2  malloc starts with instructions that can't be moved
-//   3  debug: blocks carry a header of 48 bytes (32 on i386), as those of Microsoft's debug runtimes, and are validated by it
+//   3  debug: blocks carry a header of 48 bytes (32 on i386), as those of Microsoft's debug runtimes, and are
+//   validated by it
 //
 // Built without any other runtime. Its own heap, as Microsoft's runtimes before the UCRT had.
 #define _CRTIMP // the headers must not think that these functions come from another DLL
@@ -26,7 +27,7 @@ static int new_mode, error_number;
 static int(__cdecl* new_handler)(size_t size);
 
 // What it did by itself, for the tests.
-EXPORT void* fake_attach_block;      // allocated by DllMain
+EXPORT void* fake_attach_block;       // allocated by DllMain
 EXPORT volatile LONG fake_free_count; // blocks that its free has really freed
 EXPORT volatile LONG fake_bad_count;  // blocks that its free was given and that weren't its own
 
@@ -121,6 +122,37 @@ EXPORT char* _strdup(const char* text) {
   for (size_t i = 0; i <= length; i++) copy[i] = text[i];
   return (char*)(uintptr_t)copy;
 }
+
+// Two functions whose instructions the tests know, to put threads between them. Both return their argument
+// plus one.
+//
+//   _expand           offsets 0, 1, 4 (i386: 0, 1, 5), all but the first inside of what a jump overwrites
+//   _aligned_malloc   the same
+void* _expand(void* block, size_t size);
+void* _aligned_malloc(size_t size, size_t alignment);
+#if defined(__x86_64__)
+#define KNOWN(name)                                                                                          \
+  __asm__(".globl " name "\n.section .drectve,\"yn\"\n .ascii \" -export:" name                              \
+          "\"\n.text\n.balign 16\n" name ":\n"                                                               \
+          "  pushq %rbx\n"      /* 53 */                                                                     \
+          "  movq %rcx, %rbx\n" /* 48 89 CB */                                                               \
+          "  nop\n  nop\n"                                                                                   \
+          "  leaq 1(%rbx), %rax\n"                                                                           \
+          "  popq %rbx\n"                                                                                    \
+          "  ret\n.balign 16\n")
+#else
+#define KNOWN(name)                                                                                          \
+  __asm__(".globl _" name "\n.section .drectve,\"yn\"\n .ascii \" -export:" name                             \
+          "\"\n.text\n.balign 16\n_" name ":\n"                                                              \
+          "  pushl %ebx\n"         /* 53 */                                                                  \
+          "  movl 8(%esp), %ebx\n" /* 8B 5C 24 08 */                                                         \
+          "  nop\n  nop\n"                                                                                   \
+          "  leal 1(%ebx), %eax\n"                                                                           \
+          "  popl %ebx\n"                                                                                    \
+          "  ret\n.balign 16\n")
+#endif
+KNOWN("_expand");
+KNOWN("_aligned_malloc");
 
 #if FAKE_CRT == 3
 EXPORT void* _malloc_dbg(size_t size, int use, const char* file, int line) {

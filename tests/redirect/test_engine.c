@@ -1,7 +1,12 @@
-// The engine alone, with replacements of this program's own in place of the allocator: it is started in the middle of the
-// program's life, while threads use the runtime, once with the loader's notifications and once as on systems that have none.
+// long because the cases share one process, in which each goes on where the last one stopped.
 //
-// usage: redirect-engine notifications|hook
+// The engine alone, with replacements of this program's own in place of the allocator: it is started in the
+// middle of the program's life, while threads use the runtime, once with the loader's notifications and once
+// as on systems that have none.
+//
+// usage: redirect-engine notifications|hook|stuck
+//
+// stuck: with a thread that doesn't leave a function in which no thread may be.
 #include "support/check.h"
 
 #include <malloc.h>
@@ -15,7 +20,7 @@
 
 static bool with_notifications;
 
-// ---- replacements: a heap of the program's own ----------------------------------------------------------------------
+// ---- replacements: a heap of the program's own ----------------------------------------------------------
 
 static HANDLE own_heap;
 static volatile LONG allocation_count, foreign_free_count;
@@ -40,7 +45,8 @@ static const redirect_runtime_t* owner(const void* block) {
   for (size_t i = 0; i < redirect_count(); i++) {
     const redirect_runtime_t* runtime = redirect_runtime(i);
     if (runtime->module.base == NULL) continue;
-    intptr_t(__cdecl * heap)(void) = (intptr_t(__cdecl*)(void))(uintptr_t)redirect_export(runtime, "_get_heap_handle");
+    intptr_t(__cdecl * heap)(void) =
+        (intptr_t(__cdecl*)(void))(uintptr_t)redirect_export(runtime, "_get_heap_handle");
     if (heap != NULL && heap() != 0 && HeapValidate((HANDLE)heap(), 0, block)) return runtime;
   }
   return NULL;
@@ -50,7 +56,8 @@ static void own_free(void* block) {
   if (block == NULL || (is_ours(block) && HeapFree(own_heap, 0, block))) return;
   const redirect_runtime_t* runtime = owner(block);
   if (runtime == NULL) ExitProcess(77); // nobody's: something went very wrong
-  void(__cdecl * original)(void*) = (void(__cdecl*)(void*))(uintptr_t)redirect_original(redirect_export(runtime, "free"));
+  void(__cdecl * original)(void*) =
+      (void(__cdecl*)(void*))(uintptr_t)redirect_original(redirect_export(runtime, "free"));
   original(block);
   InterlockedIncrement(&foreign_free_count);
 }
@@ -58,7 +65,8 @@ static void own_free(void* block) {
 static size_t own_msize(void* block) {
   if (is_ours(block)) return HeapSize(own_heap, 0, block);
   const redirect_runtime_t* runtime = owner(block);
-  size_t(__cdecl * original)(void*) = (size_t(__cdecl*)(void*))(uintptr_t)redirect_original(redirect_export(runtime, "_msize"));
+  size_t(__cdecl * original)(void*) =
+      (size_t(__cdecl*)(void*))(uintptr_t)redirect_original(redirect_export(runtime, "_msize"));
   return original(block);
 }
 
@@ -71,15 +79,31 @@ static void* own_realloc(void* block, size_t size) {
   return fresh;
 }
 
+// msvcr90d.dll's: not called by the tests once they are replaced.
+static void* own_expand(void* block, size_t size) {
+  (void)size;
+  return block;
+}
+static void* own_aligned_malloc(size_t size, size_t alignment) {
+  (void)size, (void)alignment;
+  return NULL;
+}
+
 static const plan_replacement_t replacements[] = {
-    {"malloc", (const void*)(uintptr_t)own_malloc, false},   {"free", (const void*)(uintptr_t)own_free, false},
-    {"calloc", (const void*)(uintptr_t)own_calloc, false},   {"realloc", (const void*)(uintptr_t)own_realloc, false},
-    {"_msize", (const void*)(uintptr_t)own_msize, false},    {"_malloc_base", (const void*)(uintptr_t)own_malloc, false},
-    {"_free_base", (const void*)(uintptr_t)own_free, false}, {"no_such_function", NULL, false},
+    {"malloc", (const void*)(uintptr_t)own_malloc, false},
+    {"free", (const void*)(uintptr_t)own_free, false},
+    {"calloc", (const void*)(uintptr_t)own_calloc, false},
+    {"realloc", (const void*)(uintptr_t)own_realloc, false},
+    {"_msize", (const void*)(uintptr_t)own_msize, false},
+    {"_malloc_base", (const void*)(uintptr_t)own_malloc, false},
+    {"_free_base", (const void*)(uintptr_t)own_free, false},
+    {"no_such_function", NULL, false},
+    {"_expand", (const void*)(uintptr_t)own_expand, false},
+    {"_aligned_malloc", (const void*)(uintptr_t)own_aligned_malloc, true},
     {NULL, NULL, false},
 };
 
-// ---- what the engine reports ----------------------------------------------------------------------------------------
+// ---- what the engine reports ----------------------------------------------------------------------------
 
 static unsigned report_count, static_count, watch_count;
 static char watch_text[100], last_static[MODULE_NAME_MAX];
@@ -98,7 +122,8 @@ static void report_watch(const char* how, const char* problem) {
 }
 
 static bool is_runtime(const char* name) {
-  static const char* const names[] = {"msvcrt.dll", "ucrtbase.dll", "msvcr100_clr0400.dll", "msvcr120_clr0400.dll"};
+  static const char* const names[] = {"msvcrt.dll", "ucrtbase.dll", "msvcr100_clr0400.dll",
+                                      "msvcr120_clr0400.dll", "msvcr90d.dll"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     if (_stricmp(name, names[i]) == 0) return true;
   }
@@ -125,7 +150,7 @@ static const redirect_runtime_t* runtime_named(const char* name) {
   return NULL;
 }
 
-// ---- threads that use the runtime all the time ----------------------------------------------------------------------
+// ---- threads that use the runtime all the time ----------------------------------------------------------
 
 enum { HAMMERS = 8, SLOTS = 64 };
 
@@ -158,7 +183,78 @@ static void hammer(void* arg) {
   for (size_t i = 0; i < SLOTS; i++) free(slots[i].block);
 }
 
-// ---- cases ----------------------------------------------------------------------------------------------------------
+// ---- a thread at a given instruction --------------------------------------------------------------------
+
+// It is made to stand there, with the registers and the stack that the instructions before would have left
+// behind, and goes on when it is resumed: to the function's end, then to parked_end.
+typedef struct parked_s {
+  HANDLE thread;
+  volatile uintptr_t result; // what the function returned
+} parked_t;
+
+static parked_t parked[3];
+
+static DWORD WINAPI parked_start(void* arg) {
+  (void)arg;
+  return 99; // never gets here
+}
+
+static void __attribute__((used)) parked_end_with(uintptr_t result) {
+  for (size_t i = 0; i < sizeof(parked) / sizeof(parked[0]); i++) {
+    if (result == 1000 + i + 1) parked[i].result = result;
+  }
+  ExitThread(0);
+}
+
+void parked_end(void); // a function's return address, with its result in rax
+#if defined(__x86_64__)
+__asm__(
+    ".text\nparked_end:\n  movq %rax, %rcx\n  andq $-16, %rsp\n  subq $32, %rsp\n  call parked_end_with\n");
+#define PC Rip
+#define SP Rsp
+#else
+__asm__(".text\n_parked_end:\n  andl $-16, %esp\n  subl $16, %esp\n  movl %eax, (%esp)\n  call "
+        "_parked_end_with\n");
+#define PC Eip
+#define SP Esp
+#endif
+
+// `index` picks the argument: 1000 + index. `offset` must be that of an instruction of a KNOWN function
+// (fake_crt.c).
+static void park(size_t index, void* function, size_t offset) {
+  CONTEXT context __attribute__((aligned(16)));
+  parked[index].thread = CreateThread(NULL, 0, parked_start, NULL, CREATE_SUSPENDED, NULL);
+  assert_non_null(parked[index].thread);
+  context.ContextFlags = CONTEXT_CONTROL | CONTEXT_INTEGER;
+  assert_true(GetThreadContext(parked[index].thread, &context));
+  uintptr_t argument = 1000 + index;
+  uintptr_t* stack = (uintptr_t*)((context.SP & ~(uintptr_t)15) - 256);
+  stack[0] = 0; // the saved rbx
+  stack[1] = (uintptr_t)parked_end;
+  stack[2] = argument;
+  context.SP = (uintptr_t)stack;
+  context.PC = (uintptr_t)function + offset;
+#if defined(__x86_64__)
+  context.Rcx = argument;
+  context.Rbx = offset < 4 ? 0 : argument;
+#else
+  context.Ebx = offset < 5 ? 0 : argument;
+#endif
+  assert_true(SetThreadContext(parked[index].thread, &context));
+}
+
+static void unpark(size_t index) {
+  assert_int_equal(ResumeThread(parked[index].thread), 1); // only we had suspended it
+  assert_int_equal(WaitForSingleObject(parked[index].thread, 30000), WAIT_OBJECT_0);
+  assert_int_equal(parked[index].result, 1000 + index + 1);
+  CloseHandle(parked[index].thread);
+}
+
+static void* debug_function(const char* name) {
+  return (void*)(uintptr_t)GetProcAddress(LoadLibraryA("msvcr90d.dll"), name);
+}
+
+// ---- cases ----------------------------------------------------------------------------------------------
 
 enum { OLD_BLOCKS = 1000 };
 static unsigned char* old_blocks[OLD_BLOCKS]; // from before the start
@@ -181,11 +277,56 @@ static void start_while_threads_run(void** state) {
   }
   for (size_t i = 0; i < HAMMERS; i++) test_thread_start(&threads[i], hammer, (void*)(uintptr_t)i);
   while (hammers_ready < HAMMERS) SwitchToThread();
+  // Three threads stand at each instruction that the jump will overwrite, or just behind them.
+  uint8_t* known = debug_function("_expand");
+  assert_int_equal(known[0], 0x53);
+  park(0, known, 1);
+  park(1, known, sizeof(void*) == 8 ? 4 : 5);
+  park(2, known, sizeof(void*) == 8 ? 5 : 6);
   assert_true(modules_lock(&cookie));
   redirect_start(&config);
   modules_unlock(cookie);
   LONG rounds = hammer_rounds;
   while (hammer_rounds < rounds + 10000) SwitchToThread(); // they go on
+}
+
+static void threads_between_overwritten_instructions_go_on(void** state) {
+  (void)state;
+  const uint8_t* known = debug_function("_expand");
+  assert_int_equal(runtime_named("msvcr90d.dll")->method, REDIRECT_INLINE);
+  assert_int_equal(known[0], 0xE9);
+  for (size_t i = 0; i < 3; i++) unpark(i);
+  // What it returns when it is called as it was.
+  uintptr_t (*original)(uintptr_t) =
+      (uintptr_t(*)(uintptr_t))(uintptr_t)redirect_original((void*)(uintptr_t)known);
+  assert_int_equal(original(41), 42);
+}
+
+// ---- stuck ----------------------------------------------------------------------------------------------
+
+// No thread may be inside of _aligned_malloc; this one doesn't go. The runtime is then redirected by imports,
+// and nothing of it is changed.
+static void a_thread_that_stays_prevents_the_jumps(void** state) {
+  (void)state;
+  uintptr_t cookie;
+  uint8_t* known = debug_function("_aligned_malloc");
+  uint8_t* other = debug_function("malloc");
+  uint8_t before[PATCH_SIZE], other_before[PATCH_SIZE];
+  memcpy(before, known, PATCH_SIZE);
+  memcpy(other_before, other, PATCH_SIZE);
+  park(0, known, 5); // behind the jump, but inside of the function
+  assert_true(modules_lock(&cookie));
+  redirect_start(&config);
+  modules_unlock(cookie);
+  const redirect_runtime_t* runtime = runtime_named("msvcr90d.dll");
+  assert_int_equal(runtime->method, REDIRECT_IMPORTS);
+  assert_string_equal(runtime->problem, "a thread stays in the code that would be overwritten");
+  assert_memory_equal(known, before, PATCH_SIZE);
+  assert_memory_equal(other, other_before, PATCH_SIZE);
+  assert_int_equal(protection_of(known), PAGE_EXECUTE_READ);
+  unpark(0);
+  assert_int_equal(runtime_named("msvcrt.dll")->method, REDIRECT_INLINE); // nobody was in there
+  assert_true(redirect_works());
 }
 
 static void the_runtime_is_hooked_inline(void** state) {
@@ -194,7 +335,7 @@ static void the_runtime_is_hooked_inline(void** state) {
   assert_non_null(runtime);
   if (runtime->problem != NULL) fail_msg("%s: %s", runtime->problem_name, runtime->problem);
   assert_int_equal(runtime->method, REDIRECT_INLINE);
-  assert_int_equal(runtime->function_count, 5); // the others don't exist there
+  assert_int_equal(runtime->function_count, 7); // the others don't exist there
   static const char* const names[] = {"malloc", "free", "calloc", "realloc", "_msize"};
   for (size_t i = 0; i < 5; i++) {
     const uint8_t* entry = runtime_function(names[i]);
@@ -203,7 +344,8 @@ static void the_runtime_is_hooked_inline(void** state) {
     assert_int_equal(protection_of(redirect_original((void*)(uintptr_t)entry)), PAGE_EXECUTE_READ);
   }
   assert_int_equal(watch_count, 1);
-  assert_string_equal(watch_text, with_notifications ? "notifications of the loader" : "a hook in LdrLoadDll");
+  assert_string_equal(watch_text,
+                      with_notifications ? "notifications of the loader" : "a hook in LdrLoadDll");
   assert_true(redirect_works());
 }
 
@@ -219,14 +361,19 @@ static void calls_arrive_also_from_inside_the_runtime(void** state) {
 
 static void originals_can_be_called(void** state) {
   (void)state;
-  void* (*original_malloc)(size_t) = (void* (*)(size_t))(uintptr_t)redirect_original(runtime_function("malloc"));
-  void* (*original_calloc)(size_t, size_t) = (void* (*)(size_t, size_t))(uintptr_t)redirect_original(runtime_function("calloc"));
-  void* (*original_realloc)(void*, size_t) = (void* (*)(void*, size_t))(uintptr_t)redirect_original(runtime_function("realloc"));
-  size_t (*original_msize)(void*) = (size_t(*)(void*))(uintptr_t)redirect_original(runtime_function("_msize"));
+  void* (*original_malloc)(size_t) =
+      (void* (*)(size_t))(uintptr_t)redirect_original(runtime_function("malloc"));
+  void* (*original_calloc)(size_t, size_t) =
+      (void* (*)(size_t, size_t))(uintptr_t)redirect_original(runtime_function("calloc"));
+  void* (*original_realloc)(void*, size_t) =
+      (void* (*)(void*, size_t))(uintptr_t)redirect_original(runtime_function("realloc"));
+  size_t (*original_msize)(void*) =
+      (size_t(*)(void*))(uintptr_t)redirect_original(runtime_function("_msize"));
   void (*original_free)(void*) = (void (*)(void*))(uintptr_t)redirect_original(runtime_function("free"));
   HANDLE heap = (HANDLE)((intptr_t(*)(void))(uintptr_t)runtime_function("_get_heap_handle"))();
   assert_ptr_not_equal(original_malloc, runtime_function("malloc"));
-  assert_ptr_equal(redirect_original((void*)(uintptr_t)strlen), (void*)(uintptr_t)strlen); // not hooked: itself
+  assert_ptr_equal(redirect_original((void*)(uintptr_t)strlen),
+                   (void*)(uintptr_t)strlen); // not hooked: itself
   unsigned char* p = original_malloc(100);
   assert_true(HeapValidate(heap, 0, p) && !is_ours(p));
   pattern_fill(p, 100, 3);
@@ -271,7 +418,7 @@ static void runtimes_that_come_later_are_hooked(void** state) {
   assert_non_null(runtime);
   assert_int_equal(report_count, reports + 1);
   assert_int_equal(runtime->method, REDIRECT_INLINE);
-  assert_int_equal(runtime->function_count, 5);
+  assert_int_equal(runtime->function_count, 7);
   void* (*fake_malloc)(size_t) = (void* (*)(size_t))(uintptr_t)GetProcAddress(fake, "malloc");
   void (*fake_free)(void*) = (void (*)(void*))(uintptr_t)GetProcAddress(fake, "free");
   volatile LONG* freed = (volatile LONG*)(uintptr_t)GetProcAddress(fake, "fake_free_count");
@@ -326,13 +473,15 @@ static void what_cannot_be_moved_is_redirected_by_imports(void** state) {
   void* (*user_malloc)(size_t) = (void* (*)(size_t))(uintptr_t)GetProcAddress(user, "user_malloc");
   void (*user_free)(void*) = (void (*)(void*))(uintptr_t)GetProcAddress(user, "user_free");
   char* (*user_strdup)(const char*) = (char* (*)(const char*))(uintptr_t)GetProcAddress(user, "user_strdup");
-  void* (*user_lookup)(HMODULE, const char*) = (void* (*)(HMODULE, const char*))(uintptr_t)GetProcAddress(user, "user_lookup");
+  void* (*user_lookup)(HMODULE, const char*) =
+      (void* (*)(HMODULE, const char*))(uintptr_t)GetProcAddress(user, "user_lookup");
   void* block = user_malloc(10);
   assert_true(is_ours(block));
   user_free(block);
   assert_ptr_equal(user_lookup(fake, "malloc"), (void*)(uintptr_t)own_malloc);
   assert_ptr_equal(user_lookup(fake, "free"), (void*)(uintptr_t)own_free);
-  assert_ptr_equal((void*)(uintptr_t)GetProcAddress(fake, "realloc"), (void*)(uintptr_t)own_realloc); // this program's
+  assert_ptr_equal((void*)(uintptr_t)GetProcAddress(fake, "realloc"),
+                   (void*)(uintptr_t)own_realloc); // this program's
   assert_ptr_not_equal(user_lookup(fake, "_errno"), NULL);
   assert_ptr_equal(user_lookup(fake, "no_such_function"), NULL);
   // The runtime's own calls don't arrive, but what they allocate can be freed.
@@ -355,8 +504,10 @@ static void the_runtime_of_code_is_found(void** state) {
   const redirect_runtime_t* msvcrt = runtime_named("msvcrt.dll");
   assert_ptr_equal(redirect_runtime_of((void*)(uintptr_t)the_runtime_of_code_is_found), msvcrt);
   assert_ptr_equal(redirect_runtime_of(runtime_function("_strdup")), msvcrt); // its own code
-  assert_ptr_equal(redirect_runtime_of((void*)(uintptr_t)GetProcAddress(user, "user_malloc")), runtime_named("msvcr100_clr0400.dll"));
-  assert_null(redirect_runtime_of((void*)(uintptr_t)GetProcAddress(GetModuleHandleA("ntdll.dll"), "NtClose")));
+  assert_ptr_equal(redirect_runtime_of((void*)(uintptr_t)GetProcAddress(user, "user_malloc")),
+                   runtime_named("msvcr100_clr0400.dll"));
+  assert_null(
+      redirect_runtime_of((void*)(uintptr_t)GetProcAddress(GetModuleHandleA("ntdll.dll"), "NtClose")));
   assert_null(redirect_runtime_of(&config == NULL ? NULL : (void*)16));
 }
 
@@ -370,15 +521,20 @@ static void a_static_runtime_is_recognised(void** state) {
 }
 
 int main(int count, char** arguments) {
-  if (count != 2 || (strcmp(arguments[1], "notifications") != 0 && strcmp(arguments[1], "hook") != 0)) {
-    fprintf(stderr, "usage: redirect-engine notifications|hook\n");
+  const char* mode = count == 2 ? arguments[1] : "";
+  with_notifications = strcmp(mode, "hook") != 0;
+  if (with_notifications && strcmp(mode, "notifications") != 0 && strcmp(mode, "stuck") != 0) {
+    fprintf(stderr, "usage: redirect-engine notifications|hook|stuck\n");
     return 2;
   }
-  with_notifications = strcmp(arguments[1], "notifications") == 0;
   config.without_notifications = !with_notifications;
   own_heap = HeapCreate(0, 0, 0);
-  const struct CMUnitTest cases[] = { // in this order
+  const struct CMUnitTest stuck[] = {cmocka_unit_test(a_thread_that_stays_prevents_the_jumps)};
+  if (strcmp(mode, "stuck") == 0) return check_run(stuck);
+  const struct CMUnitTest cases[] = {
+      // in this order
       cmocka_unit_test(start_while_threads_run),
+      cmocka_unit_test(threads_between_overwritten_instructions_go_on),
       cmocka_unit_test(the_runtime_is_hooked_inline),
       cmocka_unit_test(calls_arrive_also_from_inside_the_runtime),
       cmocka_unit_test(originals_can_be_called),

@@ -1,5 +1,5 @@
-// Reading of mapped modules: a small module made here, whole, with each byte of its headers and tables changed, changed at
-// random, cut off, and with pages that can't be read.
+// Reading of mapped modules: a small module made here, whole, with each byte of its headers and tables
+// changed, changed at random, cut off, and with pages that can't be read.
 #include "support/check.h"
 
 #include <stdlib.h>
@@ -7,7 +7,15 @@
 #include "parse.h"
 #include "support/test_data.h"
 
-enum { SIZE = 0x5000, HEADER = 0x80, SECTIONS = 0x300, TABLES = 0x1000, CODE_AT = 0x2000, SLOTS = 0x3000, REST = 0x4000 };
+enum {
+  SIZE = 0x5000,
+  HEADER = 0x80,
+  SECTIONS = 0x300,
+  TABLES = 0x1000,
+  CODE_AT = 0x2000,
+  SLOTS = 0x3000,
+  REST = 0x4000
+};
 
 typedef struct module_s {
   uint8_t* bytes;
@@ -18,7 +26,9 @@ static void put(module_t* m, size_t at, uint64_t value, size_t size) {
   for (size_t i = 0; i < size; i++) m->bytes[at + i] = (uint8_t)(value >> (8 * i));
 }
 static void put32(module_t* m, size_t at, uint32_t value) { put(m, at, value, 4); }
-static void put_text(module_t* m, size_t at, const char* text) { memcpy(m->bytes + at, text, strlen(text) + 1); }
+static void put_text(module_t* m, size_t at, const char* text) {
+  memcpy(m->bytes + at, text, strlen(text) + 1);
+}
 
 static void section(module_t* m, unsigned index, uint32_t address, uint32_t size, uint32_t flags) {
   size_t at = SECTIONS + 40 * index;
@@ -27,8 +37,8 @@ static void section(module_t* m, unsigned index, uint32_t address, uint32_t size
   put32(m, at + 36, flags);
 }
 
-// Exports: alpha at 2000, beta at 2020, gamma is a forwarder, omega at 2040. Imports: one.dll (first, second, number 7), two.dll
-// without names; delayed: late.dll (third).
+// Exports: alpha at 2000, beta at 2020, gamma is a forwarder, omega at 2040. Imports: one.dll (first, second,
+// number 7), two.dll without names; delayed: late.dll (third).
 static module_t make(bool is_64) {
   module_t m = {calloc(1, SIZE), is_64};
   size_t pointer = is_64 ? 8 : 4, optional = HEADER + 24, directories = optional + (is_64 ? 112 : 96);
@@ -96,7 +106,8 @@ static module_t make(bool is_64) {
     const uint32_t unwind = TABLES + 0x600;
     put32(&m, directories + 8 * 3, unwind);
     put32(&m, directories + 8 * 3 + 4, 36);
-    const uint32_t begins[] = {CODE_AT, CODE_AT + 0x23, CODE_AT + 0x40}, ends[] = {CODE_AT + 0x1F, CODE_AT + 0x30, CODE_AT + 0x77};
+    const uint32_t begins[] = {CODE_AT, CODE_AT + 0x23, CODE_AT + 0x40},
+                   ends[] = {CODE_AT + 0x1F, CODE_AT + 0x30, CODE_AT + 0x77};
     for (unsigned i = 0; i < 3; i++) {
       put32(&m, unwind + 12 * i, begins[i]);
       put32(&m, unwind + 12 * i + 4, ends[i]);
@@ -113,8 +124,8 @@ typedef struct seen_s {
 static bool see(void* context, const char* dll, const char* function, void** slot) {
   seen_t* seen = context;
   size_t length = strlen(seen->text);
-  snprintf(seen->text + length, sizeof(seen->text) - length, "%s!%s=%x ", dll, function == NULL ? "?" : function,
-           (unsigned)(uintptr_t)*slot);
+  snprintf(seen->text + length, sizeof(seen->text) - length, "%s!%s=%x ", dll,
+           function == NULL ? "?" : function, (unsigned)(uintptr_t)*slot);
   return ++seen->count != seen->stop_after;
 }
 
@@ -190,8 +201,9 @@ static void imports_are_visited(void** state) {
   seen_t seen = {"", 0, 0};
   assert_null(parse_image(m.bytes, SIZE, NULL, &image));
   assert_true(parse_imports(&image, see, &seen));
-  assert_string_equal(seen.text, "one.dll!first=11110000 one.dll!second=11110001 one.dll!?=11110002 two.dll!?=22220000 "
-                                 "one.dll!third=33330000 ");
+  assert_string_equal(seen.text,
+                      "one.dll!first=11110000 one.dll!second=11110001 one.dll!?=11110002 two.dll!?=22220000 "
+                      "one.dll!third=33330000 ");
   seen = (seen_t){"", 0, 2};
   assert_false(parse_imports(&image, see, &seen));
   assert_int_equal(seen.count, 2);

@@ -1,0 +1,97 @@
+#include "redirect_attach.h"
+
+#include "api/alloc_fast.h"
+#include "base/text.h"
+#include "core/hooks.h"
+#include "core/message.h"
+#include "core/options.h"
+#include "crt_modules.h"
+#include "redirect/redirect.h"
+#include "redirect_table.h"
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+// ---- what it says ---------------------------------------------------------------------------------------
+
+// Under the loader lock no callback of the program may be called.
+static void report_runtime(const redirect_runtime_t* runtime) {
+  size_t count = runtime->function_count;
+  size_t hooked = runtime->method == REDIRECT_INLINE ? count : 0,
+         imported = runtime->method == REDIRECT_IMPORTS ? count : 0;
+  const char *name = runtime->problem_name, *import_problem = runtime->import_problem;
+  size_t left = count - hooked - imported;
+  message_hold_callbacks();
+  if (runtime->problem == NULL) {
+    message_verbose("redirect: %-24s %6zu %6zu %6zu\n", runtime->module.name, hooked, imported, left);
+  } else {
+    message_verbose("redirect: %-24s %6zu %6zu %6zu  %s%s%s%s%s\n", runtime->module.name, hooked, imported,
+                    left, name == NULL ? "" : name, name == NULL ? "" : ": ", runtime->problem,
+                    import_problem == NULL ? "" : "; ", import_problem == NULL ? "" : import_problem);
+  }
+  message_release_callbacks();
+}
+
+static void report_static(const module_t* module) {
+  message_hold_callbacks();
+  message_verbose("redirect: %s uses heaps but no C runtime DLL: if a runtime is linked into it, that can't "
+                  "be redirected\n",
+                  module->name);
+  message_release_callbacks();
+}
+
+static void report_watch(const char* how, const char* problem) {
+  if (how != NULL) {
+    message_verbose("redirect: modules that come later are told by %s\n", how);
+  } else {
+    message_warning("redirect: C runtimes that are loaded later can't be redirected: %s\n", problem);
+  }
+}
+
+// ---- start ----------------------------------------------------------------------------------------------
+
+static bool is_runtime(const char* module_name) {
+  for (size_t i = 0; i < crt_modules_count(); i++) {
+    if (text_equal_ignoring_case(module_name, crt_modules_name(i))) return true;
+  }
+  return false;
+}
+
+static redirect_config_t config = {
+    .replacements = redirect_table,
+    .required_count = REDIRECT_REQUIRED,
+    .malloc_name = "malloc",
+    .free_name = "free",
+    .is_runtime = is_runtime,
+    .is_ours = block_is_ours,
+    .report_runtime = report_runtime,
+    .report_watch = report_watch,
+};
+
+static bool pin(const void* module) {
+  HMODULE handle;
+  return GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
+                            (LPCSTR)module, &handle) != 0;
+}
+
+void redirect_attach(const void* module) {
+  if (options_redirect_is_disabled()) {
+    message_verbose("redirect: disabled by the environment\n");
+    return;
+  }
+  if (!pin(module)) {
+    message_warning("redirect: C runtimes are left alone, because this DLL can't be kept loaded (error %u)\n",
+                    (unsigned)GetLastError());
+    return;
+  }
+  message_hold_callbacks();
+  message_verbose("redirect: this DLL stays loaded until the process ends (MIMALLOC_DISABLE_REDIRECT=1 in "
+                  "the environment: "
+                  "no redirection)\n");
+  message_verbose("redirect: %-24s %6s %6s %6s  %s\n", "functions of", "inline", "import", "left", "why");
+  config.self = module;
+  if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look
+  redirect_start(&config);
+  message_release_callbacks();
+  hooks_is_redirected = redirect_works;
+}

@@ -1,0 +1,13 @@
+// What takes the place of a C runtime's functions in a running process: dll/redirect knows how, this table
+// knows what.
+#ifndef DLL_REDIRECT_TABLE_H
+#define DLL_REDIRECT_TABLE_H
+
+#include "redirect/plan.h"
+
+// Ends with a NULL name. The first REDIRECT_REQUIRED names make a C runtime of a module: without them nothing
+// is replaced.
+extern const plan_replacement_t redirect_table[];
+#define REDIRECT_REQUIRED 2
+
+#endif
