@@ -249,11 +249,20 @@ static bool visit_slots(parse_image_t* image, const char* dll, uint32_t slots, u
   }
 }
 
+// Who puts a DLL in front of a process's others (mi-run, debugging tools) can't enlarge the list of imports where
+// it is: it then lies outside of the module, while all that it leads to is still within.
+static const uint8_t* import_at(parse_image_t* image, uint32_t rva) {
+  if (image->readable == NULL || rva < image->size) return at(image, rva, IMPORT_SIZE);
+  const uint8_t* import = (const uint8_t*)((uintptr_t)image->base + rva);
+  if (rva > UINT32_MAX - 2 * IMPORT_SIZE || (uintptr_t)import > UINTPTR_MAX - IMPORT_SIZE) return NULL;
+  return import > image->base && is_readable(image, import, IMPORT_SIZE) ? import : NULL;
+}
+
 static bool visit_imports(parse_image_t* image, parse_slot_t* visit, void* context) {
   if (image->imports.rva == 0) return true;
   // The list ends with an empty entry, whatever the directory's size says.
   for (uint32_t rva = image->imports.rva;; rva += IMPORT_SIZE) {
-    const uint8_t* import = at(image, rva, IMPORT_SIZE);
+    const uint8_t* import = import_at(image, rva);
     if (import == NULL || u32(import + 12) == 0) return true;
     const char* dll = text_at(image, u32(import + 12));
     uint32_t slots = u32(import + 16), lookup = u32(import);

@@ -295,6 +295,36 @@ static void hidden_pages_are_not_touched(void** state) {
   free(hidden_of.bytes);
 }
 
+static bool all(const void* p, uintptr_t* from, uintptr_t* to) {
+  *from = (uintptr_t)p;
+  *to = (uintptr_t)hidden_of.bytes + SIZE;
+  return *from >= (uintptr_t)hidden_of.bytes && *from < *to;
+}
+
+// As mi-run leaves it: the list of imports lies behind the module.
+static void imports_behind_the_module_are_visited(void** state) {
+  (void)state;
+  enum { BEHIND = REST + 0x800 };
+  hidden_of = make(sizeof(void*) == 8);
+  size_t optional = HEADER + 24, directories = optional + (hidden_of.is_64 ? 112 : 96);
+  put32(&hidden_of, optional + 56, REST);
+  memcpy(hidden_of.bytes + BEHIND + 20, hidden_of.bytes + TABLES + 0x300, 60); // the first is the DLL put in front
+  put32(&hidden_of, BEHIND + 12, BEHIND + 0x100);
+  put32(&hidden_of, BEHIND + 16, BEHIND + 0x200);
+  put32(&hidden_of, directories + 8, BEHIND);
+  parse_image_t image;
+  seen_t seen = {"", 0, 3};
+  assert_null(parse_image(hidden_of.bytes, SIZE_MAX, all, &image));
+  assert_false(parse_imports(&image, see, &seen));
+  assert_string_equal(seen.text, "one.dll!first=11110000 one.dll!second=11110001 one.dll!?=11110002 ");
+  put32(&hidden_of, directories + 8, SIZE - 10); // cut off
+  seen = (seen_t){"", 0, 0};
+  assert_null(parse_image(hidden_of.bytes, SIZE_MAX, all, &image));
+  assert_true(parse_imports(&image, see, &seen));
+  assert_string_equal(seen.text, "one.dll!third=33330000 ");
+  free(hidden_of.bytes);
+}
+
 int main(void) {
   const struct CMUnitTest cases[] = {
       cmocka_unit_test(exports_are_found),
@@ -303,6 +333,7 @@ int main(void) {
       cmocka_unit_test(what_is_no_module_is_refused),
       cmocka_unit_test(no_damage_makes_it_read_elsewhere),
       cmocka_unit_test(hidden_pages_are_not_touched),
+      cmocka_unit_test(imports_behind_the_module_are_visited),
   };
   return check_run(cases);
 }
