@@ -363,8 +363,7 @@ def main():
     if args.rounds < 1:
         parser.error("--rounds takes a number of at least 1")
     args.out, args.build, args.downloads = (p.resolve() for p in (args.out, args.build, args.downloads))
-    # A downloaded program takes part when it is asked for, until mimalloc.dll redirects the CRT of a running process.
-    programs = [p for p in PROGRAMS if (p.name.split(",")[0] in args.only if args.only else not p.downloaded)]
+    programs = [p for p in PROGRAMS if not args.only or p.name.split(",")[0] in args.only]
     make_input(args.out / "input")
     results, failures = measure(args, programs)
     report(args, programs, results, failures)
