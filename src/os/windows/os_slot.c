@@ -34,8 +34,12 @@ static bool is_direct(uint32_t index) {
 
 bool os_slot_init(void) {
   if (atomic_get_acquire(&slot_index) != INDEX_NONE) return true;
+  DWORD error = GetLastError(); // a first malloc may get here
   DWORD index = TlsAlloc();
-  if (index == TLS_OUT_OF_INDEXES) return atomic_get_acquire(&slot_index) != INDEX_NONE; // or another thread was faster
+  if (index == TLS_OUT_OF_INDEXES) {
+    SetLastError(error);
+    return atomic_get_acquire(&slot_index) != INDEX_NONE; // or another thread was faster
+  }
   uint32_t offset = is_direct(index) ? TEB_SLOTS_OFFSET + index * (uint32_t)sizeof(void*) : 0;
   uint32_t expected = INDEX_NONE;
   if (!atomic_cas_acq_rel(&slot_index, &expected, (uint32_t)index + 1)) {

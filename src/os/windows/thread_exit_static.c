@@ -117,7 +117,7 @@ static bool fls_start(void) {
 
 void os_bell_arm_thread(void* value) {
   MI_UNUSED(value);
-  if (fls_index == FLS_OUT_OF_INDEXES) return;
+  if (fls_index == FLS_OUT_OF_INDEXES || os_is_exiting()) return; // the process heap may be locked by a dead thread
   DWORD error = GetLastError(); // FlsGetValue clears it
   if (fls_get(fls_index) == NULL) {
     // Without memory for it the thread's end isn't told here; reaping finds it.
@@ -167,8 +167,10 @@ typedef void initializer_t(void);
 __attribute__((section(".CRT$XCB"), used)) static initializer_t* const early_initializer = &register_on_exit;
 
 void os_bell_init(const os_bell_hooks_t* hooks) {
+  DWORD error = GetLastError(); // systems without FLS set it
   bell = *hooks;
   if (!tls_start()) fls_start();
+  SetLastError(error);
   register_on_exit(); // not every system delivers the process detach to TLS callbacks
 }
 
