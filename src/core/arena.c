@@ -10,6 +10,9 @@
 #define COMMIT_AHEAD_SLICES 16
 // Free memory of at least this part of all committed memory is purged before more is committed.
 #define GROWTH_PURGE_SHARE 16
+// After that, committed memory may grow by as much before it happens again.
+#define GROWTH_STEP_MIN    (1u << 20)
+#define GROWTH_STEP_SHARE  32
 #define PURGE_LONG_MS      1000
 // Slices are nobody's while they are being purged: 16 MiB at a time, so that others find room meanwhile.
 #define PURGE_RUN_SLICES 256
@@ -165,18 +168,22 @@ static void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
 
 // About to commit more than ever: then memory that is only waiting for its purge goes back first, if it is worth a call
 // to the system. So the peak stays near what the program has in use, and a program in its steady state, whose peak is
-// behind it, keeps its free memory for reuse.
+// behind it, keeps its free memory for reuse. Between two such purges the peak may rise by a step: a program whose
+// free memory lies scattered would give it back, and take it again, all the time.
 static void arena_purge_before_growth(arena_t* arena, size_t size) {
+  static size_t next_level;
   size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
   if (committed + size <= (size_t)atomic_get_relaxed(&stats_process.committed.peak)) return;
+  if (committed + size < atomic_get_relaxed(&next_level)) return;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
   size_t waiting = 0;
   for (size_t word = 0; word < arena->word_count; word++) {
     uint64_t due = atomic_get_relaxed(&arena->aging[word]) | atomic_get_relaxed(&arena->old[word]);
     if (due != 0) waiting += bits_count(due & atomic_get_relaxed(&arena->free[word]));
   }
-  if (waiting * SLICE_SIZE >= committed / GROWTH_PURGE_SHARE)
-    arena_purge_one(arena, PURGE_WAITING, os_clock_ms(), purge_period());
+  if (waiting * SLICE_SIZE < committed / GROWTH_PURGE_SHARE) return;
+  atomic_set_relaxed(&next_level, committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);
+  arena_purge_one(arena, PURGE_WAITING, os_clock_ms(), purge_period());
 }
 
 static bool slices_commit(arena_t* arena, size_t start, size_t count) {
