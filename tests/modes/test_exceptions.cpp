@@ -61,6 +61,11 @@ static void throw_often(void (*provoke)()) {
   assert_true(calls >= 30);
 }
 
+static DWORD WINAPI use_heap(LPVOID) {
+  modes_use_heap(1);
+  return 0;
+}
+
 static void test_exceptions_out_of_callbacks(void**) {
   mi_register_deferred_free(on_deferred_free, nullptr);
   throw_often(allocate_slowly);
@@ -79,7 +84,7 @@ static void test_exceptions_out_of_callbacks(void**) {
     throw_often(fail_allocation_with_handler);
     std::set_new_handler(nullptr);
   }
-  modes_run_thread([](LPVOID) -> DWORD { modes_use_heap(1); return 0; }, nullptr);
+  modes_run_thread(use_heap, nullptr);
 }
 
 int main(int argc, char** argv) {
