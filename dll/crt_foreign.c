@@ -23,7 +23,7 @@ static HANDLE heap_of(size_t runtime) {
   static HANDLE heaps[CRT_MODULES_MAX];
   HANDLE heap = atomic_get_relaxed(&heaps[runtime]);
   if (heap != NULL || crt_modules_handle(runtime) == NULL) return heap;
-  get_heap_handle_t* get_heap_handle = (get_heap_handle_t*)crt_modules_function(runtime, "_get_heap_handle");
+  get_heap_handle_t* get_heap_handle = (get_heap_handle_t*)crt_modules_function(runtime, CRT_GET_HEAP_HANDLE);
   if (get_heap_handle == NULL) return NULL;
   heap = (HANDLE)get_heap_handle();
   atomic_set_relaxed(&heaps[runtime], heap);
@@ -54,14 +54,14 @@ static bool is_block(size_t runtime, HANDLE heap, const void* p, bool* has_heade
 }
 
 // The runtime's function as it was before it was redirected to us.
-static void* original(size_t runtime, const char* name) {
+static void* original(size_t runtime, crt_function_t name) {
   void* function = crt_modules_function(runtime, name);
   return function == NULL ? NULL : redirect_original(function);
 }
 
 static size_t size_of(size_t runtime, HANDLE heap, void* block, bool has_header) {
   if (!has_header) return HeapSize(heap, 0, block);
-  msize_dbg_t* msize = (msize_dbg_t*)original(runtime, "_msize_dbg");
+  msize_dbg_t* msize = (msize_dbg_t*)original(runtime, CRT_MSIZE_DBG);
   return msize == NULL ? (size_t)-1 : msize(block, NORMAL_BLOCK);
 }
 
@@ -107,7 +107,7 @@ bool foreign_find(const void* p, foreign_kind_t kind, foreign_block_t* found) {
 // The runtime's own functions may lead to us, or to each other by way of us: the heap is asked directly, and a
 // debug runtime, which keeps a list of its blocks, by the function that was.
 void foreign_free(const foreign_block_t* block) {
-  free_dbg_t* free_dbg = block->has_header ? (free_dbg_t*)original(block->runtime, "_free_dbg") : NULL;
+  free_dbg_t* free_dbg = block->has_header ? (free_dbg_t*)original(block->runtime, CRT_FREE_DBG) : NULL;
   if (free_dbg != NULL) {
     free_dbg(block->origin, NORMAL_BLOCK);
   } else if (!block->has_header) {

@@ -74,6 +74,18 @@ static bool pin(const void* module) {
                             (LPCSTR)module, &handle) != 0;
 }
 
+// Those that may own blocks from before. A program that held a lock which a DllMain waits for would otherwise
+// wait for the loader when it first frees such a block: each for the other.
+static void know_runtimes(void) {
+  for (size_t i = 0; i < redirect_count(); i++) {
+    for (size_t k = 0; k < crt_modules_count(); k++) {
+      if (text_equal_ignoring_case(redirect_runtime(i)->module.name, crt_modules_name(k)))
+        crt_modules_handle(k);
+    }
+  }
+  crt_modules_never_wait();
+}
+
 void redirect_attach(const void* module) {
   if (options_redirect_is_disabled()) {
     message_verbose("redirect: disabled by the environment\n");
@@ -92,6 +104,7 @@ void redirect_attach(const void* module) {
   config.self = module;
   if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look
   redirect_start(&config);
+  know_runtimes();
   message_release_callbacks();
   hooks_is_redirected = redirect_works;
 }

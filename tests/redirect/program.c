@@ -4,13 +4,15 @@
 // promises:
 //
 //   program early                    mimalloc.dll is among its imports (built with -DEARLY)
-//   program late DLL                 it loads DLL in the middle of its life, with blocks of every kind
-//   allocated and with
-//                                    threads that allocate all the time
-//   program disabled DLL             the same with MIMALLOC_DISABLE_REDIRECT=1 in the environment: nothing is
-//   redirected program wild DLL                 frees pointers that nobody allocated program fakes DLL with
-//   the fake runtimes: one that only imports can redirect, and a debug runtime program load DLL MODULE...
-//   loads both and says whether all is redirected
+//   program late DLL                 it loads DLL in the middle of its life, with blocks of every
+//                                    kind allocated and with threads that allocate all the time
+//   program disabled DLL             the same with MIMALLOC_DISABLE_REDIRECT=1 in the environment: nothing
+//                                    is redirected
+//   program wild DLL                 frees pointers that nobody allocated
+//   program locked DLL               frees a block from before while another thread holds the loader's lock
+//   program fakes DLL                with the fake runtimes: one that only imports can redirect, and a
+//                                    debug runtime
+//   program load DLL MODULE...       loads both and says whether all is redirected
 //
 // Prints "ok NAME" or "not ok NAME: why" for each check; the exit code is the number of those that failed, or
 // 100 when it can't begin.
@@ -617,6 +619,47 @@ static unsigned wild(const char* dll) {
   return failed;
 }
 
+// ---- a thread that may not wait for the loader ----------------------------------------------------------
+
+static HANDLE worker_done;
+static volatile LONG worker_ready, loader_is_taken;
+
+static DWORD WINAPI use_memory(void* arg) {
+  InterlockedExchange(&worker_ready, 1);
+  while (!loader_is_taken) SwitchToThread();
+  free(arg); // the first block from before that is freed
+  errno = 0;
+  if (malloc(IMPOSSIBLE) == NULL && errno == ENOMEM) SetEvent(worker_done);
+  return 0;
+}
+
+// As when a DllMain waits for a lock that this thread holds.
+static void memory_is_used_while_the_loader_is_locked(void) {
+  LONG(NTAPI * lock)
+  (ULONG, ULONG*, ULONG_PTR*) = (LONG(NTAPI*)(ULONG, ULONG*, ULONG_PTR*))(uintptr_t)lookup(
+      GetModuleHandleA("ntdll.dll"), "LdrLockLoaderLock");
+  LONG(NTAPI * unlock)
+  (ULONG, ULONG_PTR) =
+      (LONG(NTAPI*)(ULONG, ULONG_PTR))(uintptr_t)lookup(GetModuleHandleA("ntdll.dll"), "LdrUnlockLoaderLock");
+  ULONG_PTR cookie;
+  CHECK(lock != NULL && unlock != NULL && lock(0, NULL, &cookie) >= 0);
+  if (check_failed) return;
+  InterlockedExchange(&loader_is_taken, 1);
+  CHECK(WaitForSingleObject(worker_done, 20000) == WAIT_OBJECT_0);
+  unlock(0, cookie);
+}
+
+static unsigned locked(const char* dll) {
+  void* block = malloc(100);
+  worker_done = CreateEventA(NULL, TRUE, FALSE, NULL);
+  HANDLE worker = CreateThread(NULL, 0, use_memory, block, 0, NULL);
+  while (!worker_ready) SwitchToThread();
+  find_mimalloc(load(dll));
+  RUN(memory_is_used_while_the_loader_is_locked);
+  WaitForSingleObject(worker, 20000);
+  return failed;
+}
+
 // ---- fake runtimes --------------------------------------------------------------------------------------
 
 static HMODULE debug_runtime, unmovable, user;
@@ -754,10 +797,11 @@ int main(int count, char** arguments) {
   if (count == 3 && strcmp(mode, "late") == 0) return (int)late(arguments[2]);
   if (count == 3 && strcmp(mode, "disabled") == 0) return (int)disabled(arguments[2]);
   if (count == 3 && strcmp(mode, "wild") == 0) return (int)wild(arguments[2]);
+  if (count == 3 && strcmp(mode, "locked") == 0) return (int)locked(arguments[2]);
   if (count == 3 && strcmp(mode, "fakes") == 0) return (int)fakes(arguments[2]);
   if (count >= 3 && strcmp(mode, "load") == 0) return (int)load_all(count - 2, arguments + 2);
 #endif
-  printf(
-      "not ok: usage: program early | late DLL | disabled DLL | wild DLL | fakes DLL | load DLL MODULE...\n");
+  printf("not ok: usage: program early | late DLL | disabled DLL | wild DLL | locked DLL | fakes DLL | "
+         "load DLL MODULE...\n");
   return 100;
 }

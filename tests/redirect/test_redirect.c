@@ -66,6 +66,12 @@ static void late_ucrt(void** state) {
     run("redirect-program-ucrt", "late", "mimalloc.dll", NULL, CHECKS_OLD + CHECKS_NEW_UCRT);
 }
 
+static void nobody_waits_for_the_loader(void** state) {
+  (void)state;
+  run("redirect-program-msvcrt", "locked", "mimalloc.dll", NULL, 1);
+  run("redirect-program-ucrt", "locked", "mimalloc.dll", NULL, 1);
+}
+
 static void cxx_with_shared_libstdcxx(void** state) {
   (void)state;
   run("redirect-cxx", NULL, "mimalloc.dll", NULL, 4);
@@ -176,6 +182,7 @@ int main(void) {
       cmocka_unit_test(early_ucrt),
       cmocka_unit_test(late_msvcrt),
       cmocka_unit_test(late_ucrt),
+      cmocka_unit_test(nobody_waits_for_the_loader),
       cmocka_unit_test(cxx_with_shared_libstdcxx),
       cmocka_unit_test(fake_runtimes),
       cmocka_unit_test(disabled),
