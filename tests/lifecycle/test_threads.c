@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include "support/check.h"
 #include "support/test_data.h"
+#include "support/terminate.h"
 
 #include <mimalloc-stats.h>
 #include <mimalloc.h>
@@ -289,17 +290,12 @@ static DWORD WINAPI run_victim(LPVOID arg) {
 
 static void test_killed_in_malloc(void** state) {
   (void)state;
-  if (getenv("MI_TEST_KILLED_IN_MALLOC") == NULL) {
-    print_message("it hangs now and then under Wine, not yet explained; MI_TEST_KILLED_IN_MALLOC=1 runs it\n");
-    skip();
-  }
   for (int kill = 0; kill < KILLS; kill++) {
     LONG steps = victim_steps;
     HANDLE thread = CreateThread(NULL, 0, run_victim, (void*)(size_t)(kill + 1), 0, NULL);
     assert_non_null(thread);
     while (victim_steps - steps < 20 + kill * 7) use_heap((uint64_t)kill); // goes on beside it
-    assert_true(TerminateThread(thread, 6));
-    WaitForSingleObject(thread, INFINITE);
+    assert_true(test_terminate_in_code(thread, 6));
     CloseHandle(thread);
     use_heap((uint64_t)kill);
     if (kill % 10 == 9) mi_collect(true); // finds the dead

@@ -1,6 +1,7 @@
 // Threads that nobody tells of: terminated, idle or in the middle of our code, or because somebody called
 // DisableThreadLibraryCalls on our module. Reaping finds their heaps, their memory is used again.
 #include "modes.h"
+#include "support/terminate.h"
 
 enum { KEPT = 500 };
 static char* kept[KEPT]; // by the main thread, through everything
@@ -113,12 +114,13 @@ static void kill_hammers(size_t round) {
   warm = 0;
   for (size_t i = 0; i < HAMMERS; i++)
     threads[i] = modes_start_thread(run_hammer, (void*)(round * HAMMERS + i + 1));
-  // Not in the first allocation of a thread, which asks the system for dead ones: the same with CloseHandle.
-  while (warm < HAMMERS) SwitchToThread();
+  while (warm < HAMMERS) SwitchToThread(); // a thread that dies in DLL_THREAD_ATTACH takes the loader lock along
   LONG64 start = hammered;
   while (hammered < start + (LONG64)(round * 37 % 500)) SwitchToThread();
-  for (size_t i = 0; i < HAMMERS; i++) assert_true(TerminateThread(threads[i], 6));
-  for (size_t i = 0; i < HAMMERS; i++) modes_join(threads[i]);
+  for (size_t i = 0; i < HAMMERS; i++) {
+    assert_true(test_terminate_in_code(threads[i], 6));
+    CloseHandle(threads[i]);
+  }
 }
 
 // Killed anywhere: what a thread was just taking from the arenas may be lost, which is bounded by what one call takes. The
@@ -126,17 +128,9 @@ static void kill_hammers(size_t round) {
 static void test_terminated_inside(void** state) {
   (void)state;
   size_t rounds = modes_many / 10;
-  // Wine 8 keeps its own lock for ever when a thread is killed in VirtualAlloc or VirtualFree (Windows is in the kernel then).
-  // So there is committed memory enough before, and none is given back.
-  long delay = mi_option_get(mi_option_purge_delay);
-  mi_option_set(mi_option_purge_delay, -1);
-  static void* stock[8000];
-  for (size_t i = 0; i < 8000; i++) stock[i] = mi_malloc(i < 64 ? 4 << 20 : 8000);
-  for (size_t i = 0; i < 8000; i++) mi_free(stock[i]);
   int64_t blocks = modes_level().blocks;
   for (size_t i = 0; i < rounds; i++) kill_hammers(i);
   drain_shared();
-  mi_option_set(mi_option_purge_delay, delay);
   mi_collect(true);
   level_t after = modes_level();
   int64_t killed = (int64_t)rounds * HAMMERS;
