@@ -12,6 +12,7 @@
 #include "api/alloc_fast.h"
 #include "core/message.h"
 #include "crt_api.h"
+#include "crt_foreign.h"
 #include "mimalloc.h"
 #include "redirect/redirect.h"
 
@@ -78,11 +79,22 @@ static void* __cdecl redirect_calloc(size_t count, size_t size) {
   return malloc_slow(total, true, __builtin_return_address(0));
 }
 
-// NULL stands for "freed" when the size is 0, and for a pointer that is nobody's.
+// Not for want of memory is a pointer that is nobody's not resized: no handler helps against that.
+static MI_COLD bool is_known(const void* block) {
+  foreign_block_t found;
+  return block == NULL || block_is_ours(block) || foreign_find(block, FOREIGN_PLAIN, &found);
+}
+
+static MI_COLD bool should_resize_again(const void* block, size_t size, const void* caller) {
+  return is_known(block) && should_try_again(size, caller);
+}
+
+// NULL stands for "freed" when the size is 0.
 static void* __cdecl redirect_realloc(void* block, size_t size) {
   for (;;) {
     void* p = mi_crt_realloc(block, size);
-    if (MI_LIKELY(p != NULL) || size == 0 || !should_try_again(size, __builtin_return_address(0))) return p;
+    if (MI_LIKELY(p != NULL) || size == 0) return p;
+    if (!should_resize_again(block, size, __builtin_return_address(0))) return NULL;
   }
 }
 
@@ -91,7 +103,7 @@ static void* __cdecl redirect_recalloc(void* block, size_t count, size_t size) {
   for (;;) {
     void* p = mi_crt_recalloc(block, count, size);
     if (MI_LIKELY(p != NULL) || bits_multiply_overflows(count, size, &total) || total == 0) return p;
-    if (!should_try_again(total, __builtin_return_address(0))) return p;
+    if (!should_resize_again(block, total, __builtin_return_address(0))) return NULL;
   }
 }
 

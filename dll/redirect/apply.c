@@ -204,19 +204,40 @@ static DWORD writable_form(const void* p) {
   return is_code ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE;
 }
 
-static bool write_slot(void** slot, void* value) {
-  DWORD old, writable;
-  if (!protect_code(slot, sizeof(*slot), writable_form(slot), &old)) return false;
-  atomic_set_release(slot, value); // whole: slots are aligned
-  protect_code(slot, sizeof(*slot), old, &writable);
+static bool open_slot(apply_slot_t* slot) {
+  DWORD old;
+  if (!protect_code(slot->slot, sizeof(void*), writable_form(slot->slot), &old)) return false;
+  slot->protection = old;
   return true;
 }
 
-const char* apply_slots(const apply_slot_t* slots, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    if (write_slot(slots[i].slot, slots[i].new_value)) continue;
-    while (i-- > 0) write_slot(slots[i].slot, slots[i].old_value);
-    return "an import table can't be made writable";
+// Backwards: the first one that was opened in a page knows what it was.
+static void close_slots(const apply_slot_t* slots, size_t count) {
+  while (count-- > 0) {
+    DWORD writable;
+    protect_code(slots[count].slot, sizeof(void*), slots[count].protection, &writable);
   }
-  return NULL;
+}
+
+static freeze_answer_t place_anywhere(void* context, uintptr_t* address) {
+  MI_UNUSED(context);
+  MI_UNUSED(address);
+  return FREEZE_STAY;
+}
+
+const char* apply_slots(apply_slot_t* slots, size_t count, freeze_t* freeze) {
+  const char* problem = NULL;
+  size_t opened = 0;
+  while (opened < count && open_slot(&slots[opened])) opened++;
+  if (opened < count) {
+    problem = "an import table can't be made writable";
+  } else if (freeze != NULL && !freeze_stop(freeze, place_anywhere, NULL)) {
+    problem = "the threads can't be stopped";
+  } else {
+    for (size_t i = 0; i < count; i++)
+      atomic_set_release(slots[i].slot, slots[i].new_value); // whole: aligned
+    if (freeze != NULL) freeze_go(freeze);
+  }
+  close_slots(slots, opened);
+  return problem;
 }

@@ -24,10 +24,13 @@ bool apply_jumps_stand(const plan_runtime_t* plan);
 
 typedef struct apply_slot_s {
   void** slot;
-  void *old_value, *new_value;
+  void* new_value;
+  uint32_t protection; // of its page; filled in
 } apply_slot_t;
 
-// Writes new values into import slots. Returns NULL, or why nothing was changed.
-const char* apply_slots(const apply_slot_t* slots, size_t count);
+// Writes new values into import slots, with all threads stopped: one that got a block by a slot that has been
+// written must not give it back by one that hasn't. `freeze` may be NULL when nobody can have used the functions
+// yet. Returns NULL, or why nothing was changed.
+const char* apply_slots(apply_slot_t* slots, size_t count, freeze_t* freeze);
 
 #endif

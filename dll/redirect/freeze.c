@@ -5,7 +5,7 @@
 #include <tlhelp32.h>
 
 // With a rest after each; a thread leaves a function's first instructions within microseconds.
-#define ATTEMPTS 1000
+#define ATTEMPTS      1000
 
 #define THREAD_RIGHTS (THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_SET_CONTEXT)
 
@@ -19,10 +19,8 @@
 
 typedef bool thread_visit_t(freeze_t* freeze, DWORD id);
 
-// Other threads of this process. False when the visitor stopped, or there is no list.
-static bool visit_threads(freeze_t* freeze, thread_visit_t* visit) {
-  HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
-  if (snapshot == INVALID_HANDLE_VALUE) return false;
+// Other threads of this process. False when the visitor stopped.
+static bool visit_threads(HANDLE snapshot, freeze_t* freeze, thread_visit_t* visit) {
   DWORD process = GetCurrentProcessId(), self = GetCurrentThreadId();
   THREADENTRY32 entry = {.dwSize = sizeof(entry)};
   bool goes_on = true;
@@ -31,7 +29,6 @@ static bool visit_threads(freeze_t* freeze, thread_visit_t* visit) {
       goes_on = visit(freeze, entry.th32ThreadID);
     entry.dwSize = sizeof(entry);
   }
-  CloseHandle(snapshot);
   return goes_on;
 }
 
@@ -42,24 +39,31 @@ static bool count_thread(freeze_t* freeze, DWORD id) {
 }
 
 static bool open_thread(freeze_t* freeze, DWORD id) {
-  if (freeze->count == freeze->capacity) return false; // more than a moment ago
   HANDLE handle = OpenThread(THREAD_RIGHTS, FALSE, id);
   if (handle == NULL) return GetLastError() == ERROR_INVALID_PARAMETER; // it has ended
   freeze->threads[freeze->count++] = (freeze_thread_t){.handle = handle};
   return true;
 }
 
-const char* freeze_open(freeze_t* freeze) {
-  *freeze = (freeze_t){0};
-  if (!visit_threads(freeze, count_thread)) return "the list of threads is not to be had";
+static const char* open_threads(HANDLE snapshot, freeze_t* freeze) {
+  visit_threads(snapshot, freeze, count_thread);
   if (freeze->capacity == 0) return NULL;
-  freeze->capacity += 64;
   freeze->threads = VirtualAlloc(NULL, freeze->capacity * sizeof(freeze_thread_t), MEM_RESERVE | MEM_COMMIT,
                                  PAGE_READWRITE);
   if (freeze->threads == NULL) return "there is no memory for the list of threads";
-  if (visit_threads(freeze, open_thread)) return NULL;
+  if (visit_threads(snapshot, freeze, open_thread)) return NULL;
   freeze_close(freeze);
   return "a thread can't be opened, so it can't be stopped either";
+}
+
+// One snapshot: it lists all threads of the system, which takes milliseconds.
+const char* freeze_open(freeze_t* freeze) {
+  *freeze = (freeze_t){0};
+  HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
+  if (snapshot == INVALID_HANDLE_VALUE) return "the list of threads is not to be had";
+  const char* problem = open_threads(snapshot, freeze);
+  CloseHandle(snapshot);
+  return problem;
 }
 
 void freeze_close(freeze_t* freeze) {

@@ -69,7 +69,7 @@ static bool collect_slot(void* context, const char* dll, const char* function, v
   if (value == NULL || *slot == NULL) return true;
   if (collection->slots != NULL) {
     if (collection->count == collection->capacity) return false;
-    collection->slots[collection->count] = (apply_slot_t){slot, *slot, value};
+    collection->slots[collection->count] = (apply_slot_t){.slot = slot, .new_value = value};
   }
   collection->count++;
   return true;
@@ -85,8 +85,19 @@ static bool collect_module(void* context, const module_t* module) {
   return true;
 }
 
-// Patches the import tables of `only`, or of all modules if NULL.
-static const char* redirect_imports(redirect_runtime_t* runtime, const module_t* only) {
+static const char* write_slots(const collection_t* collection, bool has_run) {
+  freeze_t freeze;
+  if (!has_run) return apply_slots(collection->slots, collection->count, NULL);
+  const char* problem = freeze_open(&freeze);
+  if (problem != NULL) return problem;
+  problem = apply_slots(collection->slots, collection->count, &freeze);
+  freeze_close(&freeze);
+  return problem;
+}
+
+// Patches the import tables of `only`, or of all modules if NULL. `has_run`: threads may have called the runtime
+// by them.
+static const char* redirect_imports(redirect_runtime_t* runtime, const module_t* only, bool has_run) {
   collection_t collection = {.runtime = runtime};
   const char* problem = NULL;
   for (unsigned pass = 0; pass < 2; pass++) {
@@ -102,7 +113,7 @@ static const char* redirect_imports(redirect_runtime_t* runtime, const module_t*
         VirtualAlloc(NULL, collection.count * sizeof(apply_slot_t), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     if (collection.slots == NULL) return "there is no memory for the list of import slots";
   }
-  if (collection.count > 0) problem = apply_slots(collection.slots, collection.count);
+  if (collection.count > 0) problem = write_slots(&collection, has_run);
   if (collection.slots != NULL) VirtualFree(collection.slots, 0, MEM_RELEASE);
   if (problem == NULL) runtime->slot_count += collection.count;
   return problem;
@@ -176,7 +187,7 @@ static void adopt(const module_t* module, bool has_run) {
   if (index == runtime_count) atomic_set_release(&runtime_count, runtime_count + 1);
   if (has_plan && !redirect_inline(runtime, has_run)) {
     atomic_set_release(&runtime->method, REDIRECT_IMPORTS);
-    runtime->import_problem = redirect_imports(runtime, NULL);
+    runtime->import_problem = redirect_imports(runtime, NULL, has_run);
     if (runtime->import_problem != NULL) atomic_set_release(&runtime->method, REDIRECT_NONE);
   }
   config->report_runtime(runtime);
@@ -241,7 +252,7 @@ static void on_loaded(const module_t* module) {
     look_for_static_runtime(module);
   }
   for (size_t i = 0; i < runtime_count; i++) {
-    if (runtimes[i].method == REDIRECT_IMPORTS) redirect_imports(&runtimes[i], module);
+    if (runtimes[i].method == REDIRECT_IMPORTS) redirect_imports(&runtimes[i], module, false);
   }
 }
 
@@ -273,7 +284,7 @@ static void look_again(void) {
   }
   modules_visit(adopt_if_new, NULL);
   for (size_t i = 0; i < runtime_count; i++) {
-    if (runtimes[i].method == REDIRECT_IMPORTS) redirect_imports(&runtimes[i], NULL);
+    if (runtimes[i].method == REDIRECT_IMPORTS) redirect_imports(&runtimes[i], NULL, true);
   }
   modules_unlock(cookie);
 }

@@ -18,6 +18,31 @@ __declspec(dllexport) void* user_lookup(HMODULE module, const char* name) {
   return (void*)(UINT_PTR)GetProcAddress(module, name);
 }
 
+// Where an import lies. The first and the last one are far apart in the table, with the others between them.
+#define SLOT(name) extern void* __MINGW_IMP_SYMBOL(name)
+SLOT(GetProcAddress);
+SLOT(_aligned_malloc);
+SLOT(_expand);
+SLOT(_msize);
+SLOT(calloc);
+SLOT(realloc);
+__declspec(dllexport) void** user_slot(unsigned which) {
+  switch (which) {
+  case 0:
+    return &__MINGW_IMP_SYMBOL(GetProcAddress);
+  case 1:
+    return &__MINGW_IMP_SYMBOL(_aligned_malloc);
+  case 2:
+    return &__MINGW_IMP_SYMBOL(_expand);
+  case 3:
+    return &__MINGW_IMP_SYMBOL(_msize);
+  case 4:
+    return &__MINGW_IMP_SYMBOL(calloc);
+  default:
+    return &__MINGW_IMP_SYMBOL(realloc);
+  }
+}
+
 BOOL WINAPI user_entry(HINSTANCE module, DWORD reason, LPVOID reserved);
 BOOL WINAPI user_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
   (void)module, (void)reason, (void)reserved;

@@ -10,6 +10,8 @@
 //                                    is redirected
 //   program wild DLL                 frees pointers that nobody allocated
 //   program locked DLL               frees a block from before while another thread holds the loader's lock
+//   program imports                  loads mimalloc.dll when only a runtime's users can be redirected, by their
+//                                    imports
 //   program fakes DLL                with the fake runtimes: one that only imports can redirect, and a
 //                                    debug runtime
 //   program load DLL MODULE...       loads both and says whether all is redirected
@@ -303,12 +305,14 @@ static int __cdecl make_room(size_t size) {
   return 1;
 }
 
+typedef int set_mode_t(int mode);
+typedef void* set_handler_t(int(__cdecl* handler)(size_t size));
+#define SET_HANDLER                                                                                          \
+  (TEST_BITS == 64 ? "?_set_new_handler@@YAP6AH_K@ZP6AH0@Z@Z" : "?_set_new_handler@@YAP6AHI@ZP6AHI@Z@Z")
+
 static void new_handlers_are_called(void) {
-  const char* set_handler_name =
-      TEST_BITS == 64 ? "?_set_new_handler@@YAP6AH_K@ZP6AH0@Z@Z" : "?_set_new_handler@@YAP6AHI@ZP6AHI@Z@Z";
-  int (*set_mode)(int) = (int (*)(int))(uintptr_t)lookup(runtime, "?_set_new_mode@@YAHH@Z");
-  void* (*set_handler)(int(__cdecl*)(size_t)) =
-      (void* (*)(int(__cdecl*)(size_t)))(uintptr_t)lookup(runtime, set_handler_name);
+  set_mode_t* set_mode = FUNCTION(set_mode_t, "?_set_new_mode@@YAHH@Z");
+  set_handler_t* set_handler = FUNCTION(set_handler_t, SET_HANDLER);
   CHECK(set_mode != NULL && set_handler != NULL);
   if (set_mode == NULL || set_handler == NULL) return;
   set_handler(give_up_after_three);
@@ -611,6 +615,11 @@ static void wild_pointers_do_no_harm(void) {
   CHECK(result == NULL);
   CHECK(_msize(memory + 64) == (size_t)-1);
   free(malloc(10));
+  if (IS_UCRT) return; // Wine's has no way to set a handler
+  FUNCTION(set_handler_t, SET_HANDLER)(give_up_after_three);
+  FUNCTION(set_mode_t, "?_set_new_mode@@YAHH@Z")(1);
+  result = realloc(memory + 64, 10); // no memory that a handler finds would help
+  CHECK(result == NULL && handler_calls == 0);
 }
 
 static unsigned wild(const char* dll) {
@@ -706,6 +715,41 @@ static void what_cannot_be_hooked_is_redirected_by_imports(void) {
   CHECK(counter(unmovable, "fake_bad_count") == 0);
 }
 
+// ---- import tables that are written while threads use them --------------------------------------------
+
+static volatile LONG watcher_ready;
+
+// The two slots lie far apart in the import table, with others between them.
+static DWORD WINAPI watch_slots(void* arg) {
+  void* volatile** slots = arg;
+  void *first = *slots[0], *last = *slots[1];
+  InterlockedExchange(&watcher_ready, 1);
+  while (*slots[0] == first && *slots[1] == last) continue;
+  return *slots[0] == first || *slots[1] == last; // one without the other
+}
+
+static void import_slots_change_all_at_once(void) {
+  void* volatile* (*user_slot)(unsigned) =
+      (void* volatile* (*)(unsigned))(uintptr_t)lookup(user, "user_slot");
+  void* volatile* slots[2] = {user_slot(0), user_slot(5)};
+  void* old_realloc = (void*)*slots[1];
+  HANDLE watcher = CreateThread(NULL, 0, watch_slots, slots, 0, NULL);
+  while (!watcher_ready) SwitchToThread();
+  find_mimalloc(load("mimalloc.dll"));
+  DWORD saw_half = 2;
+  CHECK(*slots[1] != old_realloc);
+  CHECK(WaitForSingleObject(watcher, 20000) == WAIT_OBJECT_0 && GetExitCodeThread(watcher, &saw_half));
+  CHECK(saw_half == 0);
+}
+
+static unsigned imports(void) {
+  user = load("fake-user.dll");
+  RUN(import_slots_change_all_at_once);
+  return failed;
+}
+
+// ---- what the runtime throws ----------------------------------------------------------------------------
+
 // Not a C++ program: the exception is caught where Windows first tells of it.
 static void* catch_here[5];
 static volatile DWORD caught;
@@ -798,10 +842,12 @@ int main(int count, char** arguments) {
   if (count == 3 && strcmp(mode, "disabled") == 0) return (int)disabled(arguments[2]);
   if (count == 3 && strcmp(mode, "wild") == 0) return (int)wild(arguments[2]);
   if (count == 3 && strcmp(mode, "locked") == 0) return (int)locked(arguments[2]);
+  if (count == 2 && strcmp(mode, "imports") == 0) return (int)imports();
   if (count == 3 && strcmp(mode, "fakes") == 0) return (int)fakes(arguments[2]);
   if (count >= 3 && strcmp(mode, "load") == 0) return (int)load_all(count - 2, arguments + 2);
 #endif
-  printf("not ok: usage: program early | late DLL | disabled DLL | wild DLL | locked DLL | fakes DLL | "
+  printf("not ok: usage: program early | late DLL | disabled DLL | wild DLL | locked DLL | imports | fakes "
+         "DLL | "
          "load DLL MODULE...\n");
   return 100;
 }

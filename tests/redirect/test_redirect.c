@@ -66,6 +66,12 @@ static void late_ucrt(void** state) {
     run("redirect-program-ucrt", "late", "mimalloc.dll", NULL, CHECKS_OLD + CHECKS_NEW_UCRT);
 }
 
+// Many times: the thread that watches must be running just then.
+static void imports_change_at_once(void** state) {
+  (void)state;
+  for (int i = 0; i < 20; i++) run("redirect-program-msvcrt", "imports", NULL, NULL, 1);
+}
+
 static void nobody_waits_for_the_loader(void** state) {
   (void)state;
   run("redirect-program-msvcrt", "locked", "mimalloc.dll", NULL, 1);
@@ -182,6 +188,7 @@ int main(void) {
       cmocka_unit_test(early_ucrt),
       cmocka_unit_test(late_msvcrt),
       cmocka_unit_test(late_ucrt),
+      cmocka_unit_test(imports_change_at_once),
       cmocka_unit_test(nobody_waits_for_the_loader),
       cmocka_unit_test(cxx_with_shared_libstdcxx),
       cmocka_unit_test(fake_runtimes),
