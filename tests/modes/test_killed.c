@@ -172,8 +172,10 @@ static void test_disabled_thread_calls(void** state) {
   assert_int_equal(modes_level().threads, 1);
 }
 
+// 32-bit Wine 8 never gives back the 2 MiB of address space that a terminated thread had: a program without us can kill
+// 955, then CreateThread fails.
 int main(int argc, char** argv) {
-  modes_begin(argc, argv, 1000);
+  modes_begin(argc, argv, sizeof(void*) == 4 ? 250 : 1000);
   keep();
   const struct CMUnitTest tests[] = {CASE(test_terminated), CASE(test_terminated_inside),
                                      CASE(test_disabled_thread_calls)};

@@ -77,7 +77,8 @@ static void test_only_frees(void** state) {
 
 // ---- a thousand at once ---------------------------------------------------------------------------------------
 
-enum { AT_ONCE = 1000 };
+// 32-bit Wine 8 has room for 955 threads, whatever stacks they ask for.
+enum { AT_ONCE = sizeof(void*) == 4 ? 500 : 1000 };
 static HANDLE all_there, may_end;
 static volatile LONG there;
 static void* blocks_of[AT_ONCE];

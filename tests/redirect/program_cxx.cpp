@@ -100,7 +100,7 @@ static void exceptions_and_new_handlers_work() {
   static std::atomic<int> calls{0};
   bool caught = false;
   try {
-    delete[] new char[amount(SIZE_MAX / 4)];
+    delete[] new char[amount(SIZE_MAX / 2 - 4096)];
   } catch (const std::bad_alloc&) {
     caught = true;
   }
@@ -110,13 +110,13 @@ static void exceptions_and_new_handlers_work() {
   });
   caught = false;
   try {
-    delete[] new char[amount(SIZE_MAX / 4)];
+    delete[] new char[amount(SIZE_MAX / 2 - 4096)];
   } catch (const std::runtime_error& error) {
     caught = std::strcmp(error.what(), "enough") == 0;
   }
   std::set_new_handler(nullptr);
   CHECK(caught && calls == 3);
-  char* none = new (std::nothrow) char[amount(SIZE_MAX / 4)];
+  char* none = new (std::nothrow) char[amount(SIZE_MAX / 2 - 4096)];
   CHECK(none == nullptr);
 }
 
