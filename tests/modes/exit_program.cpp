@@ -55,7 +55,8 @@ static DWORD WINAPI hammer(LPVOID arg) {
   }
 }
 
-static DWORD WINAPI run_exit(LPVOID arg) { ExitProcess((UINT)(uintptr_t)arg); }
+static DWORD WINAPI run_exit(LPVOID arg) { std::exit((int)(uintptr_t)arg); }
+static DWORD WINAPI run_exit_process(LPVOID arg) { ExitProcess((UINT)(uintptr_t)arg); }
 
 int main(int argc, char** argv) {
   if (argc != 3) return 99;
@@ -75,8 +76,10 @@ int main(int argc, char** argv) {
   if (std::strcmp(way, "ExitProcess") == 0) ExitProcess((UINT)code);
   if (std::strcmp(way, "TerminateProcess") == 0) TerminateProcess(GetCurrentProcess(), (UINT)code);
   if (std::strcmp(way, "abort") == 0) std::abort();
-  if (std::strcmp(way, "thread") == 0) {
-    CloseHandle(CreateThread(nullptr, 0, run_exit, (void*)(uintptr_t)(unsigned)code, 0, nullptr));
+  bool is_exit = std::strcmp(way, "exit-on-thread") == 0;
+  if (is_exit || std::strcmp(way, "ExitProcess-on-thread") == 0) {
+    auto run = is_exit ? run_exit : run_exit_process;
+    CloseHandle(CreateThread(nullptr, 0, run, (void*)(uintptr_t)(unsigned)code, 0, nullptr));
     WaitForSingleObject(never, INFINITE);
   }
   std::fprintf(stderr, "exit_program: no way '%s'\n", way);

@@ -8,6 +8,13 @@ size_t modes_many;
 
 enum { BLOCKS = 40 };
 
+size_t modes_count(int argc, char** argv, size_t many) {
+  const char* text = getenv("MI_TEST_COUNT");
+  if (text == NULL) text = argc > 2 ? argv[2] : NULL;
+  int count = text != NULL ? atoi(text) : 0;
+  return count > 0 ? (size_t)count : many;
+}
+
 void modes_begin(int argc, char** argv, size_t many) {
   static const char* const modes[][2] = {{"dll", "DllMain"},
                                          {"tls", "tls-callback"},
@@ -16,10 +23,10 @@ void modes_begin(int argc, char** argv, size_t many) {
                                          {"auto-fls", "fls"}};
   setvbuf(stdout, NULL, _IOLBF, 4096);
   if (argc < 2) {
-    fprintf(stderr, "usage: %s MODE [COUNT]\nmodes: dll tls fls auto auto-fls\n", argv[0]);
+    fprintf(stderr, "usage: %s MODE [COUNT]\nmodes: dll tls fls auto auto-fls; MI_TEST_COUNT overrides COUNT\n", argv[0]);
     exit(99);
   }
-  modes_many = argc > 2 ? (size_t)atoi(argv[2]) : many;
+  modes_many = modes_count(argc, argv, many);
   for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
     if (strcmp(argv[1], modes[i][0]) != 0) continue;
     modes_mode = argv[1];

@@ -20,7 +20,9 @@
 extern const char* modes_mode;   // first argument
 extern bool modes_is_dll;        // mode dll
 extern bool modes_is_fls;        // thread exits are told by fiber-local storage
-extern size_t modes_many;        // how many times the long cases run: second argument, else the default given
+extern size_t modes_many;        // how many times the long cases run: see modes_count
+// MI_TEST_COUNT of the environment, for runs by hand; else the second argument; else `many`.
+size_t modes_count(int argc, char** argv, size_t many);
 void modes_begin(int argc, char** argv, size_t many);
 
 typedef struct level_s {

@@ -1,4 +1,4 @@
-// Calls after the thread's heap was given back, and around that moment: from another DLL's DLL_THREAD_DETACH, from TLS
+// Calls before the library was told of anything, and after the thread's heap was given back, and around that moment: from another DLL's DLL_THREAD_DETACH, from TLS
 // callbacks of the program before and after ours, from FLS callbacks made before and after us, from destructors of
 // thread_local objects and of pthread keys. Blocks go from thread to thread through all of them; nothing is lost.
 #include <setjmp.h>
@@ -13,12 +13,15 @@
 
 extern "C" {
 #include "modes.h"
+#include "support/child.h"
 }
 #include "late.h"
 
 #include <pthread.h>
 
 #include <cstring>
+#include <thread>
+#include <vector>
 
 static const late_functions_t functions = {&mi_malloc, &mi_free};
 static volatile bool is_on;
@@ -33,7 +36,9 @@ static void visit(int place) {
 }
 
 // The linker sorts these around .CRT$XLB. The C runtime's own, with the pthread keys and thread_local objects, lie between.
+static void use_early();
 static void NTAPI tls_first(PVOID, DWORD reason, PVOID) {
+  if (reason == DLL_PROCESS_ATTACH) use_early();
   if (reason == DLL_THREAD_DETACH) visit(TLS_FIRST);
 }
 static void NTAPI tls_last(PVOID, DWORD reason, PVOID) {
@@ -89,12 +94,83 @@ static void test_calls_after_detach(void**) {
   for (auto& place : places) mi_free(place.block);
 }
 
+// ---- std::thread ------------------------------------------------------------------------------------------------
+
+static void std_thread_round(size_t i) {
+  std::vector<std::thread> threads;
+  for (size_t k = 0; k < 3; k++) threads.emplace_back([i, k] { modes_use_heap(i + k); });
+  for (auto& thread : threads) thread.join();
+}
+
+static void test_std_thread(void**) {
+  std_thread_round(0);
+  int64_t heaps = modes_level().threads;
+  modes_flat_rounds("std::thread, three at once", std_thread_round, 100, true);
+  assert_int_equal(modes_level().threads, heaps);
+}
+
+// ---- before the library's own TLS callback ---------------------------------------------------------------------
+
+enum { EARLY = 100 };
+static char* early[EARLY];
+static size_t early_size(size_t i) { return i == 0 ? 300000 : 1 + i * 37; }
+
+// No C runtime yet: the program's TLS callbacks come before its start.
+static void use_early() {
+  if (GetEnvironmentVariableA("MODES_EARLY", nullptr, 0) == 0) return;
+  for (size_t i = 0; i < EARLY; i++) {
+    early[i] = static_cast<char*>(mi_malloc(early_size(i)));
+    if (early[i] == nullptr) TerminateProcess(GetCurrentProcess(), 97);
+    pattern_fill_sampled(early[i], early_size(i), i);
+  }
+}
+
+// The child: what decides at run time had no TLS callback to see yet, and takes fiber-local storage.
+static void test_goes_on_after_early_use(void**) {
+  const char* expected = std::strcmp(modes_mode, "dll") == 0   ? "DllMain"
+                         : std::strcmp(modes_mode, "tls") == 0 ? "tls-callback"
+                                                               : "fls";
+  assert_string_equal(mi_thread_exit_mechanism(), expected);
+  for (size_t i = 0; i < EARLY; i++) {
+    if (early[i] == nullptr) fail_msg("block %zu was not allocated early", i);
+    assert_true(pattern_mismatch_sampled(early[i], early_size(i), i) == SIZE_MAX);
+    mi_free(early[i]);
+  }
+  modes_flat_rounds("threads after an early use", detach_round, 100, false);
+}
+
+static void test_allocates_before_attach(void**) {
+  static child_result_t result;
+  char self[CHILD_PATH_MAX];
+  child_self(self);
+  const char* const arguments[] = {self, modes_mode, "early", nullptr};
+  child_set_environment("MODES_EARLY", "1");
+  bool started = child_run(arguments, 60000, &result);
+  child_set_environment("MODES_EARLY", nullptr);
+  assert_true(started);
+  if (result.timed_out || result.exit_code != 0) {
+    child_print(&result);
+    fail_msg("%s: allocations before the library's TLS callback", modes_mode);
+  }
+}
+
 int main(int argc, char** argv) {
+  bool is_early = argc > 2 && std::strcmp(argv[2], "early") == 0;
   fls_indices[0] = FlsAlloc(fls_first);
-  modes_begin(argc, argv, 500);
+  if (is_early) modes_mode = argv[1]; // whose mechanism may be another one
+  if (!is_early) modes_begin(argc, argv, 500);
   modes_use_heap(0);
   fls_indices[1] = FlsAlloc(fls_last);
   pthread_key_create(&key, on_key);
-  const struct CMUnitTest tests[] = {CASE(test_calls_after_detach)};
+  if (is_early) {
+    const struct CMUnitTest tests[] = {CASE(test_goes_on_after_early_use)};
+    return check_run(tests);
+  }
+  if (std::strcmp(modes_mode, "auto-fls") == 0) { // no TLS callback at all, so none comes before ours
+    const struct CMUnitTest tests[] = {CASE(test_calls_after_detach), CASE(test_std_thread)};
+    return check_run(tests);
+  }
+  const struct CMUnitTest tests[] = {CASE(test_calls_after_detach), CASE(test_std_thread),
+                                     CASE(test_allocates_before_attach)};
   return check_run(tests);
 }

@@ -1,4 +1,5 @@
-// How processes end while eight threads are in the middle of our code: test_exit MODE [COUNT] runs exit_program COUNT times.
+// How processes end while eight threads are in the middle of our code: test_exit MODE [COUNT] runs
+// exit_program COUNT times, or as often as MI_TEST_COUNT says.
 #include "support/check.h"
 #include "support/child.h"
 
@@ -6,15 +7,17 @@
 
 enum { LIMIT_MS = 60000 };
 static const char* mode;
-static size_t many = 24;
+static size_t many = 28;
 
 typedef struct way_s {
   const char* name;
   bool runs_c_exit; // atexit functions and destructors
   bool runs_dlls;   // DLL_PROCESS_DETACH
 } way_t;
-static const way_t ways[] = {{"return", true, true},      {"exit", true, true},   {"ExitProcess", false, true},
-                             {"thread", false, true},     {"abort", false, true}, {"TerminateProcess", false, false}};
+static const way_t ways[] = {{"return", true, true},          {"exit", true, true},
+                             {"exit-on-thread", true, true},  {"ExitProcess", false, true},
+                             {"ExitProcess-on-thread", false, true}, {"abort", false, true},
+                             {"TerminateProcess", false, false}};
 enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
 
 static size_t count_of(const char* text, const char* part) {
@@ -60,6 +63,7 @@ int main(int argc, char** argv) {
   }
   mode = argv[1];
   if (argc > 2) many = (size_t)atoi(argv[2]);
+  if (getenv("MI_TEST_COUNT") != NULL) many = (size_t)atoi(getenv("MI_TEST_COUNT"));
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_exit_under_fire)};
   return check_run(tests);
 }

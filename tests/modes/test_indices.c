@@ -19,6 +19,7 @@ typedef struct api_s {
   void (*free)(void* p);
   void (*collect)(bool force);
   bool (*stats_get)(mi_stats_t* stats);
+  const char* (*thread_exit_mechanism)(void);
 } api_t;
 static api_t api;
 static const char* mode;
@@ -28,11 +29,12 @@ static const char* mode;
 #if MODES_LOADS
 static bool start_using(void) {
   HMODULE module = LoadLibraryA("mimalloc.dll");
-  return module != NULL && FIND(malloc) && FIND(free) && FIND(collect) && FIND(stats_get);
+  return module != NULL && FIND(malloc) && FIND(free) && FIND(collect) && FIND(stats_get) &&
+         FIND(thread_exit_mechanism);
 }
 #else
 static bool start_using(void) {
-  api = (api_t){&mi_malloc, &mi_free, &mi_collect, &mi_stats_get};
+  api = (api_t){&mi_malloc, &mi_free, &mi_collect, &mi_stats_get, &mi_thread_exit_mechanism};
   return true;
 }
 #endif
@@ -139,6 +141,15 @@ static int case_all_taken(void) {
   take_all();
   expect(TlsAlloc() == TLS_OUT_OF_INDEXES, "all indices are taken");
   use_library(false);
+  return 0;
+}
+
+// Without an index of fiber-local storage nobody tells of thread exits in mode fls: dead threads are found by reaping.
+static int case_fls_all_taken(void) {
+  while (FlsAlloc(NULL) != FLS_OUT_OF_INDEXES) {}
+  use_library(true);
+  bool needs_fls = strcmp(mode, "fls") == 0 || strcmp(mode, "auto-fls") == 0;
+  expect((strcmp(api.thread_exit_mechanism(), "none") == 0) == needs_fls, "it says how it learns of thread exits");
   return 0;
 }
 
@@ -280,7 +291,8 @@ static const index_case_t cases[] = {{"direct", case_direct, false},
                                      {"first_64_taken", case_first_64_taken, false},
                                      {"all_taken", case_all_taken, true},
                                      {"all_taken_and_killed", case_all_taken_and_killed, true},
-                                     {"opaque_index", case_opaque_index, false}};
+                                     {"opaque_index", case_opaque_index, false},
+                                     {"fls_all_taken", case_fls_all_taken, false}};
 enum { CASES = sizeof(cases) / sizeof(cases[0]) };
 
 static void run_case(void** state) {

@@ -309,7 +309,7 @@ int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IOLBF, 4096);
   const char* file = argc > 1 ? argv[1] : "";
   bool is_child = argc > 2 && strcmp(argv[2], "stay") == 0;
-  modes_many = argc > 2 ? (size_t)atoi(argv[2]) : 1000;
+  modes_many = modes_count(argc, argv, 1000);
   for (size_t i = 0; i < LIBRARIES; i++) {
     if (strcmp(libraries[i].file, file) == 0) library = &libraries[i];
   }

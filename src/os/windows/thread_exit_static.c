@@ -40,9 +40,7 @@ __attribute__((section(".CRT$XLB"), used)) static const PIMAGE_TLS_CALLBACK tls_
 
 static bool tls_start(void) {
   // The process attach, or for a late DLL its own, comes before any code of the module can allocate.
-  if (!atomic_get_relaxed(&tls_is_delivered)) return false;
-  bell_name = "tls-callback";
-  return true;
+  return atomic_get_relaxed(&tls_is_delivered) != 0;
 }
 #else
 static bool tls_start(void) { return false; }
@@ -174,4 +172,10 @@ void os_bell_init(const os_bell_hooks_t* hooks) {
   register_on_exit(); // not every system delivers the process detach to TLS callbacks
 }
 
-const char* os_bell_name(void) { return bell_name; }
+const char* os_bell_name(void) {
+#if MI_THREAD_EXIT_TLS
+  // The first allocation may have come before our TLS callback, from another one.
+  if (!os_bell_is_per_fiber && atomic_get_relaxed(&tls_is_delivered)) return "tls-callback";
+#endif
+  return bell_name;
+}
