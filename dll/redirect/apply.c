@@ -121,9 +121,24 @@ const char* apply_trampolines(const plan_runtime_t* plan) {
   return NULL;
 }
 
+// Will the thread return into a function that no thread may be in?
+static bool returns_into_exclusive(const plan_runtime_t* plan, const uintptr_t* stack, size_t word_count) {
+  for (size_t i = 0; i < word_count; i++) {
+    if (stack[i] - (uintptr_t)plan->image.base >= plan->image.size) continue;
+    for (size_t k = 0; k < plan->count; k++) {
+      const plan_hook_t* hook = &plan->hooks[k];
+      if (hook->replacement->is_exclusive && stack[i] > hook->entry &&
+          stack[i] - hook->entry < hook->body_size)
+        return true;
+    }
+  }
+  return false;
+}
+
 // A thread that is between the instructions about to be overwritten goes on in the trampoline.
-static freeze_answer_t place(void* context, uintptr_t* address) {
+static freeze_answer_t place(void* context, uintptr_t* address, const uintptr_t* stack, size_t word_count) {
   const plan_runtime_t* plan = context;
+  if (returns_into_exclusive(plan, stack, word_count)) return FREEZE_LATER;
   if (*address - (uintptr_t)plan->image.base >= plan->image.size) return FREEZE_STAY;
   for (size_t i = 0; i < plan->count; i++) {
     const plan_hook_t* hook = &plan->hooks[i];
@@ -219,9 +234,12 @@ static void close_slots(const apply_slot_t* slots, size_t count) {
   }
 }
 
-static freeze_answer_t place_anywhere(void* context, uintptr_t* address) {
+static freeze_answer_t place_anywhere(void* context, uintptr_t* address, const uintptr_t* stack,
+                                      size_t word_count) {
   MI_UNUSED(context);
   MI_UNUSED(address);
+  MI_UNUSED(stack);
+  MI_UNUSED(word_count);
   return FREEZE_STAY;
 }
 

@@ -29,8 +29,8 @@ typedef struct apply_slot_s {
 } apply_slot_t;
 
 // Writes new values into import slots, with all threads stopped: one that got a block by a slot that has been
-// written must not give it back by one that hasn't. `freeze` may be NULL when nobody can have used the functions
-// yet. Returns NULL, or why nothing was changed.
+// written must not give it back by one that hasn't. `freeze` may be NULL when nobody can have used the
+// functions yet. Returns NULL, or why nothing was changed.
 const char* apply_slots(apply_slot_t* slots, size_t count, freeze_t* freeze);
 
 #endif

@@ -5,14 +5,18 @@
 #include <tlhelp32.h>
 
 // With a rest after each; a thread leaves a function's first instructions within microseconds.
-#define ATTEMPTS      1000
+#define ATTEMPTS            1000
+#define ATTEMPTS_WITH_STACK 100
+#define STACK_SHOWN         ((size_t)2 * MI_KIB)
 
 #define THREAD_RIGHTS (THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_SET_CONTEXT)
 
 #if MI_64BIT
 #define PROGRAM_COUNTER Rip
+#define STACK_POINTER   Rsp
 #else
 #define PROGRAM_COUNTER Eip
+#define STACK_POINTER   Esp
 #endif
 
 // ---- the list of threads --------------------------------------------------------------------------------
@@ -79,8 +83,25 @@ static bool get_context(const freeze_thread_t* thread, CONTEXT* context) {
   return GetThreadContext(thread->handle, context) != 0;
 }
 
+typedef struct question_s {
+  freeze_place_t* place;
+  void* context;
+  bool with_stack;
+} question_t;
+
+static freeze_answer_t ask(const question_t* question, uintptr_t* address, uintptr_t stack) {
+  MEMORY_BASIC_INFORMATION info;
+  size_t shown = 0;
+  if (question->with_stack && stack % sizeof(uintptr_t) == 0 &&
+      VirtualQuery((const void*)stack, &info, sizeof(info)) != 0 && info.Protect == PAGE_READWRITE) {
+    shown = (uintptr_t)info.BaseAddress + info.RegionSize - stack;
+    if (shown > STACK_SHOWN) shown = STACK_SHOWN;
+  }
+  return question->place(question->context, address, (const uintptr_t*)stack, shown / sizeof(uintptr_t));
+}
+
 // SuspendThread returns before the thread has stopped; GetThreadContext waits until it has.
-static bool stop_one(freeze_thread_t* thread, freeze_place_t* place, void* place_context) {
+static bool stop_one(freeze_thread_t* thread, const question_t* question) {
   CONTEXT context __attribute__((aligned(16)));
   thread->moved_to = 0;
   thread->is_stopped = SuspendThread(thread->handle) != (DWORD)-1;
@@ -91,7 +112,7 @@ static bool stop_one(freeze_thread_t* thread, freeze_place_t* place, void* place
     return true;
   }
   uintptr_t address = (uintptr_t)context.PROGRAM_COUNTER;
-  switch (place(place_context, &address)) {
+  switch (ask(question, &address, (uintptr_t)context.STACK_POINTER)) {
   case FREEZE_STAY:
     return true;
   case FREEZE_MOVE:
@@ -111,9 +132,9 @@ static bool move_one(const freeze_thread_t* thread) {
   return SetThreadContext(thread->handle, &context) != 0;
 }
 
-static bool try_stop(freeze_t* freeze, freeze_place_t* place, void* context) {
+static bool try_stop(freeze_t* freeze, const question_t* question) {
   for (size_t i = 0; i < freeze->count; i++) {
-    if (!freeze->threads[i].is_gone && !stop_one(&freeze->threads[i], place, context)) return false;
+    if (!freeze->threads[i].is_gone && !stop_one(&freeze->threads[i], question)) return false;
   }
   for (size_t i = 0; i < freeze->count; i++) {
     if (!freeze->threads[i].is_gone && !move_one(&freeze->threads[i])) return false;
@@ -123,7 +144,8 @@ static bool try_stop(freeze_t* freeze, freeze_place_t* place, void* context) {
 
 bool freeze_stop(freeze_t* freeze, freeze_place_t* place, void* context) {
   for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
-    if (try_stop(freeze, place, context)) return true;
+    question_t question = {place, context, attempt < ATTEMPTS_WITH_STACK};
+    if (try_stop(freeze, &question)) return true;
     freeze_go(freeze);
     if (attempt % 16 == 15) {
       Sleep(1); // yielding alone never lets a thread of lower priority run

@@ -265,6 +265,17 @@ bool plan_resolve(plan_runtime_t* plan, const plan_replacement_t* table, size_t 
   return true;
 }
 
+const plan_hook_t* plan_redirected_already(const plan_runtime_t* plan) {
+  for (size_t i = 0; i < plan->count; i++) {
+    const uint8_t* entry = (const uint8_t*)plan->hooks[i].entry;
+    instruction_t jump;
+    if (*entry != JUMP_NEAR || !decode(entry, PATCH_SIZE, plan->image.is_64, &jump)) continue;
+    uintptr_t target = (uintptr_t)entry + (uintptr_t)decode_target(entry, &jump);
+    if (target - (uintptr_t)plan->image.base >= plan->image.size) return &plan->hooks[i];
+  }
+  return NULL;
+}
+
 // On i386 a function that asks for its own address calls one that returns it; a moved call would return
 // another one.
 static bool calls_for_its_address(plan_runtime_t* plan, const plan_hook_t* hook) {

@@ -88,6 +88,10 @@ bool plan_resolve(plan_runtime_t* plan, const plan_replacement_t* table, size_t 
 // False: see `problem`.
 bool plan_inline(plan_runtime_t* plan, uintptr_t memory);
 
+// After plan_resolve: a function that begins with a jump out of the module, as only who redirects it writes;
+// NULL when there is none.
+const plan_hook_t* plan_redirected_already(const plan_runtime_t* plan);
+
 // The hook of the function at `entry`, or NULL.
 const plan_hook_t* plan_find(const plan_runtime_t* plan, uintptr_t entry);
 

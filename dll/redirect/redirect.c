@@ -95,8 +95,8 @@ static const char* write_slots(const collection_t* collection, bool has_run) {
   return problem;
 }
 
-// Patches the import tables of `only`, or of all modules if NULL. `has_run`: threads may have called the runtime
-// by them.
+// Patches the import tables of `only`, or of all modules if NULL. `has_run`: threads may have called the
+// runtime by them.
 static const char* redirect_imports(redirect_runtime_t* runtime, const module_t* only, bool has_run) {
   collection_t collection = {.runtime = runtime};
   const char* problem = NULL;
@@ -165,7 +165,10 @@ static bool make_plan(redirect_runtime_t* runtime) {
   if (problem != NULL) return fail(runtime, problem, NULL);
   bool resolved = plan_resolve(plan, config->replacements, config->required_count);
   runtime->function_count = plan->count;
-  return resolved || fail(runtime, plan->problem, plan->problem_name);
+  if (!resolved) return fail(runtime, plan->problem, plan->problem_name);
+  // There may be blocks from before that no heap of the runtime knows, and nobody could tell whose they are.
+  const plan_hook_t* taken = plan_redirected_already(plan);
+  return taken == NULL || fail(runtime, "somebody else has redirected it already", taken->replacement->name);
 }
 
 static redirect_runtime_t* runtime_at(const void* base) {

@@ -114,6 +114,20 @@ EXPORT void* realloc(void* block, size_t size) {
   return (void*)(uintptr_t)fresh;
 }
 
+#if FAKE_CRT == 1
+// Makes an aligned block inside of one from malloc, as all runtimes do; before that it calls what the tests
+// want.
+EXPORT void(__cdecl* fake_pause)(void);
+EXPORT REAL void* _aligned_realloc(void* block, size_t size, size_t alignment) {
+  (void)block;
+  if (fake_pause != NULL) fake_pause();
+  uint8_t* whole = malloc(size + alignment + sizeof(void*));
+  uintptr_t place = ((uintptr_t)whole + sizeof(void*) + alignment - 1) & ~(uintptr_t)(alignment - 1);
+  ((void**)place)[-1] = whole;
+  return (void*)place;
+}
+#endif
+
 // A function of the runtime that hands out memory of its malloc.
 EXPORT char* _strdup(const char* text) {
   size_t length = 0;

@@ -10,8 +10,11 @@
 //                                    is redirected
 //   program wild DLL                 frees pointers that nobody allocated
 //   program locked DLL               frees a block from before while another thread holds the loader's lock
-//   program imports                  loads mimalloc.dll when only a runtime's users can be redirected, by their
-//                                    imports
+//   program twice DLL                loads two copies of mimalloc.dll
+//   program imports                  loads mimalloc.dll when only a runtime's users can be redirected, by
+//                                    their imports
+//   program inside                   loads mimalloc.dll while a thread is in a function that _aligned_realloc
+//                                    has called
 //   program fakes DLL                with the fake runtimes: one that only imports can redirect, and a
 //                                    debug runtime
 //   program load DLL MODULE...       loads both and says whether all is redirected
@@ -669,6 +672,26 @@ static unsigned locked(const char* dll) {
   return failed;
 }
 
+// ---- two copies -----------------------------------------------------------------------------------------
+
+// The second one leaves alone what the first one has taken: neither knows the other one's blocks.
+static void two_copies_do_no_harm(void) {
+  void* p = malloc(100);
+  CHECK(is_ours(p));
+  fill(p, 100, 1);
+  bool (*second)(void) = (bool (*)(void))(uintptr_t)lookup(load("mimalloc-second.dll"), "mi_is_redirected");
+  CHECK(second != NULL && !second() && is_redirected());
+  p = realloc(p, 3000);
+  CHECK(p != NULL && is_filled(p, 100, 1) && is_ours(p));
+  free(p);
+}
+
+static unsigned twice(const char* dll) {
+  find_mimalloc(load(dll));
+  RUN(two_copies_do_no_harm);
+  return failed;
+}
+
 // ---- fake runtimes --------------------------------------------------------------------------------------
 
 static HMODULE debug_runtime, unmovable, user;
@@ -745,6 +768,52 @@ static void import_slots_change_all_at_once(void) {
 static unsigned imports(void) {
   user = load("fake-user.dll");
   RUN(import_slots_change_all_at_once);
+  return failed;
+}
+
+// ---- a thread that will return into a function in which no thread may be -------------------------------
+
+static void *fake_malloc_entry, *made_meanwhile;
+static volatile LONG is_inside;
+static aligned_realloc_t* fake_aligned_realloc;
+
+// Stays until the entries are about to be overwritten, and a little longer.
+static void __cdecl stay_for_a_while(void) {
+  MEMORY_BASIC_INFORMATION info;
+  LARGE_INTEGER frequency, start, now;
+  InterlockedExchange(&is_inside, 1);
+  do {
+    VirtualQuery(fake_malloc_entry, &info, sizeof(info));
+  } while (info.Protect == PAGE_EXECUTE_READ && *(volatile unsigned char*)fake_malloc_entry != 0xE9);
+  QueryPerformanceFrequency(&frequency);
+  QueryPerformanceCounter(&start);
+  do {
+    SwitchToThread();
+    QueryPerformanceCounter(&now);
+  } while (now.QuadPart - start.QuadPart < frequency.QuadPart / 500);
+}
+
+static DWORD WINAPI allocate_aligned(void* arg) {
+  made_meanwhile = fake_aligned_realloc(arg, 100, 64);
+  return 0;
+}
+
+static void nobody_is_inside_when_it_is_hooked(void) {
+  HANDLE thread = CreateThread(NULL, 0, allocate_aligned, NULL, 0, NULL);
+  while (!is_inside) SwitchToThread();
+  find_mimalloc(load("mimalloc.dll"));
+  CHECK(WaitForSingleObject(thread, 20000) == WAIT_OBJECT_0);
+  CHECK(*(unsigned char*)fake_malloc_entry == 0xE9);
+  CHECK(!is_ours(made_meanwhile) && !is_ours(((void**)made_meanwhile)[-1]));
+  CHECK(is_ours(fake_aligned_realloc(NULL, 100, 64)));
+}
+
+static unsigned inside(void) {
+  HMODULE fake = load("msvcr120_clr0400.dll");
+  fake_malloc_entry = lookup(fake, "malloc");
+  fake_aligned_realloc = (aligned_realloc_t*)(uintptr_t)lookup(fake, "_aligned_realloc");
+  *(void(__cdecl**)(void))lookup(fake, "fake_pause") = stay_for_a_while;
+  RUN(nobody_is_inside_when_it_is_hooked);
   return failed;
 }
 
@@ -842,11 +911,14 @@ int main(int count, char** arguments) {
   if (count == 3 && strcmp(mode, "disabled") == 0) return (int)disabled(arguments[2]);
   if (count == 3 && strcmp(mode, "wild") == 0) return (int)wild(arguments[2]);
   if (count == 3 && strcmp(mode, "locked") == 0) return (int)locked(arguments[2]);
+  if (count == 3 && strcmp(mode, "twice") == 0) return (int)twice(arguments[2]);
   if (count == 2 && strcmp(mode, "imports") == 0) return (int)imports();
+  if (count == 2 && strcmp(mode, "inside") == 0) return (int)inside();
   if (count == 3 && strcmp(mode, "fakes") == 0) return (int)fakes(arguments[2]);
   if (count >= 3 && strcmp(mode, "load") == 0) return (int)load_all(count - 2, arguments + 2);
 #endif
-  printf("not ok: usage: program early | late DLL | disabled DLL | wild DLL | locked DLL | imports | fakes "
+  printf("not ok: usage: program early | late DLL | disabled DLL | wild DLL | locked DLL | twice DLL | "
+         "imports | fakes "
          "DLL | "
          "load DLL MODULE...\n");
   return 100;

@@ -72,6 +72,19 @@ static void imports_change_at_once(void** state) {
   for (int i = 0; i < 20; i++) run("redirect-program-msvcrt", "imports", NULL, NULL, 1);
 }
 
+static void nobody_is_inside(void** state) {
+  (void)state;
+  for (int i = 0; i < 3; i++) run("redirect-program-msvcrt", "inside", NULL, NULL, 1);
+}
+
+static void two_copies(void** state) {
+  (void)state;
+  run("redirect-program-msvcrt", "twice", "mimalloc.dll", NULL, 1);
+  assert_quiet();
+  run("redirect-program-ucrt", "twice", "mimalloc.dll", NULL, 1);
+  assert_quiet();
+}
+
 static void nobody_waits_for_the_loader(void** state) {
   (void)state;
   run("redirect-program-msvcrt", "locked", "mimalloc.dll", NULL, 1);
@@ -189,6 +202,8 @@ int main(void) {
       cmocka_unit_test(late_msvcrt),
       cmocka_unit_test(late_ucrt),
       cmocka_unit_test(imports_change_at_once),
+      cmocka_unit_test(nobody_is_inside),
+      cmocka_unit_test(two_copies),
       cmocka_unit_test(nobody_waits_for_the_loader),
       cmocka_unit_test(cxx_with_shared_libstdcxx),
       cmocka_unit_test(fake_runtimes),
