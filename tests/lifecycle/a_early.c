@@ -1,7 +1,8 @@
-// A DLL that is initialised before mimalloc.dll and so detaches after it, and that allocates in every call of its DllMain:
-// before mimalloc's process attach, before its thread attach, after its thread detach and after its process detach.
-// It imports nothing of mimalloc.dll, which would be initialised first then; it finds the functions where the loader has
-// mapped them already. (The "a_" sorts its import library before b_user's: GNU ld orders import tables by path.)
+// A DLL that is initialised before mimalloc.dll and so detaches after it, and that allocates in every call of
+// its DllMain: before mimalloc's process attach, before its thread attach, after its thread detach and after
+// its process detach. It imports nothing of mimalloc.dll, which would be initialised first then; it finds the
+// functions where the loader has mapped them already. (The "a_" sorts its import library before b_user's: GNU
+// ld orders import tables by path.)
 #include "loaded.h"
 #include "support/test_data.h"
 
@@ -23,7 +24,8 @@ static void expect(bool condition) {
 
 long early_errors(void) { return errors; }
 
-// Where the loader keeps the order in which modules were initialised. The offsets are those of every Windows since XP.
+// Where the loader keeps the order in which modules were initialised. The offsets are those of every Windows
+// since XP.
 #if defined(__x86_64__)
 enum { PEB_LDR = 0x18, LDR_INITIALIZATION_ORDER = 0x30, LINK_TO_BASE = 0x10 };
 static char* peb(void) {

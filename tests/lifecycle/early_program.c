@@ -1,5 +1,6 @@
 // Linked with a_early.dll and b_user.dll: early_program ROUNDS CODE runs ROUNDS threads and ends with CODE.
-// Exit codes of its own: 80 wrong order of initialisation, 81 an error in a_early, 82 memory grew, 83 heaps were lost.
+// Exit codes of its own: 80 wrong order of initialisation, 81 an error in a_early, 82 memory grew, 83 heaps
+// were lost.
 #include "support/test_thread.h"
 
 #include <stdint.h>

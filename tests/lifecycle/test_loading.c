@@ -34,7 +34,7 @@ static void use_heap(uint64_t seed) {
   }
 }
 
-// ---- threads older than LoadLibrary ---------------------------------------------------------------------------------
+// ---- threads older than LoadLibrary ------------------------------------------------------------------
 
 enum { OLD_THREADS = 8 };
 
@@ -122,7 +122,7 @@ static void test_threads_outlive_library(void** state) {
   test_barrier_done(&used);
 }
 
-// ---- again and again ------------------------------------------------------------------------------------------------
+// ---- again and again ---------------------------------------------------------------------------------
 
 typedef struct memory_s {
   size_t reserved, committed;

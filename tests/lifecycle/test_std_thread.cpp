@@ -1,5 +1,5 @@
-// std::thread, and containers that threads hand to each other. (No thread_local objects with destructors: MinGW's C++
-// runtime frees their memory before it runs the destructors, with any allocator.)
+// std::thread, and containers that threads hand to each other. (No thread_local objects with destructors:
+// MinGW's C++ runtime frees their memory before it runs the destructors, with any allocator.)
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

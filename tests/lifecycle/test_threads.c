@@ -76,7 +76,8 @@ static level_t level_now(void) {
   return level;
 }
 
-// A MiB is what a page that comes or goes at the wrong moment may change; a leak of 1000 bytes a thread would be 20 MiB.
+// A MiB is what a page that comes or goes at the wrong moment may change; a leak of 1000 bytes a thread would
+// be 20 MiB.
 static void assert_flat(level_t before, level_t after) {
   if (after.committed > before.committed + (1 << 20) || after.reserved > before.reserved ||
       after.threads != before.threads) {
@@ -125,7 +126,7 @@ static void test_at_once(void** state) {
   assert_flat(before, level_now());
 }
 
-// ---- pools ----------------------------------------------------------------------------------------------------------
+// ---- pools -------------------------------------------------------------------------------------------
 
 static volatile LONG pool_done;
 static HANDLE pool_event;
@@ -188,7 +189,7 @@ static void test_pools(void** state) {
   CloseHandle(pool_event);
 }
 
-// ---- threads that idle ------------------------------------------------------------------------------------
+// ---- threads that idle -------------------------------------------------------------------------------
 
 enum { IDLE_THREADS = 50 };
 static HANDLE idle_used, idle_end;
@@ -207,8 +208,8 @@ static DWORD WINAPI run_idle(LPVOID arg) {
   return 0;
 }
 
-// A thread that has freed all it had and waits for work holds little: what it keeps for its next malloc is bounded,
-// however many sizes it used.
+// A thread that has freed all it had and waits for work holds little: what it keeps for its next malloc is
+// bounded, however many sizes it used.
 static void test_idle_threads(void** state) {
   (void)state;
   idle_used = CreateEventA(NULL, TRUE, FALSE, NULL);
@@ -229,7 +230,7 @@ static void test_idle_threads(void** state) {
   if (each > 8 << 20) fail_msg("each idle thread holds %lld bytes of committed memory", (long long)each);
 }
 
-// ---- threads that end badly -----------------------------------------------------------------------------------------
+// ---- threads that end badly --------------------------------------------------------------------------
 
 static HANDLE waiting_event;
 
@@ -242,7 +243,8 @@ static DWORD WINAPI run_until_terminated(LPVOID arg) {
   return 0;
 }
 
-// TerminateThread: nobody is told. Its blocks can be freed, its heap is found and taken over, all others go on.
+// TerminateThread: nobody is told. Its blocks can be freed, its heap is found and taken over, all others go
+// on.
 static void test_terminated(void** state) {
   (void)state;
   waiting_event = CreateEventA(NULL, FALSE, FALSE, NULL);
@@ -265,8 +267,8 @@ static void test_terminated(void** state) {
   CloseHandle(waiting_event);
 }
 
-// Killed in the middle of malloc and free, wherever that is: no other thread hangs, no living block is damaged or given
-// out twice. What the killed one held is lost, a few blocks each time.
+// Killed in the middle of malloc and free, wherever that is: no other thread hangs, no living block is
+// damaged or given out twice. What the killed one held is lost, a few blocks each time.
 enum { KILLS = 60, VICTIM_SLOTS = 40 };
 static void* volatile victim_slots[VICTIM_SLOTS];
 static volatile LONG victim_steps;
@@ -324,7 +326,8 @@ static void test_exit_thread(void** state) {
   check_rounds(start_exiting, 100);
 }
 
-// Fibers of one thread share its heap; a thread that ends on another fiber than the one it began on gives it back too.
+// Fibers of one thread share its heap; a thread that ends on another fiber than the one it began on gives it
+// back too.
 static VOID CALLBACK run_fiber(PVOID arg) {
   use_heap(11);
   SwitchToFiber(arg);

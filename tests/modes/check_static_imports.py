@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Checks that a program with the static library in it imports only what every Windows since XP x64 has: what it imports
-beyond the same program without the library must be of KERNEL32.dll and on the list, or of the C runtime and harmless."""
+"""Checks that a program with the static library in it imports only what every Windows since XP x64 has.
+
+What it imports beyond the same program without the library must be of KERNEL32.dll and on the list, or of
+the C runtime and harmless."""
 import argparse
 import os
 import sys
@@ -9,7 +11,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from pe import PE, TLS  # noqa: E402
 
 # Functions of the C runtime that the library may bring in besides; all of them as old as msvcrt.dll.
-CRT_ALLOWED = {"atexit", "_onexit", "__dllonexit", "_lock", "_unlock", "memcpy", "memmove", "memset", "memcmp"}
+CRT_ALLOWED = {"atexit", "_onexit", "__dllonexit", "_lock", "_unlock",
+               "memcpy", "memmove", "memset", "memcmp"}
 
 
 def names_of(path):
@@ -18,7 +21,8 @@ def names_of(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--without", required=True, help="the program without the library")
     parser.add_argument("--allowed", required=True, help="kernel32-allowed.txt")
     parser.add_argument("programs", nargs="+", help="programs with the library, MODE=PATH")
@@ -33,7 +37,8 @@ def main():
         mode, path = argument.split("=", 1)
         more = names_of(path) - before
         bad = [f"{dll}!{name}" for dll, name in sorted(more)
-               if not (dll == "kernel32.dll" and name in allowed or dll == "msvcrt.dll" and name in CRT_ALLOWED)]
+               if not (dll == "kernel32.dll" and name in allowed
+                       or dll == "msvcrt.dll" and name in CRT_ALLOWED)]
         print(f"{mode}: {len(more)} imports more: {' '.join(sorted(name for _, name in more))}")
         if not more:
             bad.append("imports nothing more: this can't be a program with the library")

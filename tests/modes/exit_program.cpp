@@ -1,5 +1,6 @@
-// exit_program WAY CODE: ends in that way, with that code, while eight threads allocate and free; and its atexit function, its
-// static destructor and another DLL's DLL_PROCESS_DETACH allocate and free after that. Each of them says that it was there.
+// exit_program WAY CODE: ends in that way, with that code, while eight threads allocate and free; and its
+// atexit function, its static destructor and another DLL's DLL_PROCESS_DETACH allocate and free after that.
+// Each of them says that it was there.
 #include "late.h"
 extern "C" {
 #include "support/test_data.h"
@@ -69,7 +70,8 @@ int main(int argc, char** argv) {
   destructor.is_used = true;
   detach_dll_start(&functions);
   for (int i = 0; i < 20; i++) late_work(&at_exit, &functions); // the memory that the end needs is there
-  for (size_t i = 0; i < THREADS; i++) CloseHandle(CreateThread(nullptr, 0, hammer, (void*)(i + 1), 0, nullptr));
+  for (size_t i = 0; i < THREADS; i++)
+    CloseHandle(CreateThread(nullptr, 0, hammer, (void*)(i + 1), 0, nullptr));
   WaitForSingleObject(all_warm, INFINITE);
   if (std::strcmp(way, "return") == 0) return code;
   if (std::strcmp(way, "exit") == 0) std::exit(code);

@@ -1,5 +1,6 @@
-// Work that others do with the library at times when it may not expect them: in DLL_THREAD_DETACH and DLL_PROCESS_DETACH of
-// other DLLs, in destructors, in FLS and TLS callbacks. Each place has a block that it hands from thread to thread.
+// Work that others do with the library at times when it may not expect them: in DLL_THREAD_DETACH and
+// DLL_PROCESS_DETACH of other DLLs, in destructors, in FLS and TLS callbacks. Each place has a block that it
+// hands from thread to thread.
 #ifndef TESTS_MODES_LATE_H
 #define TESTS_MODES_LATE_H
 

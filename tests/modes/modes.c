@@ -23,7 +23,9 @@ void modes_begin(int argc, char** argv, size_t many) {
                                          {"auto-fls", "fls"}};
   setvbuf(stdout, NULL, _IOLBF, 4096);
   if (argc < 2) {
-    fprintf(stderr, "usage: %s MODE [COUNT]\nmodes: dll tls fls auto auto-fls; MI_TEST_COUNT overrides COUNT\n", argv[0]);
+    fprintf(stderr,
+            "usage: %s MODE [COUNT]\nmodes: dll tls fls auto auto-fls; MI_TEST_COUNT overrides COUNT\n",
+            argv[0]);
     exit(99);
   }
   modes_many = modes_count(argc, argv, many);
@@ -84,7 +86,8 @@ void modes_use_heap(uint64_t seed) {
 HANDLE modes_start_thread(LPTHREAD_START_ROUTINE run, void* arg) {
   HANDLE thread = CreateThread(NULL, 64 << 10, run, arg, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
   if (thread == NULL) {
-    fprintf(stderr, "CreateThread failed (error %lu): too many threads, or too little memory?\n", GetLastError());
+    fprintf(stderr, "CreateThread failed (error %lu): too many threads, or too little memory?\n",
+            GetLastError());
     exit(99);
   }
   return thread;
@@ -105,8 +108,9 @@ void modes_flat_rounds(const char* what, void (*round)(size_t i), size_t rounds,
   for (size_t i = 0; i < rounds; i++) round(i);
   if (reaps) mi_collect(true);
   level_t after = modes_level();
-  printf("%s: %s, %zu rounds: committed %lld -> %lld, heaps %lld -> %lld, system calls %lld -> %lld\n", modes_mode,
-         what, rounds, (long long)before.committed, (long long)after.committed, (long long)before.threads,
-         (long long)after.threads, (long long)before.os_calls, (long long)after.os_calls);
+  printf("%s: %s, %zu rounds: committed %lld -> %lld, heaps %lld -> %lld, system calls %lld -> %lld\n",
+         modes_mode, what, rounds, (long long)before.committed, (long long)after.committed,
+         (long long)before.threads, (long long)after.threads, (long long)before.os_calls,
+         (long long)after.os_calls);
   modes_assert_flat(what, before, MODES_SLACK);
 }

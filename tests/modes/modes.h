@@ -1,5 +1,5 @@
-// What the tests of the modes share. A mode is a way in which the library learns of thread exits: each test program here is
-// linked once for each of them, and its first argument says which one it must find itself in:
+// What the tests of the modes share. A mode is a way in which the library learns of thread exits: each test
+// program here is linked once for each of them, and its first argument says which one it must find itself in:
 //   dll       mimalloc.dll, told by DllMain
 //   tls       static library, TLS callback
 //   fls       static library, fiber-local storage
@@ -17,10 +17,10 @@
 
 #include <windows.h>
 
-extern const char* modes_mode;   // first argument
-extern bool modes_is_dll;        // mode dll
-extern bool modes_is_fls;        // thread exits are told by fiber-local storage
-extern size_t modes_many;        // how many times the long cases run: see modes_count
+extern const char* modes_mode; // first argument
+extern bool modes_is_dll;      // mode dll
+extern bool modes_is_fls;      // thread exits are told by fiber-local storage
+extern size_t modes_many;      // how many times the long cases run: see modes_count
 // MI_TEST_COUNT of the environment, for runs by hand; else the second argument; else `many`.
 size_t modes_count(int argc, char** argv, size_t many);
 void modes_begin(int argc, char** argv, size_t many);
@@ -41,8 +41,8 @@ void modes_run_thread(LPTHREAD_START_ROUTINE run, void* arg);
 HANDLE modes_start_thread(LPTHREAD_START_ROUTINE run, void* arg);
 void modes_join(HANDLE thread);
 
-// A tenth of them as warm-up, then all of `rounds` calls with the level compared before and after. `reaps`: heaps that are
-// left over may be found by a collection.
+// A tenth of them as warm-up, then all of `rounds` calls with the level compared before and after. `reaps`:
+// heaps that are left over may be found by a collection.
 void modes_flat_rounds(const char* what, void (*round)(size_t i), size_t rounds, bool reaps);
 
 #define CASE(function) cmocka_unit_test(function)

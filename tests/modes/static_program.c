@@ -1,4 +1,5 @@
-// A program with the static library in it, and without (WITHOUT_LIBRARY): what it imports besides is the library's doing.
+// A program with the static library in it, and without (WITHOUT_LIBRARY): what it imports besides is the
+// library's doing.
 #include <stdlib.h>
 
 #if WITHOUT_LIBRARY

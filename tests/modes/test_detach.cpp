@@ -1,6 +1,7 @@
-// Calls before the library was told of anything, and after the thread's heap was given back, and around that moment: from another DLL's DLL_THREAD_DETACH, from TLS
-// callbacks of the program before and after ours, from FLS callbacks made before and after us, from destructors of
-// thread_local objects and of pthread keys. Blocks go from thread to thread through all of them; nothing is lost.
+// Calls before the library was told of anything, and after the thread's heap was given back, and around that
+// moment: from another DLL's DLL_THREAD_DETACH, from TLS callbacks of the program before and after ours, from
+// FLS callbacks made before and after us, from destructors of thread_local objects and of pthread keys.
+// Blocks go from thread to thread through all of them; nothing is lost.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,15 +28,19 @@ static const late_functions_t functions = {&mi_malloc, &mi_free};
 static volatile bool is_on;
 
 enum { TLS_FIRST, TLS_LAST, FLS_FIRST, FLS_LAST, KEY, OBJECT, PLACES };
-static late_place_t places[PLACES] = {{"TLS callback before ours", nullptr, 0}, {"TLS callback after ours", nullptr, 0},
-                                      {"FLS callback before ours", nullptr, 0}, {"FLS callback after ours", nullptr, 0},
-                                      {"pthread key", nullptr, 0},              {"thread_local", nullptr, 0}};
+static late_place_t places[PLACES] = {{"TLS callback before ours", nullptr, 0},
+                                      {"TLS callback after ours", nullptr, 0},
+                                      {"FLS callback before ours", nullptr, 0},
+                                      {"FLS callback after ours", nullptr, 0},
+                                      {"pthread key", nullptr, 0},
+                                      {"thread_local", nullptr, 0}};
 
 static void visit(int place) {
   if (is_on) late_work(&places[place], &functions);
 }
 
-// The linker sorts these around .CRT$XLB. The C runtime's own, with the pthread keys and thread_local objects, lie between.
+// The linker sorts these around .CRT$XLB. The C runtime's own, with the pthread keys and thread_local
+// objects, lie between.
 static void use_early();
 static void NTAPI tls_first(PVOID, DWORD reason, PVOID) {
   if (reason == DLL_PROCESS_ATTACH) use_early();
@@ -94,7 +99,7 @@ static void test_calls_after_detach(void**) {
   for (auto& place : places) mi_free(place.block);
 }
 
-// ---- std::thread ------------------------------------------------------------------------------------------------
+// ---- std::thread -------------------------------------------------------------------------------------
 
 static void std_thread_round(size_t i) {
   std::vector<std::thread> threads;
@@ -109,7 +114,7 @@ static void test_std_thread(void**) {
   assert_int_equal(modes_level().threads, heaps);
 }
 
-// ---- before the library's own TLS callback ---------------------------------------------------------------------
+// ---- before the library's own TLS callback -----------------------------------------------------------
 
 enum { EARLY = 100 };
 static char* early[EARLY];

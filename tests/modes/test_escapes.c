@@ -1,10 +1,11 @@
-// Calls of ours that never return: left by longjmp out of a callback, by a stack overflow, or with the thread killed inside a
-// callback. Nothing stays locked, and callbacks are called again later. And the life cycle's functions by hand, in any order.
+// Calls of ours that never return: left by longjmp out of a callback, by a stack overflow, or with the thread
+// killed inside a callback. Nothing stays locked, and callbacks are called again later. And the life cycle's
+// functions by hand, in any order.
 #include "modes.h"
 
 #include <setjmp.h>
 
-// ---- longjmp out of callbacks ---------------------------------------------------------------------------------
+// ---- longjmp out of callbacks ------------------------------------------------------------------------
 
 static __thread jmp_buf out;
 static __thread bool is_armed;
@@ -44,7 +45,8 @@ typedef struct escape_s {
   const char* name;
   void (*provoke)(void);
 } escape_t;
-static const escape_t escapes[] = {{"deferred free", allocate_slowly}, {"output", print_something}, {"error", fail_allocation}};
+static const escape_t escapes[] = {
+    {"deferred free", allocate_slowly}, {"output", print_something}, {"error", fail_allocation}};
 
 // The same from a deeper place of the stack; the frames between are overwritten in the meantime.
 static __attribute__((noinline)) void deeper(void (*provoke)(void), unsigned depth) {
@@ -139,7 +141,7 @@ static void test_killed_in_callback(void** state) {
   assert_int_equal(modes_level().threads, 1);
 }
 
-// ---- stack overflow -------------------------------------------------------------------------------------------
+// ---- stack overflow ----------------------------------------------------------------------------------
 
 enum { DEPTH_MAX = 4000 };
 static char* stacked[DEPTH_MAX];
@@ -228,16 +230,28 @@ static void test_stack_overflow(void** state) {
   assert_int_equal(modes_level().threads, 1);
 }
 
-// ---- by hand --------------------------------------------------------------------------------------------------
+// ---- by hand -----------------------------------------------------------------------------------------
 
 static void any_call(size_t choice) {
   switch (choice) {
-  case 0: mi_thread_done(); break;
-  case 1: mi_thread_init(); break;
-  case 2: mi_thread_set_in_threadpool(); break;
-  case 3: mi_process_done(); break;
-  case 4: mi_process_init(); break;
-  case 5: mi_collect(choice % 2 == 0); break;
+  case 0:
+    mi_thread_done();
+    break;
+  case 1:
+    mi_thread_init();
+    break;
+  case 2:
+    mi_thread_set_in_threadpool();
+    break;
+  case 3:
+    mi_process_done();
+    break;
+  case 4:
+    mi_process_init();
+    break;
+  case 5:
+    mi_collect(choice % 2 == 0);
+    break;
   }
 }
 

@@ -29,16 +29,15 @@ static void on_deferred_free(bool, unsigned long long, void*) { throw_out(); }
 static void on_output(const char*, void*) { throw_out(); }
 static void on_error(int, void*) { throw_out(); }
 
-// By mi_new, which may throw: the rest of the interface is noexcept, and the compiler ends a program whose exception comes
-// through there.
+// By mi_new, which may throw: the rest of the interface is noexcept, and the compiler ends a program whose
+// exception comes through there.
 static void allocate_slowly() {
   for (int i = 0; i < 300; i++) mi_free(mi_new(2000));
 }
 static void fail_allocation() {
   try {
     mi_free(mi_new((size_t)PTRDIFF_MAX + 1));
-  } catch (const std::bad_alloc&) {
-  }
+  } catch (const std::bad_alloc&) {}
 }
 
 static void fail_allocation_with_handler() {

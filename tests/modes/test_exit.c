@@ -14,9 +14,12 @@ typedef struct way_s {
   bool runs_c_exit; // atexit functions and destructors
   bool runs_dlls;   // DLL_PROCESS_DETACH
 } way_t;
-static const way_t ways[] = {{"return", true, true},          {"exit", true, true},
-                             {"exit-on-thread", true, true},  {"ExitProcess", false, true},
-                             {"ExitProcess-on-thread", false, true}, {"abort", false, true},
+static const way_t ways[] = {{"return", true, true},
+                             {"exit", true, true},
+                             {"exit-on-thread", true, true},
+                             {"ExitProcess", false, true},
+                             {"ExitProcess-on-thread", false, true},
+                             {"abort", false, true},
                              {"TerminateProcess", false, false}};
 enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
 

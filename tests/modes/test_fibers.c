@@ -1,12 +1,13 @@
-// Fibers share their thread's heap. It must come back when the thread ends, whichever fiber it ends on, and not before,
-// whichever fiber is deleted, in any order, by any thread. With fiber-local storage a thread that ends on a fiber that
-// never came by the slow path isn't told of: there, and only there, a collection may be needed.
+// Fibers share their thread's heap. It must come back when the thread ends, whichever fiber it ends on, and
+// not before, whichever fiber is deleted, in any order, by any thread. With fiber-local storage a thread that
+// ends on a fiber that never came by the slow path isn't told of: there, and only there, a collection may be
+// needed.
 #include "modes.h"
 
 enum { BLOCKS = 30 };
 
 typedef struct work_s {
-  void* back;             // the fiber to return to
+  void* back; // the fiber to return to
   char* blocks[BLOCKS];
   uint64_t seed;
 } work_t;
@@ -57,7 +58,7 @@ static void fiber_rounds(const char* what, LPTHREAD_START_ROUTINE run, size_t ro
   modes_flat_rounds(what, fiber_round, rounds, reaps);
 }
 
-// ---- a thread becomes a fiber and a thread again --------------------------------------------------------------
+// ---- a thread becomes a fiber and a thread again -----------------------------------------------------
 
 static DWORD WINAPI run_convert(LPVOID arg) {
   bool early = ((uintptr_t)arg & 1) != 0, ends_as_fiber = ((uintptr_t)arg & 2) != 0;
@@ -81,7 +82,7 @@ static void test_convert_to_fiber_and_back(void** state) {
   fiber_rounds("ConvertThreadToFiber, ConvertFiberToThread", run_convert, 100, false);
 }
 
-// ---- a thousand fibers of one thread --------------------------------------------------------------------------
+// ---- a thousand fibers of one thread -----------------------------------------------------------------
 
 enum { FIBERS = 1000 };
 static work_t works[FIBERS];
@@ -123,7 +124,7 @@ static void test_thousand_fibers(void** state) {
   modes_assert_flat("a thousand fibers", before, MODES_SLACK);
 }
 
-// ---- the first fiber is deleted first -------------------------------------------------------------------------
+// ---- the first fiber is deleted first ----------------------------------------------------------------
 
 typedef struct first_s {
   void* first;
@@ -160,7 +161,7 @@ static void test_first_fiber_deleted_first(void** state) {
   fiber_rounds("first fiber deleted first", run_first_deleted, 100, false);
 }
 
-// ---- where a thread ends --------------------------------------------------------------------------------------
+// ---- where a thread ends -----------------------------------------------------------------------------
 
 static VOID CALLBACK run_end_here(PVOID arg) {
   if (arg != NULL) modes_use_heap(5);
@@ -218,7 +219,7 @@ static void test_deletes_itself(void** state) {
   fiber_rounds("DeleteFiber of oneself", run_deletes_itself, 100, false);
 }
 
-// ---- fibers that wander between threads -----------------------------------------------------------------------
+// ---- fibers that wander between threads --------------------------------------------------------------
 
 static work_t wandering;
 static void* wanderer;
@@ -289,7 +290,7 @@ static void test_ends_on_fiber_of_other_thread(void** state) {
   modes_flat_rounds("thread ends on a fiber that another thread made", swapped_round, 100, false);
 }
 
-// ---- DeleteFiber from another thread --------------------------------------------------------------------------
+// ---- DeleteFiber from another thread -----------------------------------------------------------------
 
 static HANDLE was_deleted;
 static first_t deleted;

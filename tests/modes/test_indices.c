@@ -1,6 +1,6 @@
-// Indices of thread-local storage: the first 64 taken, all of them taken, and opaque ones as checking tools hand out. The
-// library then uses the slow accessor, or one heap for all threads and says so. Each case is a process of its own, as the index
-// is taken at the first use: test_indices MODE [CASE].
+// Indices of thread-local storage: the first 64 taken, all of them taken, and opaque ones as checking tools
+// hand out. The library then uses the slow accessor, or one heap for all threads and says so. Each case is a
+// process of its own, as the index is taken at the first use: test_indices MODE [CASE].
 #include "support/check.h"
 #include "support/child.h"
 #include "support/terminate.h"
@@ -46,7 +46,7 @@ static void expect(bool condition, const char* what) {
   TerminateProcess(GetCurrentProcess(), 1);
 }
 
-// ---- what a process does with the library ---------------------------------------------------------------------
+// ---- what a process does with the library ------------------------------------------------------------
 
 static void use_heap(uint64_t seed) {
   test_random_t random = {seed};
@@ -116,7 +116,7 @@ static void use_library(bool has_heaps) {
   printf("used\n");
 }
 
-// ---- cases ----------------------------------------------------------------------------------------------------
+// ---- cases -------------------------------------------------------------------------------------------
 
 static void take_all(void) {
   while (TlsAlloc() != TLS_OUT_OF_INDEXES) {}
@@ -144,12 +144,14 @@ static int case_all_taken(void) {
   return 0;
 }
 
-// Without an index of fiber-local storage nobody tells of thread exits in mode fls: dead threads are found by reaping.
+// Without an index of fiber-local storage nobody tells of thread exits in mode fls: dead threads are found by
+// reaping.
 static int case_fls_all_taken(void) {
   while (FlsAlloc(NULL) != FLS_OUT_OF_INDEXES) {}
   use_library(true);
   bool needs_fls = strcmp(mode, "fls") == 0 || strcmp(mode, "auto-fls") == 0;
-  expect((strcmp(api.thread_exit_mechanism(), "none") == 0) == needs_fls, "it says how it learns of thread exits");
+  expect((strcmp(api.thread_exit_mechanism(), "none") == 0) == needs_fls,
+         "it says how it learns of thread exits");
   return 0;
 }
 
@@ -174,7 +176,8 @@ static int case_all_taken_and_killed(void) {
   for (size_t round = 0; round < 20; round++) {
     HANDLE hammers[3];
     warm = 0;
-    for (size_t i = 0; i < 3; i++) hammers[i] = CreateThread(NULL, 0, run_hammer, (void*)(round * 3 + i + 1), 0, NULL);
+    for (size_t i = 0; i < 3; i++)
+      hammers[i] = CreateThread(NULL, 0, run_hammer, (void*)(round * 3 + i + 1), 0, NULL);
     while (warm < 3) SwitchToThread();
     for (size_t spins = 0; spins < round * 37 % 200; spins++) SwitchToThread();
     for (size_t i = 0; i < 3; i++) {
@@ -188,9 +191,10 @@ static int case_all_taken_and_killed(void) {
   return 0;
 }
 
-// ---- opaque indices -------------------------------------------------------------------------------------------
-// Application Verifier and its like hand out indices that are no positions in the TEB. Here the functions in the import
-// tables of the program, and of mimalloc.dll before its first use, are replaced by ones that do so.
+// ---- opaque indices ----------------------------------------------------------------------------------
+// Application Verifier and its like hand out indices that are no positions in the TEB. Here the functions in
+// the import tables of the program, and of mimalloc.dll before its first use, are replaced by ones that do
+// so.
 
 #define OPAQUE_BASE 0x5A0000u
 static LONG opaque_allocs;
@@ -206,7 +210,9 @@ static DWORD WINAPI opaque_alloc(void) {
   opaque_allocs++;
   return index == TLS_OUT_OF_INDEXES ? index : index + OPAQUE_BASE;
 }
-static DWORD true_index(DWORD index) { return index >= OPAQUE_BASE && index < OPAQUE_BASE + 2000 ? index - OPAQUE_BASE : index; }
+static DWORD true_index(DWORD index) {
+  return index >= OPAQUE_BASE && index < OPAQUE_BASE + 2000 ? index - OPAQUE_BASE : index;
+}
 static PVOID WINAPI opaque_get(DWORD index) { return true_get(true_index(index)); }
 static BOOL WINAPI opaque_set(DWORD index, PVOID value) { return true_set(true_index(index), value); }
 static BOOL WINAPI opaque_free(DWORD index) { return true_free(true_index(index)); }
@@ -221,7 +227,8 @@ static size_t patch_imports(char* base) {
   IMAGE_NT_HEADERS* headers = (IMAGE_NT_HEADERS*)(base + ((IMAGE_DOS_HEADER*)base)->e_lfanew);
   IMAGE_DATA_DIRECTORY* imports = &headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT];
   size_t patched = 0;
-  for (IMAGE_IMPORT_DESCRIPTOR* dll = (IMAGE_IMPORT_DESCRIPTOR*)(base + imports->VirtualAddress); dll->Name != 0; dll++) {
+  for (IMAGE_IMPORT_DESCRIPTOR* dll = (IMAGE_IMPORT_DESCRIPTOR*)(base + imports->VirtualAddress);
+       dll->Name != 0; dll++) {
     for (uintptr_t* slot = (uintptr_t*)(base + dll->FirstThunk); *slot != 0; slot++) {
       for (size_t i = 0; i < 4; i++) {
         DWORD old;
@@ -239,10 +246,10 @@ static size_t patch_imports(char* base) {
 
 static void find_true_functions(void) {
   HMODULE kernel32 = GetModuleHandleA("kernel32.dll");
-#define TRUE_FUNCTION(name, exported)                                                                                  \
+#define TRUE_FUNCTION(name, exported)                                                                        \
   (true_##name = (__typeof__(true_##name))(uintptr_t)GetProcAddress(kernel32, exported))
-  expect(TRUE_FUNCTION(alloc, "TlsAlloc") && TRUE_FUNCTION(get, "TlsGetValue") && TRUE_FUNCTION(set, "TlsSetValue") &&
-             TRUE_FUNCTION(free, "TlsFree"),
+  expect(TRUE_FUNCTION(alloc, "TlsAlloc") && TRUE_FUNCTION(get, "TlsGetValue") &&
+             TRUE_FUNCTION(set, "TlsSetValue") && TRUE_FUNCTION(free, "TlsFree"),
          "KERNEL32 has the functions of thread-local storage");
 }
 
@@ -269,7 +276,9 @@ static void make_indices_opaque(void) {
   expect(notify_me != NULL && notify_me(0, on_load, NULL, &cookie) == 0, "LdrRegisterDllNotification");
 }
 #else
-static void make_indices_opaque(void) { expect(patch_imports((char*)GetModuleHandleA(NULL)) >= 3, "imports patched"); }
+static void make_indices_opaque(void) {
+  expect(patch_imports((char*)GetModuleHandleA(NULL)) >= 3, "imports patched");
+}
 #endif
 
 static int case_opaque_index(void) {
@@ -280,7 +289,7 @@ static int case_opaque_index(void) {
   return 0;
 }
 
-// ---- the test -------------------------------------------------------------------------------------------------
+// ---- the test ----------------------------------------------------------------------------------------
 
 typedef struct index_case_s {
   const char* name;
@@ -302,9 +311,10 @@ static void run_case(void** state) {
   child_self(self);
   child_set_environment("MIMALLOC_SHOW_ERRORS", "1");
   assert_true(child_run((const char*[]){self, mode, one->name, NULL}, 60000, &result));
-  bool said = strstr(result.error, "no thread-local storage index is left in this process (TlsAlloc failed)") != NULL;
-  if (result.timed_out || result.exit_code != 0 || strcmp(result.output, "used\n") != 0 || said != one->says_so ||
-      (!one->says_so && result.error[0] != 0)) {
+  bool said =
+      strstr(result.error, "no thread-local storage index is left in this process (TlsAlloc failed)") != NULL;
+  if (result.timed_out || result.exit_code != 0 || strcmp(result.output, "used\n") != 0 ||
+      said != one->says_so || (!one->says_so && result.error[0] != 0)) {
     child_print(&result);
     fail_msg("%s: %s", mode, one->name);
   }

@@ -17,11 +17,10 @@ static void keep(void) {
 }
 
 static void check_kept(void) {
-  for (size_t i = 0; i < KEPT; i++)
-    assert_int_equal(pattern_mismatch(kept[i], kept_size(i), i), SIZE_MAX);
+  for (size_t i = 0; i < KEPT; i++) assert_int_equal(pattern_mismatch(kept[i], kept_size(i), i), SIZE_MAX);
 }
 
-// ---- idle -----------------------------------------------------------------------------------------------------
+// ---- idle --------------------------------------------------------------------------------------------
 
 enum { LEFT = 20 };
 typedef struct victim_s {
@@ -62,9 +61,11 @@ static void test_terminated(void** state) {
   level_t before = modes_level();
   for (size_t i = 0; i < modes_many; i++) kill_one(i);
   level_t after = modes_level();
-  printf("%s: TerminateThread, %zu rounds: committed %lld -> %lld, heaps %lld -> %lld, system calls %lld -> %lld\n",
-         modes_mode, modes_many, (long long)before.committed, (long long)after.committed, (long long)before.threads,
-         (long long)after.threads, (long long)before.os_calls, (long long)after.os_calls);
+  printf("%s: TerminateThread, %zu rounds: committed %lld -> %lld, heaps %lld -> %lld, system calls %lld -> "
+         "%lld\n",
+         modes_mode, modes_many, (long long)before.committed, (long long)after.committed,
+         (long long)before.threads, (long long)after.threads, (long long)before.os_calls,
+         (long long)after.os_calls);
   assert_int_equal(after.blocks, before.blocks);
   assert_true(after.committed <= before.committed + (4 << 20));
   assert_true(after.threads <= 16); // that many dead ones may not have been looked at yet
@@ -73,7 +74,7 @@ static void test_terminated(void** state) {
   check_kept();
 }
 
-// ---- inside the allocator -------------------------------------------------------------------------------------
+// ---- inside the allocator ----------------------------------------------------------------------------
 
 enum { HAMMERS = 4, SHARED = 64 };
 static char* volatile shared[SHARED]; // filled blocks, written completely before they are handed over
@@ -93,20 +94,23 @@ static DWORD WINAPI run_hammer(LPVOID arg) {
   test_random_t random = {(uintptr_t)arg};
   for (size_t i = 0;; i++) {
     if (i == WARM_UP) InterlockedIncrement(&warm);
-    uint32_t size = (uint32_t)test_random_size(&random, 16, test_random_below(&random, 64) == 0 ? 2000000 : 20000);
+    uint32_t size =
+        (uint32_t)test_random_size(&random, 16, test_random_below(&random, 64) == 0 ? 2000000 : 20000);
     char* p = mi_malloc(size);
     if (p == NULL) ExitProcess(95);
     memcpy(p, &size, sizeof(size));
     pattern_fill_sampled(p + 8, size - 8, size);
     // Every other loop keeps it within this thread.
-    if (size % 2 == 0) p = InterlockedExchangePointer((void* volatile*)&shared[test_random_below(&random, SHARED)], p);
+    if (size % 2 == 0)
+      p = InterlockedExchangePointer((void* volatile*)&shared[test_random_below(&random, SHARED)], p);
     check_shared(p);
     InterlockedIncrement64(&hammered);
   }
 }
 
 static void drain_shared(void) {
-  for (size_t i = 0; i < SHARED; i++) check_shared(InterlockedExchangePointer((void* volatile*)&shared[i], NULL));
+  for (size_t i = 0; i < SHARED; i++)
+    check_shared(InterlockedExchangePointer((void* volatile*)&shared[i], NULL));
 }
 
 static void kill_hammers(size_t round) {
@@ -114,7 +118,8 @@ static void kill_hammers(size_t round) {
   warm = 0;
   for (size_t i = 0; i < HAMMERS; i++)
     threads[i] = modes_start_thread(run_hammer, (void*)(round * HAMMERS + i + 1));
-  while (warm < HAMMERS) SwitchToThread(); // a thread that dies in DLL_THREAD_ATTACH takes the loader lock along
+  while (warm < HAMMERS)
+    SwitchToThread(); // a thread that dies in DLL_THREAD_ATTACH takes the loader lock along
   LONG64 start = hammered;
   while (hammered < start + (LONG64)(round * 37 % 500)) SwitchToThread();
   for (size_t i = 0; i < HAMMERS; i++) {
@@ -123,8 +128,8 @@ static void kill_hammers(size_t round) {
   }
 }
 
-// Killed anywhere: what a thread was just taking from the arenas may be lost, which is bounded by what one call takes. The
-// blocks that it had itself are lost to anybody, as with any allocator.
+// Killed anywhere: what a thread was just taking from the arenas may be lost, which is bounded by what one
+// call takes. The blocks that it had itself are lost to anybody, as with any allocator.
 static void test_terminated_inside(void** state) {
   (void)state;
   size_t rounds = modes_many / 10;
@@ -138,14 +143,14 @@ static void test_terminated_inside(void** state) {
          (long long)killed, (long long)after.committed, (long long)after.threads, (long long)blocks,
          (long long)after.blocks);
   assert_int_equal(after.threads, 1);
-  assert_true(after.blocks - blocks <= killed * 2); // what each had in its hands
+  assert_true(after.blocks - blocks <= killed * 2);                  // what each had in its hands
   assert_true(after.committed <= (64 << 20) + killed * (512 << 10)); // a page of up to 4 MiB around each
   check_kept();
   modes_use_heap(1); // and all is in working order
   for (size_t i = 0; i < 50; i++) kill_one(i);
 }
 
-// ---- DisableThreadLibraryCalls --------------------------------------------------------------------------------
+// ---- DisableThreadLibraryCalls -----------------------------------------------------------------------
 
 static DWORD WINAPI run_use(LPVOID arg) {
   modes_use_heap((uintptr_t)arg);
@@ -161,9 +166,9 @@ static void test_disabled_thread_calls(void** state) {
   level_t before = modes_level();
   for (size_t i = 0; i < modes_many; i++) modes_run_thread(run_use, (void*)i);
   level_t after = modes_level();
-  printf("%s: DisableThreadLibraryCalls, %zu rounds: committed %lld -> %lld, heaps %lld -> %lld\n", modes_mode,
-         modes_many, (long long)before.committed, (long long)after.committed, (long long)before.threads,
-         (long long)after.threads);
+  printf("%s: DisableThreadLibraryCalls, %zu rounds: committed %lld -> %lld, heaps %lld -> %lld\n",
+         modes_mode, modes_many, (long long)before.committed, (long long)after.committed,
+         (long long)before.threads, (long long)after.threads);
   assert_true(after.threads >= 2); // nobody told of them
   assert_true(after.threads <= 16);
   assert_true(after.committed <= before.committed + (4 << 20));
@@ -172,8 +177,8 @@ static void test_disabled_thread_calls(void** state) {
   assert_int_equal(modes_level().threads, 1);
 }
 
-// 32-bit Wine 8 never gives back the 2 MiB of address space that a terminated thread had: a program without us can kill
-// 955, then CreateThread fails.
+// 32-bit Wine 8 never gives back the 2 MiB of address space that a terminated thread had: a program without
+// us can kill 955, then CreateThread fails.
 int main(int argc, char** argv) {
   modes_begin(argc, argv, sizeof(void*) == 4 ? 250 : 1000);
   keep();

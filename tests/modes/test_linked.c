@@ -1,5 +1,5 @@
-// Third parties' DLLs with the static library in them, loaded at the program's start, beside the program's own copy: each
-// learns of its threads' ends by itself, and the process ends well with all of them.
+// Third parties' DLLs with the static library in them, loaded at the program's start, beside the program's
+// own copy: each learns of its threads' ends by itself, and the process ends well with all of them.
 #include "modes.h"
 
 __declspec(dllimport) int user_tls_is_there(void);
@@ -18,7 +18,7 @@ static copy_t copies[] = {{.file = "modes_user_tls.dll", .mechanism = "tls-callb
                           {.file = "modes_user_fls.dll", .mechanism = "fls"}};
 enum { COPIES = sizeof(copies) / sizeof(copies[0]) };
 
-#define FIND(name, exported)                                                                                           \
+#define FIND(name, exported)                                                                                 \
   assert_true((copy->name = (__typeof__(copy->name))(uintptr_t)GetProcAddress(module, exported)) != NULL)
 
 static DWORD WINAPI run_thread(LPVOID arg) {

@@ -5,7 +5,7 @@
 #include <process.h>
 #include <stdlib.h>
 
-// ---- one after the other ------------------------------------------------------------------------------------
+// ---- one after the other -----------------------------------------------------------------------------
 
 static DWORD WINAPI run_plain(LPVOID arg) {
   modes_use_heap((uintptr_t)arg);
@@ -40,7 +40,7 @@ static void test_many_in_sequence(void** state) {
   modes_flat_rounds("many threads", plain_round, modes_many, false);
 }
 
-// ---- threads that do little ---------------------------------------------------------------------------------
+// ---- threads that do little --------------------------------------------------------------------------
 
 static DWORD WINAPI run_nothing(LPVOID arg) {
   (void)arg;
@@ -75,7 +75,7 @@ static void test_only_frees(void** state) {
   assert_int_equal(modes_level().threads_total, total);
 }
 
-// ---- a thousand at once ---------------------------------------------------------------------------------------
+// ---- a thousand at once ------------------------------------------------------------------------------
 
 // 32-bit Wine 8 has room for 955 threads, whatever stacks they ask for.
 enum { AT_ONCE = sizeof(void*) == 4 ? 500 : 1000 };
@@ -125,7 +125,7 @@ static void test_thousand_at_once(void** state) {
   modes_assert_flat("a thousand at once", before, MODES_SLACK);
 }
 
-// ---- pools ----------------------------------------------------------------------------------------------------
+// ---- pools -------------------------------------------------------------------------------------------
 
 enum { POOL_ITEMS = 300 };
 static volatile LONG pool_done;
@@ -158,7 +158,7 @@ static void test_thread_pool(void** state) {
   CloseHandle(pool_event);
 }
 
-// ---- what it says about itself --------------------------------------------------------------------------------
+// ---- what it says about itself -----------------------------------------------------------------------
 
 static void test_says_its_mode(void** state) {
   (void)state;
@@ -187,8 +187,8 @@ int main(int argc, char** argv) {
     return 0;
   }
   const struct CMUnitTest tests[] = {
-      CASE(test_create_thread),  CASE(test_beginthreadex), CASE(test_create_remote_thread),
-      CASE(test_never_allocates), CASE(test_only_frees),    CASE(test_thousand_at_once),
+      CASE(test_create_thread),    CASE(test_beginthreadex), CASE(test_create_remote_thread),
+      CASE(test_never_allocates),  CASE(test_only_frees),    CASE(test_thousand_at_once),
       CASE(test_many_in_sequence), CASE(test_thread_pool),   CASE(test_says_its_mode),
   };
   return check_run(tests);

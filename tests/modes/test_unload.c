@@ -1,5 +1,6 @@
-// Loading and unloading: mimalloc.dll, and third parties' DLLs that have the static library in them, alone and several of them
-// in one process with a copy in the program. Nothing is left behind, and threads that knew a DLL end well after it went.
+// Loading and unloading: mimalloc.dll, and third parties' DLLs that have the static library in them, alone
+// and several of them in one process with a copy in the program. Nothing is left behind, and threads that
+// knew a DLL end well after it went.
 #include "modes.h"
 #include "support/child.h"
 
@@ -32,8 +33,8 @@ static library_t* library; // the one of this mode
 static void load_one(library_t* one) {
   one->module = LoadLibraryA(one->file);
   if (one->module == NULL) fail_msg("%s does not load (error %lu)", one->file, GetLastError());
-  assert_true(FIND(malloc) != NULL && FIND(free) != NULL && FIND(collect) != NULL && FIND(stats_get) != NULL &&
-              FIND(thread_exit_mechanism) != NULL);
+  assert_true(FIND(malloc) != NULL && FIND(free) != NULL && FIND(collect) != NULL &&
+              FIND(stats_get) != NULL && FIND(thread_exit_mechanism) != NULL);
   one->hold = (void* (*)(void))(uintptr_t)GetProcAddress(one->module, "user_dll_hold");
   assert_string_equal(one->thread_exit_mechanism(), one->mechanism);
 }
@@ -75,7 +76,7 @@ static DWORD WINAPI run_nothing(LPVOID arg) {
   return 0;
 }
 
-// ---- what a process has ---------------------------------------------------------------------------------------
+// ---- what a process has ------------------------------------------------------------------------------
 
 typedef struct holdings_s {
   size_t reserved, committed;
@@ -119,20 +120,22 @@ static void test_many_cycles(void** state) {
   holdings_t before = holdings_now();
   for (size_t i = 0; i < modes_many; i++) cycle(i);
   holdings_t after = holdings_now();
-  printf("%s: %zu cycles: committed %zu -> %zu, reserved %zu -> %zu, TLS index %lu -> %lu, FLS index %lu -> %lu, "
+  printf("%s: %zu cycles: committed %zu -> %zu, reserved %zu -> %zu, TLS index %lu -> %lu, FLS index %lu -> "
+         "%lu, "
          "handles %lu -> %lu, next handle %#zx -> %#zx\n",
          library->file, modes_many, before.committed, after.committed, before.reserved, after.reserved,
          before.tls_index, after.tls_index, before.fls_index, after.fls_index, before.handles, after.handles,
          (size_t)before.next_handle, (size_t)after.next_handle);
   assert_true(after.committed <= before.committed + (512 << 10));
-  assert_true(after.reserved <= before.reserved + (8 << 20)); // stacks that the system keeps for the next threads
+  assert_true(after.reserved <=
+              before.reserved + (8 << 20)); // stacks that the system keeps for the next threads
   assert_int_equal(after.tls_index, before.tls_index);
   assert_int_equal(after.fls_index, before.fls_index);
   assert_int_equal(after.handles, before.handles);
   if (after.handles == 0) assert_int_equal(after.next_handle, before.next_handle);
 }
 
-// ---- threads older than the library, and threads that outlive it ----------------------------------------------
+// ---- threads older than the library, and threads that outlive it -------------------------------------
 
 static test_event_t go, end;
 static test_barrier_t used;
@@ -211,7 +214,7 @@ static void test_unused(void** state) {
   modes_use_heap(1);
 }
 
-// ---- nobody tells: reaping ------------------------------------------------------------------------------------
+// ---- nobody tells: reaping ---------------------------------------------------------------------------
 
 static void test_disabled_thread_calls(void** state) {
   (void)state;
@@ -227,7 +230,7 @@ static void test_disabled_thread_calls(void** state) {
   unload();
 }
 
-// ---- several copies -------------------------------------------------------------------------------------------
+// ---- several copies ----------------------------------------------------------------------------------
 
 static DWORD WINAPI run_use_all(LPVOID arg) {
   for (size_t i = 0; i < LIBRARIES; i++) use(&libraries[i], (uintptr_t)arg + i);
@@ -262,10 +265,10 @@ static void test_several_copies(void** state) {
   }
 }
 
-// ---- with hooks in the C runtimes -----------------------------------------------------------------------------
+// ---- with hooks in the C runtimes --------------------------------------------------------------------
 
-// What the child below does: the module outlives every FreeLibrary, and its heap goes on. The library's own blocks lie in
-// its memory, and code of the runtimes leads to it.
+// What the child below does: the module outlives every FreeLibrary, and its heap goes on. The library's own
+// blocks lie in its memory, and code of the runtimes leads to it.
 static int stay_loaded(void) {
   load();
   void* block = library->malloc(100);
@@ -275,7 +278,8 @@ static int stay_loaded(void) {
   modes_run_thread(run_use, (void*)(uintptr_t)2);
   library->free(block);
   library->module = LoadLibraryA(library->file);
-  if (library->module == NULL || library->malloc != (void* (*)(size_t))(uintptr_t)GetProcAddress(library->module, "mi_malloc"))
+  if (library->module == NULL ||
+      library->malloc != (void* (*)(size_t))(uintptr_t)GetProcAddress(library->module, "mi_malloc"))
     return 2;
   printf("stayed\n");
   return 0;

@@ -1,4 +1,5 @@
-// A third party's DLL that links the library statically, and has objects of its own that live as long as it does.
+// A third party's DLL that links the library statically, and has objects of its own that live as long as it
+// does.
 #include <mimalloc-stats.h>
 #include <mimalloc.h>
 
@@ -10,8 +11,8 @@
 extern "C" __declspec(dllexport) int USER_DLL_NAME(void);
 int USER_DLL_NAME(void) { return 1; }
 
-// Its destructor is registered before the library's first allocation, so it runs after everything that is registered with
-// that, and it still has a block.
+// Its destructor is registered before the library's first allocation, so it runs after everything that is
+// registered with that, and it still has a block.
 struct holder_t {
   char* block = nullptr;
   ~holder_t() {

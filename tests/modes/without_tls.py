@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Copies a PE file without its TLS directory entry, so that no loader delivers TLS callbacks to it: stands for the systems
-and loaders that don't (a DLL that a Windows before Vista loads by LoadLibrary, mappers of their own kind)."""
+"""Copies a PE file without its TLS directory entry, so that no loader delivers TLS callbacks to it.
+
+Stands for the systems and loaders that don't (a DLL that a Windows before Vista loads by LoadLibrary, mappers
+of their own kind)."""
 import argparse
 import struct
 import sys
@@ -22,7 +24,8 @@ def main():
     directories = optional + (112 if struct.unpack_from("<H", data, optional)[0] == 0x20B else 96)
     entry = directories + 8 * TLS
     if struct.unpack_from("<I", data, entry)[0] == 0:
-        sys.exit(f"{options.input}: has no TLS directory to begin with; was it linked with the right library?")
+        sys.exit(f"{options.input}: has no TLS directory to begin with; was it linked with the right "
+                 "library?")
     struct.pack_into("<II", data, entry, 0, 0)
     struct.pack_into("<I", data, optional + 64, 0)  # the checksum covers the header
     with open(options.output, "wb") as file:

@@ -8,7 +8,8 @@ static bool is_in_code(const CONTEXT* context) {
 #endif
   MEMORY_BASIC_INFORMATION info;
   if (VirtualQuery(at, &info, sizeof(info)) == 0) return false;
-  return info.AllocationBase == GetModuleHandleA(NULL) || info.AllocationBase == GetModuleHandleA("mimalloc.dll");
+  return info.AllocationBase == GetModuleHandleA(NULL) ||
+         info.AllocationBase == GetModuleHandleA("mimalloc.dll");
 }
 
 // Looks that follow at once would never let a thread out of the system call that it is in.

@@ -1,5 +1,5 @@
-// The life cycle's state machine against a model that is written down in another way: what a process and its threads have,
-// instead of states. A million random events, the same ones every time.
+// The life cycle's state machine against a model that is written down in another way: what a process and its
+// threads have, instead of states. A million random events, the same ones every time.
 #include "support/check.h"
 #include "support/test_data.h"
 
@@ -80,7 +80,8 @@ static void test_million_random_events(void** state) {
   int64_t theaps = 0;
   size_t processes = 1;
   for (size_t i = 0; i < STEPS; i++) {
-    if (process == PROCESS_UNLOADED ? test_random_below(&random, 10) == 0 : test_random_below(&random, 500) == 0) {
+    if (process == PROCESS_UNLOADED ? test_random_below(&random, 10) == 0
+                                    : test_random_below(&random, 500) == 0) {
       model = (model_t){0}; // another process
       process = PROCESS_NEW;
       memset(threads, 0, sizeof(threads));
@@ -92,9 +93,11 @@ static void test_million_random_events(void** state) {
     met[process][threads[t]][event]++;
     unsigned expected = model_step(&model, &model.threads[t], event);
     lifecycle_step_t step = lifecycle_step(process, threads[t], event);
-    if (step.actions != expected || step.process != process_of(&model) || step.thread != thread_of(&model.threads[t])) {
-      fail_msg("step %zu: process %d, thread %d, event %d: actions 0x%x, not 0x%x; process %d, not %d; thread %d, not %d", i,
-               (int)process, (int)threads[t], (int)event, step.actions, expected, (int)step.process,
+    if (step.actions != expected || step.process != process_of(&model) ||
+        step.thread != thread_of(&model.threads[t])) {
+      fail_msg("step %zu: process %d, thread %d, event %d: actions 0x%x, not 0x%x; process %d, not %d; "
+               "thread %d, not %d",
+               i, (int)process, (int)threads[t], (int)event, step.actions, expected, (int)step.process,
                (int)process_of(&model), (int)step.thread, (int)thread_of(&model.threads[t]));
     }
     theaps += (step.actions & ACTION_ACQUIRE_THEAP) != 0;
@@ -103,7 +106,8 @@ static void test_million_random_events(void** state) {
     threads[t] = step.thread;
     int64_t owned = 0;
     for (size_t k = 0; k < THREADS; k++) owned += threads[k] == THREAD_ACTIVE;
-    if (process != PROCESS_UNLOADED) assert_int_equal(theaps, owned); // each is owned by one thread, and by nobody in vain
+    if (process != PROCESS_UNLOADED)
+      assert_int_equal(theaps, owned); // each is owned by one thread, and by nobody in vain
   }
   assert_true(processes > 1000);
   for (size_t p = 0; p < PROCESS_UNLOADED; p++) { // every event in every state that can be

@@ -1,15 +1,16 @@
-// The bell of the static library, linked into an exe or a DLL that isn't ours. Two mechanisms; the Meson option
-// static_thread_exit says which (MI_THREAD_EXIT_TLS, MI_THREAD_EXIT_FLS; both: decided at run time).
+// The bell of the static library, linked into an exe or a DLL that isn't ours. Two mechanisms; the Meson
+// option static_thread_exit says which (MI_THREAD_EXIT_TLS, MI_THREAD_EXIT_FLS; both: decided at run time).
 //
-// TLS callback: the loader calls it like a DllMain for the module we are linked into. Exact for threads whatever their
-// fibers do. Not delivered to a DLL that a Windows before Vista loads by LoadLibrary.
+// TLS callback: the loader calls it like a DllMain for the module we are linked into. Exact for threads
+// whatever their fibers do. Not delivered to a DLL that a Windows before Vista loads by LoadLibrary.
 //
-// FLS: the system calls back for each fiber's value when the fiber ends, and for the current fiber's value when the thread
-// ends. The value that we set is a record of the fiber it was set on, one of its own for each fiber, so the callback can tell
-// the two apart: only when the record is that of the running fiber does the thread end (DeleteFiber of oneself ends the
-// thread, too). Fibers wander between threads, and any thread may delete any of them; the record goes with the fiber. A
-// thread that ends on a fiber which never came by our slow path isn't told of; its theap is found by reaping. FlsAlloc
-// came with Server 2003 and Vista, so it is looked up.
+// FLS: the system calls back for each fiber's value when the fiber ends, and for the current fiber's value
+// when the thread ends. The value that we set is a record of the fiber it was set on, one of its own for each
+// fiber, so the callback can tell the two apart: only when the record is that of the running fiber does the
+// thread end (DeleteFiber of oneself ends the thread, too). Fibers wander between threads, and any thread may
+// delete any of them; the record goes with the fiber. A thread that ends on a fiber which never came by our
+// slow path isn't told of; its theap is found by reaping. FlsAlloc came with Server 2003 and Vista, so it is
+// looked up.
 #include "os/os.h"
 #include "base/atomics.h"
 
@@ -22,7 +23,7 @@ bool os_bell_is_per_fiber = false;
 static os_bell_hooks_t bell;
 static const char* bell_name = "none";
 
-// ---- TLS callback -------------------------------------------------------------------------------------------
+// ---- TLS callback ------------------------------------------------------------------------------------
 
 #if MI_THREAD_EXIT_TLS
 static uint32_t tls_is_delivered;
@@ -34,8 +35,9 @@ static void NTAPI on_tls_event(PVOID module, DWORD reason, PVOID reserved) {
   if (reason == DLL_THREAD_DETACH && bell.thread_exit != NULL && !os_bell_is_per_fiber) bell.thread_exit();
 }
 
-// The linker sorts .CRT$XL* between the start and end marks of the runtime's callback table. `used` and the reference from
-// os_bell_init (which pulls this object out of the archive) keep it through -flto and --gc-sections.
+// The linker sorts .CRT$XL* between the start and end marks of the runtime's callback table. `used` and the
+// reference from os_bell_init (which pulls this object out of the archive) keep it through -flto and
+// --gc-sections.
 __attribute__((section(".CRT$XLB"), used)) static const PIMAGE_TLS_CALLBACK tls_callback = &on_tls_event;
 
 static bool tls_start(void) {
@@ -46,7 +48,7 @@ static bool tls_start(void) {
 static bool tls_start(void) { return false; }
 #endif
 
-// ---- FLS ----------------------------------------------------------------------------------------------------
+// ---- FLS ---------------------------------------------------------------------------------------------
 
 #if MI_THREAD_EXIT_FLS
 typedef DWORD(WINAPI* fls_alloc_t)(PFLS_CALLBACK_FUNCTION);
@@ -83,15 +85,16 @@ static void* current_fiber(void) {
 static bool is_running_fiber(const fiber_record_t* record) {
   void* running = fls_get(fls_index);
   if (running != NULL) return running == record;
-  // No system documents whether it clears the value before or after it calls back. Here it was cleared, or the running
-  // fiber has no record: then where the record was made is the evidence.
+  // No system documents whether it clears the value before or after it calls back. Here it was cleared, or
+  // the running fiber has no record: then where the record was made is the evidence.
   if (record->fiber != current_fiber()) return false;
   return (uintptr_t)record->fiber >= FIBER_MIN || record->thread == GetCurrentThreadId();
 }
 
 static void NTAPI on_fls_value_gone(PVOID value) {
   fiber_record_t* record = (fiber_record_t*)value;
-  // The end of the process calls this for the exiting thread's value; heaps may be locked by dead threads then.
+  // The end of the process calls this for the exiting thread's value; heaps may be locked by dead threads
+  // then.
   if (os_is_exiting()) return;
   // FlsFree calls it for every thread's value.
   if (!atomic_get_relaxed(&fls_is_closing) && is_running_fiber(record)) bell.thread_exit();
@@ -115,7 +118,8 @@ static bool fls_start(void) {
 
 void os_bell_arm_thread(void* value) {
   MI_UNUSED(value);
-  if (fls_index == FLS_OUT_OF_INDEXES || os_is_exiting()) return; // the process heap may be locked by a dead thread
+  if (fls_index == FLS_OUT_OF_INDEXES || os_is_exiting())
+    return;                     // the process heap may be locked by a dead thread
   DWORD error = GetLastError(); // FlsGetValue clears it
   if (fls_get(fls_index) == NULL) {
     // Without memory for it the thread's end isn't told here; reaping finds it.
@@ -140,7 +144,7 @@ void os_bell_arm_thread(void* value) { MI_UNUSED(value); }
 void os_bell_free(void) {}
 #endif
 
-// ---- both ---------------------------------------------------------------------------------------------------
+// ---- both --------------------------------------------------------------------------------------------
 
 // Called by the C runtime of our module: at exit of the process, or when our module, a DLL, is unloaded.
 static void on_exit(void) {
@@ -155,8 +159,9 @@ static void on_exit(void) {
   }
 }
 
-// What is registered first runs last: after all destructors and atexit functions of the module, which may use and free blocks
-// to their last moment. So it is done by an initializer of the C kind, of which the runtimes run $XCB before all C++ ones.
+// What is registered first runs last: after all destructors and atexit functions of the module, which may use
+// and free blocks to their last moment. So it is done by an initializer of the C kind, of which the runtimes
+// run $XCB before all C++ ones.
 static bool on_exit_is_registered;
 static void register_on_exit(void) {
   if (!on_exit_is_registered) on_exit_is_registered = atexit(&on_exit) == 0;
