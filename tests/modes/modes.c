@@ -105,7 +105,13 @@ void modes_flat_rounds(const char* what, void (*round)(size_t i), size_t rounds,
   for (size_t i = 0; i < warm_up; i++) round(i);
   if (reaps) mi_collect(true);
   level_t before = modes_level();
-  for (size_t i = 0; i < rounds; i++) round(i);
+  for (size_t i = 0; i < rounds; i++) {
+    round(i);
+    if (rounds < 10000 || (i + 1) % (rounds / 10) != 0) continue;
+    level_t now = modes_level();
+    printf("%zu of %zu: committed %lld, heaps %lld, system calls %lld\n", i + 1, rounds,
+           (long long)now.committed, (long long)now.threads, (long long)now.os_calls);
+  }
   if (reaps) mi_collect(true);
   level_t after = modes_level();
   printf("%s: %s, %zu rounds: committed %lld -> %lld, heaps %lld -> %lld, system calls %lld -> %lld\n",
