@@ -32,7 +32,20 @@ EXPORT volatile LONG fake_free_count; // blocks that its free has really freed
 EXPORT volatile LONG fake_bad_count;  // blocks that its free was given and that weren't its own
 
 EXPORT intptr_t _get_heap_handle(void) { return (intptr_t)heap; }
+#if FAKE_CRT == 1
+// As Microsoft's: in a block of the thread that is made when it is first asked for.
+void* calloc(size_t count, size_t size);
+static DWORD errno_index;
+EXPORT int* _errno(void) {
+  int* mine = TlsGetValue(errno_index);
+  if (mine == NULL) mine = calloc(1, 100);
+  if (mine == NULL) return &error_number;
+  TlsSetValue(errno_index, mine);
+  return mine;
+}
+#else
 EXPORT int* _errno(void) { return &error_number; }
+#endif
 EXPORT int _set_new_mode(int mode) {
   int old = new_mode;
   new_mode = mode;
@@ -100,7 +113,7 @@ EXPORT size_t _msize(void* block) {
   if (!is_own(block)) return (size_t)-1;
   return HEADER != 0 ? ((size_t*)base_of(block))[1] : HeapSize(heap, 0, block);
 }
-EXPORT void* calloc(size_t count, size_t size) {
+EXPORT REAL void* calloc(size_t count, size_t size) {
   uint8_t* block = fake_allocate(count * size);
   for (size_t i = 0; block != NULL && i < count * size; i++) ((volatile uint8_t*)block)[i] = 0;
   return block;
@@ -188,6 +201,9 @@ BOOL WINAPI fake_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
   (void)module, (void)reserved;
   if (reason == DLL_PROCESS_ATTACH) {
     heap = HeapCreate(0, 0, 0);
+#if FAKE_CRT == 1
+    errno_index = TlsAlloc();
+#endif
     fake_attach_block = malloc(10);
   }
   return TRUE;

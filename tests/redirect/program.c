@@ -10,6 +10,7 @@
 //                                    is redirected
 //   program wild DLL                 frees pointers that nobody allocated
 //   program locked DLL               frees a block from before while another thread holds the loader's lock
+//   program exhausted DLL            allocates where there is no memory at all
 //   program twice DLL                loads two copies of mimalloc.dll
 //   program imports                  loads mimalloc.dll when only a runtime's users can be redirected, by
 //                                    their imports
@@ -672,6 +673,33 @@ static unsigned locked(const char* dll) {
   return failed;
 }
 
+// ---- no memory at all -----------------------------------------------------------------------------------
+
+static DWORD WINAPI find_no_memory(void* arg) {
+  (void)arg;
+  errno = 0;
+  void* volatile p = malloc(100);
+  return p == NULL && errno == ENOMEM;
+}
+
+// The runtimes' errno may need memory itself.
+static void errno_is_set_without_memory(void) {
+  DWORD good = 2;
+  HANDLE thread = CreateThread(NULL, 0, find_no_memory, NULL, 0, NULL);
+  CHECK(WaitForSingleObject(thread, 20000) == WAIT_OBJECT_0 && GetExitCodeThread(thread, &good));
+  option_set(mi_option_disallow_os_alloc, 0);
+  CHECK(good == 1);
+}
+
+static unsigned exhausted(const char* dll) {
+  load("msvcr120_clr0400.dll");
+  errno = 0; // Wine's runtime has it from its DllMain on or ends the process
+  find_mimalloc(load(dll));
+  option_set(mi_option_disallow_os_alloc, 1); // nothing was allocated yet
+  RUN(errno_is_set_without_memory);
+  return failed;
+}
+
 // ---- two copies -----------------------------------------------------------------------------------------
 
 // The second one leaves alone what the first one has taken: neither knows the other one's blocks.
@@ -911,13 +939,15 @@ int main(int count, char** arguments) {
   if (count == 3 && strcmp(mode, "disabled") == 0) return (int)disabled(arguments[2]);
   if (count == 3 && strcmp(mode, "wild") == 0) return (int)wild(arguments[2]);
   if (count == 3 && strcmp(mode, "locked") == 0) return (int)locked(arguments[2]);
+  if (count == 3 && strcmp(mode, "exhausted") == 0) return (int)exhausted(arguments[2]);
   if (count == 3 && strcmp(mode, "twice") == 0) return (int)twice(arguments[2]);
   if (count == 2 && strcmp(mode, "imports") == 0) return (int)imports();
   if (count == 2 && strcmp(mode, "inside") == 0) return (int)inside();
   if (count == 3 && strcmp(mode, "fakes") == 0) return (int)fakes(arguments[2]);
   if (count >= 3 && strcmp(mode, "load") == 0) return (int)load_all(count - 2, arguments + 2);
 #endif
-  printf("not ok: usage: program early | late DLL | disabled DLL | wild DLL | locked DLL | twice DLL | "
+  printf("not ok: usage: program early | late DLL | disabled DLL | wild DLL | locked DLL | exhausted DLL | "
+         "twice DLL | "
          "imports | fakes "
          "DLL | "
          "load DLL MODULE...\n");

@@ -77,6 +77,12 @@ static void nobody_is_inside(void** state) {
   for (int i = 0; i < 3; i++) run("redirect-program-msvcrt", "inside", NULL, NULL, 1);
 }
 
+static void no_memory_at_all(void** state) {
+  (void)state;
+  run("redirect-program-msvcrt", "exhausted", "mimalloc.dll", NULL, 1);
+  run("redirect-program-ucrt", "exhausted", "mimalloc.dll", NULL, 1);
+}
+
 static void two_copies(void** state) {
   (void)state;
   run("redirect-program-msvcrt", "twice", "mimalloc.dll", NULL, 1);
@@ -203,6 +209,7 @@ int main(void) {
       cmocka_unit_test(late_ucrt),
       cmocka_unit_test(imports_change_at_once),
       cmocka_unit_test(nobody_is_inside),
+      cmocka_unit_test(no_memory_at_all),
       cmocka_unit_test(two_copies),
       cmocka_unit_test(nobody_waits_for_the_loader),
       cmocka_unit_test(cxx_with_shared_libstdcxx),
