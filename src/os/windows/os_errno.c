@@ -6,7 +6,7 @@
 
 typedef int* __cdecl errno_address_t(void);
 
-// Threads that are setting errno. A runtime may have to allocate what holds the thread's errno, by functions that
+// Threads that are setting errno. A runtime may have to allocate what holds it, by functions that
 // lead to us: without memory, that would go on for ever.
 static uint32_t setters[64];
 
