@@ -1,6 +1,6 @@
-// exit_program WAY CODE: ends in that way, with that code, while eight threads allocate and free; and its
-// atexit function, its static destructor and another DLL's DLL_PROCESS_DETACH allocate and free after that.
-// Each of them says that it was there.
+// exit_program WAY CODE [no-index]: ends in that way, with that code, while eight threads allocate and free;
+// and its atexit function, its static destructor and another DLL's DLL_PROCESS_DETACH allocate and free after
+// that. Each of them says that it was there.
 #include "late.h"
 extern "C" {
 #include "support/test_data.h"
@@ -60,12 +60,15 @@ static DWORD WINAPI run_exit(LPVOID arg) { std::exit((int)(uintptr_t)arg); }
 static DWORD WINAPI run_exit_process(LPVOID arg) { ExitProcess((UINT)(uintptr_t)arg); }
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 99;
+  if (argc < 3) return 99;
   const char* way = argv[1];
   int code = std::atoi(argv[2]);
   SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
   all_warm = CreateEventA(nullptr, TRUE, FALSE, nullptr);
   never = CreateEventA(nullptr, TRUE, FALSE, nullptr);
+  if (argc > 3) { // one heap for all threads, and a lock that dying threads are likely to hold
+    while (TlsAlloc() != TLS_OUT_OF_INDEXES) {}
+  }
   std::atexit(on_exit_work);
   destructor.is_used = true;
   detach_dll_start(&functions);

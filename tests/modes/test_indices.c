@@ -196,7 +196,7 @@ static int case_all_taken_and_killed(void) {
 // the import tables of the program, and of mimalloc.dll before its first use, are replaced by ones that do
 // so.
 
-#define OPAQUE_BASE 0x5A0000u
+static DWORD opaque_base = 0x5A0000;
 static LONG opaque_allocs;
 
 // By pointers, as the program's own import table is patched, too.
@@ -208,10 +208,10 @@ static BOOL(WINAPI* true_free)(DWORD);
 static DWORD WINAPI opaque_alloc(void) {
   DWORD index = true_alloc();
   opaque_allocs++;
-  return index == TLS_OUT_OF_INDEXES ? index : index + OPAQUE_BASE;
+  return index == TLS_OUT_OF_INDEXES ? index : index + opaque_base;
 }
 static DWORD true_index(DWORD index) {
-  return index >= OPAQUE_BASE && index < OPAQUE_BASE + 2000 ? index - OPAQUE_BASE : index;
+  return index >= opaque_base && index < opaque_base + 2000 ? index - opaque_base : index;
 }
 static PVOID WINAPI opaque_get(DWORD index) { return true_get(true_index(index)); }
 static BOOL WINAPI opaque_set(DWORD index, PVOID value) { return true_set(true_index(index), value); }
@@ -289,6 +289,12 @@ static int case_opaque_index(void) {
   return 0;
 }
 
+// Such an index may also look like another slot of the TEB: no index of the C runtime's comes that far.
+static int case_opaque_low_index(void) {
+  opaque_base = 40;
+  return case_opaque_index();
+}
+
 // ---- the test ----------------------------------------------------------------------------------------
 
 typedef struct index_case_s {
@@ -301,6 +307,7 @@ static const index_case_t cases[] = {{"direct", case_direct, false},
                                      {"all_taken", case_all_taken, true},
                                      {"all_taken_and_killed", case_all_taken_and_killed, true},
                                      {"opaque_index", case_opaque_index, false},
+                                     {"opaque_low_index", case_opaque_low_index, false},
                                      {"fls_all_taken", case_fls_all_taken, false}};
 enum { CASES = sizeof(cases) / sizeof(cases[0]) };
 
