@@ -33,7 +33,11 @@ static HANDLE heap_of(size_t runtime) {
 // Is `p` memory, and of a kind that heaps use? Keeps heaps from looking where nothing is.
 static bool is_heap_memory(const void* p) {
   MEMORY_BASIC_INFORMATION info;
-  if (VirtualQuery(p, &info, sizeof(info)) == 0) return false;
+  DWORD error = GetLastError(); // a free must not change it
+  if (VirtualQuery(p, &info, sizeof(info)) == 0) {
+    SetLastError(error);
+    return false;
+  }
   return info.State == MEM_COMMIT && info.Type == MEM_PRIVATE &&
          (info.Protect == PAGE_READWRITE || info.Protect == PAGE_EXECUTE_READWRITE);
 }
@@ -91,8 +95,8 @@ bool foreign_find(const void* p, foreign_kind_t kind, foreign_block_t* found) {
   uintptr_t aligned = bits_align_down((uintptr_t)p, sizeof(void*));
   if (kind == FOREIGN_ALIGNED && (aligned < words || !is_heap_memory((const void*)(aligned - words))))
     return false;
-  uint32_t asked =
-      0; // a bit per runtime: those seen before are asked first, then those that may have come since
+  // A bit per runtime: those seen before are asked first, then those that may have come since.
+  uint32_t asked = 0;
   for (size_t runtime = 0; runtime < crt_modules_count(); runtime++) {
     if (!crt_modules_is_known(runtime)) continue;
     asked |= 1u << runtime;

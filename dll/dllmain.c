@@ -13,7 +13,7 @@ BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
   switch (reason) {
   case DLL_PROCESS_ATTACH:
     runtime_process_attach();
-    redirect_attach(module);
+    redirect_attach(module, reserved != NULL); // not NULL: loaded with the program
     break;
   case DLL_THREAD_ATTACH:
     runtime_thread_attach();

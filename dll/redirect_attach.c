@@ -40,6 +40,11 @@ static void report_static(const module_t* module) {
   message_release_callbacks();
 }
 
+static void report_too_many(const module_t* module) {
+  message_warning("redirect: %s is left alone: there are too many C runtimes in this process\n",
+                  module->name);
+}
+
 static void report_watch(const char* how, const char* problem) {
   if (how != NULL) {
     message_verbose("redirect: modules that come later are told by %s\n", how);
@@ -62,9 +67,11 @@ static redirect_config_t config = {
     .required_count = REDIRECT_REQUIRED,
     .malloc_name = "malloc",
     .free_name = "free",
+    .debug_name = "_malloc_dbg",
     .is_runtime = is_runtime,
     .is_ours = block_is_ours,
     .report_runtime = report_runtime,
+    .report_too_many = report_too_many,
     .report_watch = report_watch,
 };
 
@@ -86,7 +93,7 @@ static void know_runtimes(void) {
   crt_modules_never_wait();
 }
 
-void redirect_attach(const void* module) {
+void redirect_attach(const void* module, bool is_start) {
   if (options_redirect_is_disabled()) {
     message_verbose("redirect: disabled by the environment\n");
     return;
@@ -98,10 +105,10 @@ void redirect_attach(const void* module) {
   }
   message_hold_callbacks();
   message_verbose("redirect: this DLL stays loaded until the process ends (MIMALLOC_DISABLE_REDIRECT=1 in "
-                  "the environment: "
-                  "no redirection)\n");
+                  "the environment: no redirection)\n");
   message_verbose("redirect: %-24s %6s %6s %6s  %s\n", "functions of", "inline", "import", "left", "why");
   config.self = module;
+  config.is_alone = is_start;
   if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look
   redirect_start(&config);
   know_runtimes();

@@ -127,8 +127,7 @@ static bool returns_into_exclusive(const plan_runtime_t* plan, const uintptr_t* 
     if (stack[i] - (uintptr_t)plan->image.base >= plan->image.size) continue;
     for (size_t k = 0; k < plan->count; k++) {
       const plan_hook_t* hook = &plan->hooks[k];
-      if (hook->replacement->is_exclusive && stack[i] > hook->entry &&
-          stack[i] - hook->entry < hook->body_size)
+      if (plan_is_exclusive(plan, hook) && stack[i] > hook->entry && stack[i] - hook->entry < hook->body_size)
         return true;
     }
   }
@@ -144,7 +143,7 @@ static freeze_answer_t place(void* context, uintptr_t* address, const uintptr_t*
     const plan_hook_t* hook = &plan->hooks[i];
     uintptr_t offset = *address - hook->entry;
     if (offset == 0 || offset >= hook->body_size) continue; // at 0 it is about to run the jump instead
-    if (hook->replacement->is_exclusive) return FREEZE_LATER;
+    if (plan_is_exclusive(plan, hook)) return FREEZE_LATER;
     if (offset >= PATCH_SIZE) continue;
     for (size_t k = 0; k < hook->move.count; k++) {
       if (hook->move.from[k] != offset) continue;

@@ -249,8 +249,8 @@ static bool visit_slots(parse_image_t* image, const char* dll, uint32_t slots, u
   }
 }
 
-// Who puts a DLL in front of a process's others (mi-run, debugging tools) can't enlarge the list of imports where
-// it is: it then lies outside of the module, while all that it leads to is still within.
+// Who puts a DLL in front of a process's others (mi-run, debugging tools) can't enlarge the list of imports
+// where it is: it then lies outside of the module, while all that it leads to is still within.
 static const uint8_t* import_at(parse_image_t* image, uint32_t rva) {
   if (image->readable == NULL || rva < image->size) return at(image, rva, IMPORT_SIZE);
   const uint8_t* import = (const uint8_t*)((uintptr_t)image->base + rva);

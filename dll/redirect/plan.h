@@ -76,6 +76,7 @@ typedef struct plan_runtime_s {
   uintptr_t memory;         // of unit 0
   const char* problem;      // NULL, or why it can't be done
   const char* problem_name; // the function concerned, or NULL
+  bool is_exclusive;        // all functions are as those whose replacement is
   size_t count;
   plan_hook_t hooks[PLAN_HOOKS_MAX];
 } plan_runtime_t;
@@ -91,6 +92,11 @@ bool plan_inline(plan_runtime_t* plan, uintptr_t memory);
 // After plan_resolve: a function that begins with a jump out of the module, as only who redirects it writes;
 // NULL when there is none.
 const plan_hook_t* plan_redirected_already(const plan_runtime_t* plan);
+
+// May no thread be in the function while its jump is written?
+static inline bool plan_is_exclusive(const plan_runtime_t* plan, const plan_hook_t* hook) {
+  return plan->is_exclusive || hook->replacement->is_exclusive;
+}
 
 // The hook of the function at `entry`, or NULL.
 const plan_hook_t* plan_find(const plan_runtime_t* plan, uintptr_t entry);

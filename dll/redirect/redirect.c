@@ -15,6 +15,8 @@ static redirect_runtime_t runtimes[RUNTIMES_MAX];
 static size_t runtime_count;
 
 static const redirect_config_t* config;
+static bool is_alone;    // no other thread runs code of a runtime
+static bool is_too_many; // runtimes
 
 // GetProcAddress as the modules of the process have it in their import tables.
 typedef FARPROC WINAPI get_proc_address_t(HMODULE module, const char* name);
@@ -87,7 +89,7 @@ static bool collect_module(void* context, const module_t* module) {
 
 static const char* write_slots(const collection_t* collection, bool has_run) {
   freeze_t freeze;
-  if (!has_run) return apply_slots(collection->slots, collection->count, NULL);
+  if (!has_run || is_alone) return apply_slots(collection->slots, collection->count, NULL);
   const char* problem = freeze_open(&freeze);
   if (problem != NULL) return problem;
   problem = apply_slots(collection->slots, collection->count, &freeze);
@@ -124,7 +126,7 @@ static const char* redirect_imports(redirect_runtime_t* runtime, const module_t*
 // Where no thread can be running in the module yet, nobody needs to be stopped.
 static const char* write_jumps(const plan_runtime_t* plan, bool has_run) {
   freeze_t freeze;
-  if (!has_run) return apply_jumps(plan, NULL);
+  if (!has_run || is_alone) return apply_jumps(plan, NULL);
   const char* problem = freeze_open(&freeze);
   if (problem != NULL) return problem;
   problem = apply_jumps(plan, &freeze);
@@ -165,6 +167,7 @@ static bool make_plan(redirect_runtime_t* runtime) {
   if (problem != NULL) return fail(runtime, problem, NULL);
   bool resolved = plan_resolve(plan, config->replacements, config->required_count);
   runtime->function_count = plan->count;
+  plan->is_exclusive = parse_export(&plan->image, config->debug_name) != 0;
   if (!resolved) return fail(runtime, plan->problem, plan->problem_name);
   // There may be blocks from before that no heap of the runtime knows, and nobody could tell whose they are.
   const plan_hook_t* taken = plan_redirected_already(plan);
@@ -182,7 +185,11 @@ static void adopt(const module_t* module, bool has_run) {
   // In the place of a runtime that has been unloaded, or in a new one.
   size_t index = 0;
   while (index < runtime_count && runtimes[index].module.base != NULL) index++;
-  if (index == RUNTIMES_MAX) return;
+  if (index == RUNTIMES_MAX) {
+    is_too_many = true;
+    config->report_too_many(module);
+    return;
+  }
   redirect_runtime_t* runtime = &runtimes[index];
   *runtime = (redirect_runtime_t){.method = REDIRECT_NONE, .plan = runtime->plan};
   runtime->module = *module;
@@ -315,7 +322,9 @@ void redirect_start(const redirect_config_t* new_config) {
   get_proc_address_values[0] = export_of("kernel32.dll", "GetProcAddress");
   get_proc_address_values[1] = export_of("kernelbase.dll", "GetProcAddress");
   get_proc_address = (get_proc_address_t*)(uintptr_t)get_proc_address_values[0];
+  is_alone = config->is_alone;
   modules_visit(adopt_if_runtime, NULL);
+  is_alone = false;
   if (!config->without_notifications && modules_watch(&events)) {
     config->report_watch("notifications of the loader", NULL);
   } else {
@@ -403,6 +412,7 @@ static bool runtime_works(const redirect_runtime_t* runtime) {
 
 bool redirect_works(void) {
   size_t count = 0;
+  if (is_too_many) return false;
   for (size_t i = 0; i < redirect_count(); i++) {
     if (runtimes[i].module.base == NULL || runtimes[i].function_count == 0) continue;
     if (runtimes[i].method == REDIRECT_NONE || !runtime_works(&runtimes[i])) return false;

@@ -39,12 +39,18 @@ typedef struct redirect_config_s {
   const char* free_name;
   bool (*is_runtime)(const char* module_name);
   bool (*is_ours)(const void* block);
+  // A function that only debug runtimes have. Their functions call each other and add a header on the way
+  // back, so no thread may be in any of them when they are hooked.
+  const char* debug_name;
   const void* self;           // module whose imports are left alone
+  bool is_alone;              // at redirect_start no other thread can be running code of a runtime
   bool without_notifications; // as if the loader couldn't tell of later modules
   // What happens; under the loader lock, on any thread.
   void (*report_runtime)(const redirect_runtime_t* runtime);
   // A module uses heaps but no runtime DLL: it may hold a runtime of its own. NULL: don't look.
   void (*report_static)(const module_t* module);
+  // There is no room to remember one more runtime: it is left alone.
+  void (*report_too_many)(const module_t* module);
   // How we are told of later modules; NULL: not at all, `problem` says why.
   void (*report_watch)(const char* how, const char* problem);
 } redirect_config_t;
@@ -53,7 +59,8 @@ typedef struct redirect_config_s {
 // `config`.
 void redirect_start(const redirect_config_t* config);
 
-// Behavioural: does what each runtime allocates now come from us? False when there is no runtime.
+// Behavioural: does what each runtime allocates now come from us? False when there is no runtime, or more of
+// them than the engine has room for.
 bool redirect_works(void);
 
 // Where to call a runtime's function as it was: its trampoline if it is hooked, else the function itself.

@@ -104,6 +104,18 @@ __asm__(".globl _malloc\n"
         "  jmp _fake_allocate\n"
         "1: jmp _fake_allocate\n");
 #endif
+#elif FAKE_CRT == 3
+// As Microsoft's: the header is written when the inner function, which is hooked, too, has come back.
+EXPORT void(__cdecl* fake_pause)(void);
+EXPORT REAL void* _malloc_base(size_t size) { return HeapAlloc(heap, 0, size); }
+EXPORT REAL void* malloc(size_t size) {
+  if (fake_pause != NULL) fake_pause();
+  uintptr_t* base = _malloc_base(size + HEADER);
+  if (base == NULL) return NULL;
+  base[0] = MARK;
+  base[1] = size;
+  return (uint8_t*)base + HEADER;
+}
 #else
 EXPORT REAL void* malloc(size_t size) { return fake_allocate(size); }
 #endif

@@ -16,6 +16,7 @@
 //                                    their imports
 //   program inside                   loads mimalloc.dll while a thread is in a function that _aligned_realloc
 //                                    has called
+//   program inside-debug             the same for malloc of a debug runtime
 //   program fakes DLL                with the fake runtimes: one that only imports can redirect, and a
 //                                    debug runtime
 //   program load DLL MODULE...       loads both and says whether all is redirected
@@ -821,6 +822,34 @@ static void __cdecl stay_for_a_while(void) {
   } while (now.QuadPart - start.QuadPart < frequency.QuadPart / 500);
 }
 
+static malloc_t* fake_malloc;
+
+static DWORD WINAPI allocate(void* arg) {
+  (void)arg;
+  made_meanwhile = fake_malloc(100);
+  return 0;
+}
+
+// Our block would be behind the debug header that malloc writes.
+static void nobody_is_inside_a_debug_malloc(void) {
+  HANDLE thread = CreateThread(NULL, 0, allocate, NULL, 0, NULL);
+  while (!is_inside) SwitchToThread();
+  find_mimalloc(load("mimalloc.dll"));
+  CHECK(WaitForSingleObject(thread, 20000) == WAIT_OBJECT_0);
+  CHECK(*(unsigned char*)fake_malloc_entry == 0xE9);
+  CHECK(!is_ours(made_meanwhile) && !is_ours((char*)made_meanwhile - (sizeof(void*) == 8 ? 48 : 32)));
+  CHECK(is_ours(fake_malloc(100)));
+}
+
+static unsigned inside_debug(void) {
+  HMODULE fake = load("msvcr90d.dll");
+  fake_malloc_entry = lookup(fake, "malloc");
+  fake_malloc = (malloc_t*)(uintptr_t)fake_malloc_entry;
+  *(void(__cdecl**)(void))lookup(fake, "fake_pause") = stay_for_a_while;
+  RUN(nobody_is_inside_a_debug_malloc);
+  return failed;
+}
+
 static DWORD WINAPI allocate_aligned(void* arg) {
   made_meanwhile = fake_aligned_realloc(arg, 100, 64);
   return 0;
@@ -943,6 +972,7 @@ int main(int count, char** arguments) {
   if (count == 3 && strcmp(mode, "twice") == 0) return (int)twice(arguments[2]);
   if (count == 2 && strcmp(mode, "imports") == 0) return (int)imports();
   if (count == 2 && strcmp(mode, "inside") == 0) return (int)inside();
+  if (count == 2 && strcmp(mode, "inside-debug") == 0) return (int)inside_debug();
   if (count == 3 && strcmp(mode, "fakes") == 0) return (int)fakes(arguments[2]);
   if (count >= 3 && strcmp(mode, "load") == 0) return (int)load_all(count - 2, arguments + 2);
 #endif

@@ -53,6 +53,11 @@ static void early_ucrt(void** state) {
   run("redirect-early-ucrt", "early", NULL, NULL, CHECKS_NEW_UCRT);
 }
 
+static void threads_of_dlls_that_came_first(void** state) {
+  (void)state;
+  run("redirect-started", NULL, NULL, NULL, 1);
+}
+
 // More than once, since threads are somewhere else each time.
 static void late_msvcrt(void** state) {
   (void)state;
@@ -75,6 +80,11 @@ static void imports_change_at_once(void** state) {
 static void nobody_is_inside(void** state) {
   (void)state;
   for (int i = 0; i < 3; i++) run("redirect-program-msvcrt", "inside", NULL, NULL, 1);
+}
+
+static void nobody_is_inside_of_a_debug_runtime(void** state) {
+  (void)state;
+  for (int i = 0; i < 3; i++) run("redirect-program-msvcrt", "inside-debug", NULL, NULL, 1);
 }
 
 static void no_memory_at_all(void** state) {
@@ -172,8 +182,8 @@ static void the_table_tells_what_was_done(void** state) {
   run("redirect-program-msvcrt", "fakes", "mimalloc.dll", NULL, 5);
   row("msvcrt.dll", &hooked, &imported, &left);
   assert_true(hooked >= 12 && imported == 0 && left == 0);
-  row("msvcr90d.dll", &hooked, &imported, &left); // seven functions and three debug forms
-  assert_true(hooked == 10 && imported == 0 && left == 0);
+  row("msvcr90d.dll", &hooked, &imported, &left); // seven functions, one _base, three debug forms
+  assert_true(hooked == 11 && imported == 0 && left == 0);
   const char* line = row("msvcr100_clr0400.dll", &hooked, &imported, &left);
   assert_true(hooked == 0 && imported == 7 && left == 0);
   assert_true(line_has(line, "malloc: it begins with a loop instruction"));
@@ -205,10 +215,12 @@ int main(void) {
   const struct CMUnitTest cases[] = {
       cmocka_unit_test(early_msvcrt),
       cmocka_unit_test(early_ucrt),
+      cmocka_unit_test(threads_of_dlls_that_came_first),
       cmocka_unit_test(late_msvcrt),
       cmocka_unit_test(late_ucrt),
       cmocka_unit_test(imports_change_at_once),
       cmocka_unit_test(nobody_is_inside),
+      cmocka_unit_test(nobody_is_inside_of_a_debug_runtime),
       cmocka_unit_test(no_memory_at_all),
       cmocka_unit_test(two_copies),
       cmocka_unit_test(nobody_waits_for_the_loader),
