@@ -111,6 +111,13 @@ bool child_run(const char* const* arguments, unsigned limit_ms, child_result_t* 
   PROCESS_INFORMATION process;
   BOOL started = CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &process);
   DWORD error = GetLastError();
+  // Wine 8 fails to start a process now and then, whatever the program: 1 of 4,000 starts of one that only
+  // returns, on a busy machine.
+  for (int again = 0; !started && error == ERROR_INTERNAL_ERROR && again < 3; again++) {
+    printf("child: can't start %s (error %lu of Wine's); once more\n", line, error);
+    started = CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &process);
+    error = GetLastError();
+  }
   CloseHandle(output_write);
   CloseHandle(error_write);
   if (!started) {
