@@ -1,6 +1,7 @@
 #include "modules.h"
 
 #include "base/text.h"
+#include "teb.h"
 
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -70,15 +71,7 @@ static void describe(const UNICODE_STRING* path, const void* base, module_t* mod
 
 // ---- the list -------------------------------------------------------------------------------------------
 
-static PEB* process_block(void) {
-  PEB* block;
-#if defined(__x86_64__)
-  __asm__ volatile("movq %%gs:0x60, %0" : "=r"(block));
-#else
-  __asm__ volatile("movl %%fs:0x30, %0" : "=r"(block));
-#endif
-  return block;
-}
+static PEB* process_block(void) { return teb_read(TEB_PEB); }
 
 #define MODULES_MAX 8192 // against a list that is damaged
 

@@ -13,7 +13,7 @@ static uint32_t has_slot;      // the slot works; without it every thread is ser
 static thread_state_t thread_state(void) {
   if (!atomic_get_relaxed(&has_slot)) return THREAD_DETACHED; // no way to own a theap
   void* value = os_slot_get();
-  return value == NULL ? THREAD_NEW : value == (void*)RUNTIME_DETACHED ? THREAD_DETACHED : THREAD_ACTIVE;
+  return value == NULL ? THREAD_NEW : value == (void*)THEAP_DETACHED ? THREAD_DETACHED : THREAD_ACTIVE;
 }
 
 static const os_bell_hooks_t bell_hooks = {&runtime_thread_detach, &runtime_process_exit,
@@ -95,9 +95,9 @@ static thread_state_t run(lifecycle_event_t event) {
   }
   if (step.actions & ACTION_ACQUIRE_THEAP) thread_acquire_theap();
   if (step.actions & ACTION_GIVE_THEAP_BACK) {
-    thread_give_theap_back((step.actions & ACTION_MARK_DETACHED) ? RUNTIME_DETACHED : NULL);
+    thread_give_theap_back((step.actions & ACTION_MARK_DETACHED) ? THEAP_DETACHED : NULL);
   } else if ((step.actions & ACTION_MARK_DETACHED) && has_slot) {
-    os_slot_set(RUNTIME_DETACHED);
+    os_slot_set(THEAP_DETACHED);
   }
   if (step.actions & ACTION_REPORT) report(event);
   if (step.actions & ACTION_RELEASE_ALL) release_all();

@@ -13,14 +13,11 @@ void runtime_process_done(void);  // mi_process_done
 void runtime_process_exit(void);
 void runtime_process_unload(void);
 
-// The slot's value of a thread that gave its theap back for good.
-#define RUNTIME_DETACHED THEAP_DETACHED
-
 // The calling thread's theap, or NULL (no theap yet, or none any more, or the slot can't be read the fast
 // way).
 MI_INLINE theap_t* runtime_theap_fast(void) {
   theap_t* theap = (theap_t*)os_slot_get_fast();
-  return MI_UNLIKELY((uintptr_t)theap <= (uintptr_t)RUNTIME_DETACHED) ? NULL : theap;
+  return MI_UNLIKELY((uintptr_t)theap <= (uintptr_t)THEAP_DETACHED) ? NULL : theap;
 }
 
 // The same by whatever way works; never creates one.

@@ -1,5 +1,6 @@
 #include "os/os.h"
 #include "base/atomics.h"
+#include "teb.h"
 
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -162,15 +163,7 @@ void os_abort(void) {
 
 uint32_t os_thread_id(void) { return GetCurrentThreadId(); }
 
-void* os_stack_base(void) {
-  void* base; // NT_TIB.StackBase
-#if defined(__x86_64__)
-  __asm__ volatile("movq %%gs:0x08, %0" : "=r"(base));
-#else
-  __asm__ volatile("movl %%fs:0x04, %0" : "=r"(base));
-#endif
-  return base;
-}
+void* os_stack_base(void) { return teb_read(TEB_STACK_BASE); }
 
 // Ids of threads are the whole system's: the id of a dead thread of ours may belong to another process by now.
 static bool is_of_other_process(uint32_t id) {

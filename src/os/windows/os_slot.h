@@ -4,24 +4,15 @@
 #ifndef OS_WINDOWS_SLOT_H
 #define OS_WINDOWS_SLOT_H
 
-#include "base/attributes.h"
+#include "teb.h"
 
 // Offset of our slot in the TEB, or 0 when the slot isn't one of the first 64 and the slow accessor must be
 // used.
 extern uint32_t os_slot_teb_offset;
 
 MI_INLINE void* os_slot_get_fast(void) {
-  void* value;
   size_t offset = os_slot_teb_offset;
-  if (MI_UNLIKELY(offset == 0)) return NULL;
-#if defined(__x86_64__)
-  __asm__ volatile("movq %%gs:(%1), %0" : "=r"(value) : "r"(offset));
-#elif defined(__i386__)
-  __asm__ volatile("movl %%fs:(%1), %0" : "=r"(value) : "r"(offset));
-#else
-#error "unknown processor: no TEB offset"
-#endif
-  return value;
+  return MI_UNLIKELY(offset == 0) ? NULL : teb_read(offset);
 }
 
 #define STACK_PROBE "8192"

@@ -13,6 +13,7 @@
 // looked up.
 #include "os/os.h"
 #include "base/atomics.h"
+#include "teb.h"
 
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -68,16 +69,8 @@ typedef struct fiber_record_s {
   DWORD thread; // the one it was on when the record was made
 } fiber_record_t;
 
-// As GetCurrentFiber, of which GCC believes that it reads beyond an array: NT_TIB.FiberData.
-static void* current_fiber(void) {
-  void* fiber;
-#if defined(__x86_64__)
-  __asm__ volatile("movq %%gs:0x20, %0" : "=r"(fiber));
-#else
-  __asm__ volatile("movl %%fs:0x10, %0" : "=r"(fiber));
-#endif
-  return fiber;
-}
+// As GetCurrentFiber, of which GCC believes that it reads beyond an array.
+static void* current_fiber(void) { return teb_read(TEB_FIBER_DATA); }
 
 // Threads that aren't fibers have one of two small values in the fiber's place.
 #define FIBER_MIN ((uintptr_t)0x10000)
