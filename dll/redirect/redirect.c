@@ -15,7 +15,6 @@ static redirect_runtime_t runtimes[RUNTIMES_MAX];
 static size_t runtime_count;
 
 static const redirect_config_t* config;
-static bool is_alone;    // no other thread runs code of a runtime
 static bool is_too_many; // runtimes
 
 // GetProcAddress as the modules of the process have it in their import tables.
@@ -89,7 +88,7 @@ static bool collect_module(void* context, const module_t* module) {
 
 static const char* write_slots(const collection_t* collection, bool has_run) {
   freeze_t freeze;
-  if (!has_run || is_alone) return apply_slots(collection->slots, collection->count, NULL);
+  if (!has_run) return apply_slots(collection->slots, collection->count, NULL);
   const char* problem = freeze_open(&freeze);
   if (problem != NULL) return problem;
   problem = apply_slots(collection->slots, collection->count, &freeze);
@@ -126,7 +125,7 @@ static const char* redirect_imports(redirect_runtime_t* runtime, const module_t*
 // Where no thread can be running in the module yet, nobody needs to be stopped.
 static const char* write_jumps(const plan_runtime_t* plan, bool has_run) {
   freeze_t freeze;
-  if (!has_run || is_alone) return apply_jumps(plan, NULL);
+  if (!has_run) return apply_jumps(plan, NULL);
   const char* problem = freeze_open(&freeze);
   if (problem != NULL) return problem;
   problem = apply_jumps(plan, &freeze);
@@ -181,6 +180,7 @@ static redirect_runtime_t* runtime_at(const void* base) {
   return NULL;
 }
 
+// `has_run`: threads may be running in it, and must be stopped while it is changed.
 static void adopt(const module_t* module, bool has_run) {
   // In the place of a runtime that has been unloaded, or in a new one.
   size_t index = 0;
@@ -248,7 +248,7 @@ static void look_for_static_runtime(const module_t* module) {
 static bool adopt_if_runtime(void* context, const module_t* module) {
   MI_UNUSED(context);
   if (config->is_runtime(module->name)) {
-    if (runtime_at(module->base) == NULL) adopt(module, true);
+    if (runtime_at(module->base) == NULL) adopt(module, !config->is_alone);
   } else {
     look_for_static_runtime(module);
   }
@@ -322,9 +322,7 @@ void redirect_start(const redirect_config_t* new_config) {
   get_proc_address_values[0] = export_of("kernel32.dll", "GetProcAddress");
   get_proc_address_values[1] = export_of("kernelbase.dll", "GetProcAddress");
   get_proc_address = (get_proc_address_t*)(uintptr_t)get_proc_address_values[0];
-  is_alone = config->is_alone;
   modules_visit(adopt_if_runtime, NULL);
-  is_alone = false;
   if (!config->without_notifications && modules_watch(&events)) {
     config->report_watch("notifications of the loader", NULL);
   } else {
