@@ -1,5 +1,6 @@
-// What libmimalloc-crt.a puts in the place of the C runtime's functions, where the runtime behaves otherwise than the
-// mi_ function of the same name: sizes of zero, errors, and blocks that a runtime allocated.
+// What libmimalloc-crt.a, and redirect_table.c in a running process, put in the place of the C runtime's
+// functions, where the runtime behaves otherwise than the mi_ function of the same name: sizes of zero, errors,
+// and blocks that a runtime allocated.
 //
 //   mi_crt_free --- block_free_fast
 //     '-- free_slow: block_free, else free_foreign

@@ -1,5 +1,6 @@
-// The exports that libmimalloc-crt.a calls besides the public API; arguments and results as those of the C runtime's
-// functions without the prefix mi_crt_ (documented there). Not for calls by hand: link with libmimalloc-crt.a instead.
+// The exports that libmimalloc-crt.a calls besides the public API, and most of redirect_table.c; arguments and
+// results as those of the C runtime's functions without the prefix mi_crt_ (documented there). Not for calls by
+// hand: link with libmimalloc-crt.a instead.
 #ifndef DLL_CRT_API_H
 #define DLL_CRT_API_H
 

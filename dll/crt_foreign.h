@@ -1,5 +1,6 @@
-// Blocks that a C runtime allocated and the program gives to us: what _getcwd(NULL) returned, or a library that is not
-// linked with libmimalloc-crt.a. Each runtime has a heap of its own, which tells who owns a block.
+// Blocks that a C runtime allocated and the program gives to us: what _getcwd(NULL) returned, a library that is
+// not linked with libmimalloc-crt.a, or anybody before the runtime was redirected. Each runtime has a heap of
+// its own, which tells who owns a block.
 //
 // All functions: any thread, with none of our locks held. They say nothing; a false or NULL where no runtime owns the
 // block leaves it as it is.
