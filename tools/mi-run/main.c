@@ -11,23 +11,21 @@
 #include "options.h"
 #include "report.h"
 
+// Lines as they are printed.
+// clang-format off
 static const wchar_t help_text[] =
     L"usage: mi-run [options] PROGRAM [ARGUMENT...]\n"
     L"       mi-run [options] --attach PID\n"
     L"\n"
-    L"Starts a program with mimalloc.dll in it; the program need not know. Its arguments, console, "
-    L"environment, folder,\n"
-    L"inherited handles, Ctrl-C and exit code pass through. mi-run waits for its end; if mi-run is killed, "
-    L"so is the\n"
+    L"Starts a program with mimalloc.dll in it; the program need not know. Its arguments, console, environment, folder,\n"
+    L"inherited handles, Ctrl-C and exit code pass through. mi-run waits for its end; if mi-run is killed, so is the\n"
     L"program (but not what the program has started).\n"
     L"\n"
     L"options:\n"
     L"  --method METHOD   how the DLL gets in:\n"
-    L"                      import  it is put in front of the program's imports, in memory, and so "
-    L"initialised before\n"
+    L"                      import  it is put in front of the program's imports, in memory, and so initialised before\n"
     L"                              every other DLL but Windows' lowest (default)\n"
-    L"                      thread  a thread in the suspended program loads it, after the program's own DLLs "
-    L"and before\n"
+    L"                      thread  a thread in the suspended program loads it, after the program's own DLLs and before\n"
     L"                              its entry point\n"
     L"                      apc     the program's first thread loads it, at the same moment\n"
     L"  --dll PATH        the DLL; default: mimalloc.dll beside mi-run.exe\n"
@@ -45,6 +43,7 @@ static const wchar_t help_text[] =
     L"  127  program, process or DLL not found\n"
     L"\n"
     L"mi-run, the DLL and the program must have the same number of bits: this mi-run is for %ls.\n";
+// clang-format on
 
 int main(void) {
   // The C runtime's own argv would lose Unicode and expand wildcards.
