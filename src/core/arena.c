@@ -121,9 +121,11 @@ static void arena_purge_one(arena_t* arena, purge_scope_t scope, uint32_t now, u
   if (scope == PURGE_DUE && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) return;
   uint32_t busy = 0, self = os_thread_id();
   if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
-    // Somebody does it. If it takes long, perhaps because that thread was killed, it is worth a question to the system.
-    bool is_late = now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
-    if (!is_late || busy == self || !os_thread_is_dead(busy) ||
+    // Somebody does it, or was killed while doing it. That is worth a question to the system if it takes long, or if
+    // the caller wants all to be given back now.
+    bool is_worth_asking =
+        scope == PURGE_FREE || now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
+    if (!is_worth_asking || busy == self || !os_thread_is_dead(busy) ||
         !atomic_cas_acq_rel(&arena->purge_busy, &busy, self))
       return;
   }

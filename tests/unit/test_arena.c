@@ -183,6 +183,21 @@ static void test_purge_all(void** state) {
   assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), arena->info_slices);
 }
 
+// Who wants all to be given back is not put off by a thread that was killed in the middle of a purge just now.
+static void test_purge_after_killed_purger(void** state) {
+  MI_UNUSED(state);
+  enum { NO_THREAD = 0x7FFFFFF0 };
+  assert_true(os_thread_is_dead(NO_THREAD));
+  page_t* page = allocate(8, 1);
+  arena_t* arena = page->arena;
+  release(page);
+  arena->purge_busy = NO_THREAD;
+  arena->purge_since = os_clock_ms();
+  arena_purge(true);
+  assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), arena->info_slices);
+  assert_int_equal(arena->purge_busy, 0);
+}
+
 // A page that is in use is never purged, also when it was taken from what waits for its purge.
 static void test_purge_spares_used_pages(void** state) {
   MI_UNUSED(state);
@@ -316,7 +331,7 @@ int main(void) {
       CASE(test_random_pages), CASE(test_queries),        CASE(test_visit),
       CASE(test_purge),        CASE(test_purge_all),      CASE(test_purge_spares_used_pages),
       CASE(test_extend),       CASE(test_extend_blocked), CASE(test_threads),
-      CASE(test_reserve),      CASE(test_too_much),
+      CASE(test_reserve),      CASE(test_too_much),       CASE(test_purge_after_killed_purger),
   };
   return check_run(tests);
 }
