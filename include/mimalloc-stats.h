@@ -45,7 +45,7 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNT(committed)        /* bytes of memory */                                                      \
   MI_STAT_COUNTER(reset)          /* bytes whose contents were given up */                                   \
   MI_STAT_COUNTER(purged)         /* bytes given back to the system */                                       \
-  MI_STAT_COUNT(page_committed)   /* not counted: 0 */                                                       \
+  MI_STAT_COUNT(page_committed)   /* bytes in these runs; peak: now */                                       \
   MI_STAT_COUNT(pages_abandoned)  /* not counted: 0 */                                                       \
   MI_STAT_COUNT(threads)          /* that have, or had, a heap */                                            \
   MI_STAT_COUNT(malloc_normal)    /* bytes in blocks up to 512 KiB; peak: see malloc_bins */                 \

@@ -75,7 +75,7 @@ bool block_count_overflows(size_t count, size_t size, size_t* total) {
 // grow.
 static bool fits_in_place(void* p, size_t size, size_t usable) {
   if (size <= usable) return size >= usable / 2 || usable <= 2 * sizeof(void*);
-  return usable > LARGE_SIZE_MAX / 2 && theap_expand(p, size);
+  return usable > LARGE_SIZE_MAX / 2 && theap_expand(runtime_theap(), p, size);
 }
 
 // What lies beyond the old contents is zeroed, also after shrinking, so that the block can grow again later.

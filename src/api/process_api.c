@@ -27,7 +27,7 @@ void mi_collect(bool force) {
   // A thread without a theap gets one when all is wanted: somebody has to take over what dead threads left.
   theap_t* theap = force ? runtime_enter() : runtime_theap();
   if (theap == NULL) {
-    arena_purge(false);
+    arena_purge(false, NULL);
     return;
   }
   if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(force, ++theap->heartbeat);

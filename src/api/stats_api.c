@@ -84,6 +84,7 @@ static void fill(mi_stats_t* stats) {
     add_level(&stats->malloc_bins[slot], snapshot.blocks.allocated[bin], in_use);
     add_level(&stats->page_bins[slot], pages, pages);
   }
+  add_level(&stats->page_committed, snapshot.blocks.page_bytes, snapshot.blocks.page_bytes);
 }
 
 // The structure of the 2.4 line, whose DLL ours may replace: without heaps, theaps, heaps_delete_wait and

@@ -20,10 +20,18 @@ MI_INLINE unsigned bits_highest(uint64_t x) { return 63u - (unsigned)__builtin_c
 
 // Index of the lowest set bit; x must not be 0.
 MI_INLINE unsigned bits_lowest(uint64_t x) { return (unsigned)__builtin_ctzll(x); }
+// Set bits: pairs, fours and bytes are summed side by side (not every processor that we run on has an instruction for it).
 MI_INLINE unsigned bits_count(uint64_t x) {
-  unsigned count = 0;
-  for (; x != 0; x &= x - 1) count++;
-  return count;
+  x -= x >> 1 & 0x5555555555555555u;
+  x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);
+  x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+  return (unsigned)(x * 0x0101010101010101u >> 56);
+}
+
+// How many bits from `start` on are set without a gap.
+MI_INLINE unsigned bits_run(uint64_t x, unsigned start) {
+  uint64_t unset = ~(x >> start);
+  return unset == 0 ? 64 : bits_lowest(unset);
 }
 
 // A mask of `count` (1..64) bits from bit `start`; start + count must not exceed 64.

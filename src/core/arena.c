@@ -1,21 +1,11 @@
-// This file is long because committing, purging and handing out slices are one protocol on the same bitmaps.
 #include "core/arena.h"
-#include "core/bitmap.h"
+#include "core/arena_slices.h"
 #include "core/sysmem.h"
 #include "core/stats.h"
 #include "core/options.h"
-#include "core/message.h"
 
 // Small pages are committed 1 MiB at a time: a sixteenth of the system calls.
 #define COMMIT_AHEAD_SLICES 16
-// Free memory of at least this part of all committed memory is purged before more is committed.
-#define GROWTH_PURGE_SHARE 16
-// After that, committed memory may grow by as much before it happens again.
-#define GROWTH_STEP_MIN    (1u << 20)
-#define GROWTH_STEP_SHARE  32
-#define PURGE_LONG_MS      1000
-// Slices are nobody's while they are being purged: 16 MiB at a time, so that others find room meanwhile.
-#define PURGE_RUN_SLICES 256
 // More can't exist: an address has 47 bits, or 32.
 #define SLICES_MAX        (REGION_COUNT * REGION_SLICES)
 #define PURGE_WAIT_YIELDS 1000 // until others' purges are thought to last too long to wait for
@@ -27,18 +17,9 @@ static os_lock_t reserve_lock; // held while a new arena is made, so that thread
 // Huge pages with a reservation of their own, linked by next/previous.
 static os_lock_t single_lock;
 static page_t* singles;
-
-static void slices_release(arena_t* arena, size_t start, size_t count) {
-  bitmap_set(arena->free, start, count);
-  size_t word = start / BITMAP_WORD_BITS;
-  if (word < atomic_get_relaxed(&arena->search_hint)) atomic_set_relaxed(&arena->search_hint, word);
-}
+static size_t singles_bytes;
 
 // ---- committing -----------------------------------------------------------------------------------------
-
-MI_INLINE uint8_t* slice_address(const arena_t* arena, size_t slice) {
-  return arena->base + slice * SLICE_SIZE;
-}
 
 // Free, uncommitted slices behind a claimed single slice, within its bitmap word and its group of 16: claims
 // them.
@@ -52,159 +33,32 @@ static size_t claim_ahead(arena_t* arena, size_t slice) {
   return count;
 }
 
-// ---- purging --------------------------------------------------------------------------------------------
-
-// Two generations at half the delay each: memory is purged between half the delay and the whole of it after its free.
-static uint32_t purge_period(void) {
-  long delay = option_get_clamp(option_purge_delay, 0, 1 << 20);
-  long times = option_get_clamp(option_arena_purge_mult, 1, 1 << 10);
-  return (uint32_t)((delay * times + 1) / 2);
-}
-
-// The caller has claimed the slices.
-static void slices_purge(arena_t* arena, size_t start, size_t count) {
-  if (option_is_enabled(option_purge_decommits)) {
-    if (sysmem_decommit(slice_address(arena, start), count * SLICE_SIZE)) {
-      bitmap_clear(arena->committed, start, count);
-      bitmap_clear(arena->dirty, start, count);
-    }
-  } else {
-    sysmem_reset(slice_address(arena, start), count * SLICE_SIZE);
-  }
-}
-
-// Purges the free slices of `due`, in runs as long as possible.
-static void arena_purge_bitmap(arena_t* arena, uint64_t* due) {
-  size_t run_start = 0, run_count = 0;
-  for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t mask = atomic_swap_acq_rel(&due[word], 0);
-    // Claim what is free of it; what was allocated meanwhile isn't ours to purge.
-    uint64_t seen = atomic_get_relaxed(&arena->free[word]);
-    while ((seen & mask) != 0 && !atomic_cas_weak_acq_rel(&arena->free[word], &seen, seen & ~mask)) {}
-    mask &= seen;
-    uint64_t empty = mask & ~atomic_get_relaxed(&arena->committed[word]);
-    if (empty != 0) { // nothing behind these
-      atomic_or_acq_rel(&arena->free[word], empty);
-      mask &= ~empty;
-    }
-    while (mask != 0) {
-      size_t bit = bits_lowest(mask), count = 1;
-      while (bit + count < BITMAP_WORD_BITS && (mask >> (bit + count) & 1) != 0) count++;
-      mask &= ~bits_mask(bit, count);
-      size_t start = word * BITMAP_WORD_BITS + bit;
-      if (run_count > 0 && run_start + run_count == start && run_count < PURGE_RUN_SLICES) {
-        run_count += count;
-        continue;
-      }
-      if (run_count > 0) {
-        slices_purge(arena, run_start, run_count);
-        slices_release(arena, run_start, run_count);
-      }
-      run_start = start;
-      run_count = count;
-    }
-  }
-  if (run_count > 0) {
-    slices_purge(arena, run_start, run_count);
-    slices_release(arena, run_start, run_count);
-  }
-}
-
-typedef enum purge_scope_e {
-  PURGE_DUE,     // what has waited for its delay
-  PURGE_WAITING, // all that waits
-  PURGE_FREE     // all that is free, also what was committed ahead of need
-} purge_scope_t;
-
-static void arena_purge_one(arena_t* arena, purge_scope_t scope, uint32_t now, uint32_t delay) {
-  if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
-  if (scope == PURGE_DUE && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) return;
-  uint32_t busy = 0, self = os_thread_id();
-  if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
-    // Somebody does it, or was killed while doing it. That is worth a question to the system if it takes long, or if
-    // the caller wants all to be given back now.
-    bool is_worth_asking =
-        scope == PURGE_FREE || now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
-    if (!is_worth_asking || busy == self || !os_thread_is_dead(busy) ||
-        !atomic_cas_acq_rel(&arena->purge_busy, &busy, self))
-      return;
-  }
-  atomic_set_relaxed(&arena->purge_since, now);
-  atomic_set_release(&arena->purge_waiting, 0); // first: what is freed from here on makes it 1 again
-  for (size_t word = 0; word < arena->word_count && scope == PURGE_FREE; word++) {
-    uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);
-    if (idle != 0) atomic_or_acq_rel(&arena->old[word], idle);
-  }
-  arena_purge_bitmap(arena, arena->old);
-  if (scope != PURGE_DUE) arena_purge_bitmap(arena, arena->aging);
-  // What was freed during the last period is due after the next one.
-  bool waiting = false;
-  for (size_t word = 0; word < arena->word_count; word++) {
-    if (atomic_get_relaxed(&arena->aging[word]) == 0) continue;
-    atomic_or_acq_rel(&arena->old[word], atomic_swap_acq_rel(&arena->aging[word], 0));
-    waiting = true;
-  }
-  if (waiting) {
-    atomic_set_relaxed(&arena->purge_due, now + delay);
-    atomic_set_release(&arena->purge_waiting, 1);
-  }
-  atomic_set_release(&arena->purge_busy, 0u);
-}
-
-void arena_purge(bool force) {
-  if (option_get(option_purge_delay) < 0 && !force) return;
-  uint32_t period = purge_period();
-  uint32_t now = os_clock_ms();
-  size_t count = atomic_get_acquire(&arena_count);
-  for (size_t i = 0; i < count; i++) arena_purge_one(arenas[i], force ? PURGE_FREE : PURGE_DUE, now, period);
-}
-
-static void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
-  if (option_get(option_purge_delay) < 0) return;
-  bitmap_set(arena->aging, start, count);
-  if (atomic_get_relaxed(&arena->purge_waiting) == 0) {
-    atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
-    atomic_set_release(&arena->purge_waiting, 1);
-  }
-}
-
-// About to commit more than ever: then memory that is only waiting for its purge goes back first, if it is worth a call
-// to the system. So the peak stays near what the program has in use, and a program in its steady state, whose peak is
-// behind it, keeps its free memory for reuse. Between two such purges the peak may rise by a step: a program whose
-// free memory lies scattered would give it back, and take it again, all the time.
-static void arena_purge_before_growth(arena_t* arena, size_t size) {
-  static size_t next_level;
-  size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
-  if (committed + size <= (size_t)atomic_get_relaxed(&stats_process.committed.peak)) return;
-  if (committed + size < atomic_get_relaxed(&next_level)) return;
-  if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
-  size_t waiting = 0;
-  for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t due = atomic_get_relaxed(&arena->aging[word]) | atomic_get_relaxed(&arena->old[word]);
-    if (due != 0) waiting += bits_count(due & atomic_get_relaxed(&arena->free[word]));
-  }
-  if (waiting * SLICE_SIZE < committed / GROWTH_PURGE_SHARE) return;
-  atomic_set_relaxed(&next_level, committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);
-  arena_purge_one(arena, PURGE_WAITING, os_clock_ms(), purge_period());
-}
-
-static bool slices_commit(arena_t* arena, size_t start, size_t count) {
+// `claimed` holds the slices, and holds them still afterwards, nothing else.
+static bool slices_commit(arena_t* arena, size_t start, size_t count, arena_hands_t* hands,
+                          arena_hold_t* claimed) {
   size_t committed = bitmap_count(arena->committed, start, count);
   if (committed == count) return true;
   size_t ahead = count == 1 ? claim_ahead(arena, start) : 0;
   // Counted again: other threads may have committed slices that we have claimed since.
-  if (ahead > 0) committed = bitmap_count(arena->committed, start, count + ahead);
-  arena_purge_before_growth(arena, (count + ahead - committed) * SLICE_SIZE);
+  if (ahead > 0) {
+    hold_run(claimed, arena, start, count + ahead);
+    committed = bitmap_count(arena->committed, start, count + ahead);
+  }
+  arena_purge_before_growth(arena, (count + ahead - committed) * SLICE_SIZE, hands);
   bool ok = sysmem_commit(slice_address(arena, start), (count + ahead) * SLICE_SIZE,
                           (count + ahead - committed) * SLICE_SIZE);
   if (!ok && ahead > 0) { // less may still be possible
-    slices_release(arena, start + 1, ahead);
+    hold_run(claimed, arena, start, count);
+    slices_release(arena, start + count, ahead);
     ahead = 0;
     ok = sysmem_commit(slice_address(arena, start), count * SLICE_SIZE, (count - committed) * SLICE_SIZE);
   }
   if (!ok) return false;
   bitmap_set(arena->committed, start, count + ahead);
-  if (ahead > 0) slices_release(arena, start + count, ahead);
+  if (ahead > 0) {
+    hold_run(claimed, arena, start, count);
+    slices_release(arena, start + count, ahead);
+  }
   return true;
 }
 
@@ -304,12 +158,14 @@ static bool has_inside_marks(size_t count) {
   return count == PAGE_MEDIUM_SLICES || count == PAGE_LARGE_SLICES;
 }
 
-static page_t* page_from_slices(arena_t* arena, size_t start, size_t count) {
+// The slices are claimed, and `claimed` holds them.
+static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, arena_hands_t* hands,
+                                arena_hold_t* claimed) {
   uint8_t* address = slice_address(arena, start);
   bitmap_clear(arena->aging, start, count);
   bitmap_clear(arena->old, start, count);
-  if (!slices_commit(arena, start, count)) {
-    slices_release(arena, start, count);
+  if (!slices_commit(arena, start, count, hands, claimed)) {
+    slices_let_go(arena, start, count, claimed);
     return NULL;
   }
   page_t* page = page_map_record(address);
@@ -324,6 +180,8 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count) {
   stats_increase(&stats_process.pages, 1);
   return page;
 }
+
+void arena_page_made(arena_hands_t* hands) { hold_nothing(&hands->claimed); }
 
 // Huge objects beyond the arenas' size, or aligned beyond their slices.
 static page_t* page_from_system(size_t slice_count, size_t alignment) {
@@ -351,6 +209,7 @@ static page_t* page_from_system(size_t slice_count, size_t alignment) {
   page->next = singles;
   if (singles != NULL) singles->previous = page;
   singles = page;
+  atomic_set_relaxed(&singles_bytes, singles_bytes + size);
   os_lock_release(&single_lock);
   stats_increase(&stats_process.pages, 1);
   return page;
@@ -366,16 +225,17 @@ static bool others_purge(void) {
   return false;
 }
 
-static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices) {
+static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices, arena_hands_t* hands) {
+  arena_hold_t* claimed = hold_if_empty(hands != NULL ? &hands->claimed : NULL);
   // A new arena has room; but other threads may be faster, so try a few times.
   int yields = 0;
   for (int attempt = 0; attempt < 4;) {
     size_t count = atomic_get_acquire(&arena_count);
     for (size_t i = 0; i < count; i++) {
       if (slice_count > arenas[i]->slice_count) continue;
-      size_t start = arena_claim(arenas[i], slice_count, alignment_slices);
+      size_t start = arena_claim(arenas[i], slice_count, alignment_slices, claimed);
       if (start == ARENA_NOT_FOUND) continue;
-      return page_from_slices(arenas[i], start, slice_count);
+      return page_from_slices(arenas[i], start, slice_count, hands, claimed);
     }
     if (yields < PURGE_WAIT_YIELDS && others_purge()) {
       yields++;
@@ -388,68 +248,102 @@ static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices) {
   return NULL;
 }
 
-page_t* arena_page_allocate(size_t slice_count, size_t alignment) {
+page_t* arena_page_allocate(size_t slice_count, size_t alignment, arena_hands_t* hands) {
   if (slice_count > SLICES_MAX) return NULL;
   size_t alignment_slices = alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE;
   size_t arena_size = arena_size_wanted();
   bool is_own = slice_count > arena_size / SLICE_SIZE / 2 || alignment > arena_size / 2;
   for (int attempt = 0; attempt < 2; attempt++) {
-    page_t* page =
-        is_own ? page_from_system(slice_count, alignment) : page_from_arenas(slice_count, alignment_slices);
+    page_t* page = is_own ? page_from_system(slice_count, alignment)
+                          : page_from_arenas(slice_count, alignment_slices, hands);
     // Blocks that would have come from an arena may still find a place of their own.
     if (page == NULL && !is_own && slice_count > PAGE_LARGE_SLICES)
       page = page_from_system(slice_count, alignment);
     if (page != NULL) return page;
     // The system may be short of memory that we hold without need, if it is enough to matter.
     if (slice_count * SLICE_SIZE > (size_t)atomic_get_relaxed(&stats_process.committed.current)) break;
-    arena_purge(true);
+    arena_purge(true, hands);
   }
   return NULL;
 }
 
-void arena_page_free(page_t* page) {
+static void single_free(page_t* page) {
+  os_lock_acquire(&single_lock);
+  if (page->previous != NULL) page->previous->next = page->next;
+  if (page->next != NULL) page->next->previous = page->previous;
+  if (singles == page) singles = page->next;
+  atomic_set_relaxed(&singles_bytes, singles_bytes - page->slice_count * SLICE_SIZE);
+  os_lock_release(&single_lock);
+  sysmem_release(page->os_base, page->os_size, page->slice_count * SLICE_SIZE);
+}
+
+void arena_page_free(page_t* page, arena_hands_t* hands) {
   arena_t* arena = page->arena;
-  size_t count = page->slice_count;
-  stats_decrease(&stats_process.pages, 1);
-  // First: should the thread be killed in between, nobody takes the page for one in use.
-  atomic_set_release(&page->owner, 0);
-  if (has_inside_marks(count)) page_map_mark_inside(page, count, false);
   if (arena == NULL) {
-    os_lock_acquire(&single_lock);
-    if (page->previous != NULL) page->previous->next = page->next;
-    if (page->next != NULL) page->next->previous = page->previous;
-    if (singles == page) singles = page->next;
-    os_lock_release(&single_lock);
-    sysmem_release(page->os_base, page->os_size, count * SLICE_SIZE);
+    atomic_set_release(&page->owner, 0);
+    stats_decrease(&stats_process.pages, 1);
+    single_free(page);
     return;
   }
-  size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE;
+  size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE, count = page->slice_count;
+  arena_hold_t* claimed = hold_if_empty(hands != NULL ? &hands->claimed : NULL);
+  hold_run(claimed, arena, start, count);
+  atomic_set_release(&page->owner, 0);
+  stats_decrease(&stats_process.pages, 1);
+  if (has_inside_marks(count)) page_map_mark_inside(page, count, false);
   bitmap_clear(arena->heads, start, 1);
   if (option_get(option_purge_delay) == 0) {
     slices_purge(arena, start, count);
   } else {
     slices_schedule_purge(arena, start, count);
   }
-  slices_release(arena, start, count);
-  arena_purge(false);
+  slices_let_go(arena, start, count, claimed);
+  arena_purge(false, hands);
 }
 
-bool arena_page_extend(page_t* page, size_t slice_count) {
+// Slices that a dead thread held: nobody else has them.
+static void hold_give_back(arena_hold_t* hold) {
+  // First: should this thread die as well, they are lost, but not given twice.
+  uint64_t run = atomic_swap_acq_rel(&hold->run, 0);
+  if (run == 0) return;
+  arena_t* arena = hold->arena;
+  size_t start = (size_t)(run >> 32), count = (uint32_t)run;
+  if (atomic_get_acquire(&page_map_record(slice_address(arena, start))->owner) != 0) return; // it is a page
+  for (size_t i = 0; i < count; i++) page_map_record(slice_address(arena, start + i))->back = 0;
+  bitmap_clear(arena->heads, start, count);
+  slices_schedule_purge(arena, start, count);
+  slices_release(arena, start, count);
+}
+
+void arena_give_back(arena_hands_t* hands) {
+  hold_give_back(&hands->claimed);
+  hold_give_back(&hands->purging);
+}
+
+void arena_purge(bool force, arena_hands_t* hands) {
+  if (option_get(option_purge_delay) < 0 && !force) return;
+  size_t count = atomic_get_acquire(&arena_count);
+  for (size_t i = 0; i < count; i++) arena_purge_one(arenas[i], force ? PURGE_FREE : PURGE_DUE, hands);
+}
+
+bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands) {
   arena_t* arena = page->arena;
   if (arena == NULL || slice_count <= page->slice_count) return false;
   size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE + page->slice_count;
   size_t more = slice_count - page->slice_count;
   if (start >= arena->slice_count || more > arena->slice_count - start) return false;
   if (bitmap_next(arena->free, start, start + more, false) != start + more) return false;
-  if (!bitmap_try_claim(arena->free, start, more)) return false;
+  arena_hold_t* claimed = hold_if_empty(hands != NULL ? &hands->claimed : NULL);
+  if (!slices_try_claim(arena, start, more, claimed)) return false;
   bitmap_clear(arena->aging, start, more);
   bitmap_clear(arena->old, start, more);
-  if (!slices_commit(arena, start, more)) {
-    slices_release(arena, start, more);
+  if (!slices_commit(arena, start, more, hands, claimed)) {
+    slices_let_go(arena, start, more, claimed);
     return false;
   }
   bitmap_set(arena->dirty, start, more);
   if (has_inside_marks(page->slice_count)) page_map_mark_inside(page, page->slice_count, false);
+  hold_nothing(claimed);
   page->slice_count = slice_count;
   if (has_inside_marks(slice_count)) page_map_mark_inside(page, slice_count, true);
   return true;
@@ -476,6 +370,8 @@ static page_t* single_of(const void* p) {
   os_lock_release(&single_lock);
   return page;
 }
+
+size_t arena_outside_bytes(void) { return atomic_get_relaxed(&singles_bytes); }
 
 bool arena_contains(const void* p) { return arena_of(p) != NULL || single_of(p) != NULL; }
 
@@ -523,4 +419,5 @@ void arena_release_all(void) {
     singles = page->next;
     sysmem_release(page->os_base, page->os_size, page->slice_count * SLICE_SIZE);
   }
+  singles_bytes = 0;
 }

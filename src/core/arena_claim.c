@@ -1,8 +1,32 @@
 // Finding free slices in an arena.
-#include "core/arena.h"
-#include "core/bitmap.h"
+#include "core/arena_slices.h"
 
-static size_t claim_one(arena_t* arena) {
+bool slices_try_claim(arena_t* arena, size_t start, size_t count, arena_hold_t* hold) {
+  size_t claimed = 0;
+  while (claimed < count) {
+    size_t part = bitmap_claim_part(arena->free, start + claimed, count - claimed);
+    if (part == 0) {
+      slices_let_go(arena, start, claimed, hold);
+      return false;
+    }
+    claimed += part;
+    hold_run(hold, arena, start, claimed);
+  }
+  return true;
+}
+
+void slices_let_go(arena_t* arena, size_t start, size_t count, arena_hold_t* hold) {
+  while (count > 0) { // a word of the bitmap at a time, which is what can be lost
+    size_t part = BITMAP_WORD_BITS - start % BITMAP_WORD_BITS;
+    if (part > count) part = count;
+    hold_run(hold, arena, start + part, count - part);
+    slices_release(arena, start, part);
+    start += part;
+    count -= part;
+  }
+}
+
+static size_t claim_one(arena_t* arena, arena_hold_t* hold) {
   size_t hint = atomic_get_relaxed(&arena->search_hint);
   for (size_t i = 0; i < arena->word_count; i++) {
     size_t word = hint + i;
@@ -12,6 +36,7 @@ static size_t claim_one(arena_t* arena) {
       if (seen == 0) break;
       unsigned bit = bits_lowest(seen);
       if (bitmap_word_try_claim(&arena->free[word], (uint64_t)1 << bit)) {
+        hold_run(hold, arena, word * BITMAP_WORD_BITS + bit, 1);
         if (i != 0) atomic_set_relaxed(&arena->search_hint, word);
         return word * BITMAP_WORD_BITS + bit;
       }
@@ -21,28 +46,30 @@ static size_t claim_one(arena_t* arena) {
 }
 
 // Runs of 8 are bytes and runs of 64 are words of the bitmap: no search across words, less fragmentation.
-static size_t claim_byte(arena_t* arena) {
+static size_t claim_byte(arena_t* arena, arena_hold_t* hold) {
   for (size_t word = 0; word < arena->word_count; word++) {
     uint64_t seen = atomic_get_relaxed(&arena->free[word]);
     for (unsigned bit = 0; bit < BITMAP_WORD_BITS && seen != 0; bit += 8) {
       uint64_t mask = (uint64_t)0xFF << bit;
-      if ((seen & mask) == mask && bitmap_word_try_claim(&arena->free[word], mask))
-        return word * BITMAP_WORD_BITS + bit;
+      size_t start = word * BITMAP_WORD_BITS + bit;
+      if ((seen & mask) == mask && slices_try_claim(arena, start, 8, hold)) return start;
     }
   }
   return ARENA_NOT_FOUND;
 }
 
-static size_t claim_word(arena_t* arena) {
+static size_t claim_word(arena_t* arena, arena_hold_t* hold) {
   for (size_t word = 0; word < arena->word_count; word++) {
+    size_t start = word * BITMAP_WORD_BITS;
     if (atomic_get_relaxed(&arena->free[word]) == ~(uint64_t)0 &&
-        bitmap_word_try_claim(&arena->free[word], ~(uint64_t)0))
-      return word * BITMAP_WORD_BITS;
+        slices_try_claim(arena, start, BITMAP_WORD_BITS, hold))
+      return start;
   }
   return ARENA_NOT_FOUND;
 }
 
-static size_t claim_run_in(arena_t* arena, size_t from, size_t to, size_t count, size_t alignment_slices) {
+static size_t claim_run_in(arena_t* arena, size_t from, size_t to, size_t count, size_t alignment_slices,
+                           arena_hold_t* hold) {
   size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);
   size_t at = from;
   while (at < to) {
@@ -52,7 +79,7 @@ static size_t claim_run_in(arena_t* arena, size_t from, size_t to, size_t count,
     if (start >= to || count > to - start) break;
     size_t run_end = bitmap_next(arena->free, start, start + count, false);
     if (run_end == start + count) {
-      if (bitmap_try_claim(arena->free, start, count)) return start;
+      if (slices_try_claim(arena, start, count, hold)) return start;
       at = start; // somebody was faster with a part of it: look again
     } else {
       at = run_end;
@@ -63,18 +90,19 @@ static size_t claim_run_in(arena_t* arena, size_t from, size_t to, size_t count,
 
 // Long runs start their search a quarter into the arena, away from the small pages that fill it from the
 // front.
-static size_t claim_run(arena_t* arena, size_t count, size_t alignment_slices) {
+static size_t claim_run(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
   size_t quarter = arena->slice_count / 4;
-  size_t start = claim_run_in(arena, quarter, arena->slice_count, count, alignment_slices);
-  if (start == ARENA_NOT_FOUND) start = claim_run_in(arena, 0, arena->slice_count, count, alignment_slices);
+  size_t start = claim_run_in(arena, quarter, arena->slice_count, count, alignment_slices, hold);
+  if (start == ARENA_NOT_FOUND)
+    start = claim_run_in(arena, 0, arena->slice_count, count, alignment_slices, hold);
   return start;
 }
 
-size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices) {
+size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
   if (alignment_slices <= 1) {
-    if (count == 1) return claim_one(arena);
-    if (count == PAGE_MEDIUM_SLICES) return claim_byte(arena);
-    if (count == PAGE_LARGE_SLICES) return claim_word(arena);
+    if (count == 1) return claim_one(arena, hold);
+    if (count == PAGE_MEDIUM_SLICES) return claim_byte(arena, hold);
+    if (count == PAGE_LARGE_SLICES) return claim_word(arena, hold);
   }
-  return claim_run(arena, count, alignment_slices);
+  return claim_run(arena, count, alignment_slices, hold);
 }

@@ -45,15 +45,9 @@ size_t bitmap_count(const uint64_t* bitmap, size_t start, size_t count) {
   return total;
 }
 
-bool bitmap_try_claim(uint64_t* bitmap, size_t start, size_t count) {
-  size_t claimed = 0;
-  for (run_t run = run_of(start, count); run_next(&run); claimed = run.at - start) {
-    if (!bitmap_word_try_claim(&bitmap[run.word], run.mask)) {
-      bitmap_set(bitmap, start, claimed);
-      return false;
-    }
-  }
-  return true;
+size_t bitmap_claim_part(uint64_t* bitmap, size_t start, size_t count) {
+  run_t run = run_of(start, count);
+  return run_next(&run) && bitmap_word_try_claim(&bitmap[run.word], run.mask) ? run.at - start : 0;
 }
 
 size_t bitmap_next(const uint64_t* bitmap, size_t at, size_t end, bool value) {

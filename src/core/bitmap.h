@@ -11,8 +11,8 @@
 // Clears the bits of `mask` if all of them are set. Whoever clears a bit owns what it stands for.
 bool bitmap_word_try_claim(uint64_t* word, uint64_t mask);
 
-// Clears the run of bits if all of them are set; all or none.
-bool bitmap_try_claim(uint64_t* bitmap, size_t start, size_t count);
+// The same for the first bits of a run, as many as lie in one word. Returns how many it cleared, 0 if not all were set.
+size_t bitmap_claim_part(uint64_t* bitmap, size_t start, size_t count);
 
 void bitmap_set(uint64_t* bitmap, size_t start, size_t count);
 void bitmap_clear(uint64_t* bitmap, size_t start, size_t count);

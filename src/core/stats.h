@@ -59,6 +59,7 @@ typedef struct stats_blocks_s {
   int64_t allocated[BIN_COUNT]; // blocks ever allocated
   int64_t freed[BIN_COUNT];     // blocks freed (those that wait in remote lists count as freed)
   int64_t pages[BIN_COUNT];     // pages in use now
+  int64_t page_bytes;           // and the bytes in them
 } stats_blocks_t;
 
 // Implemented by core/theap.c. Any thread.

@@ -28,7 +28,7 @@ static void theap_tick(theap_t* theap) {
   }
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
   if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(false, theap->heartbeat);
-  arena_purge(false);
+  arena_purge(false, &theap->hands);
 }
 
 // A page of the queue with a free block or room to extend. Pages without leave the queue on the way.
@@ -62,30 +62,32 @@ static page_t* theap_find_page(theap_t* theap, unsigned bin) {
 
 static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
-  page_t* page = arena_page_allocate(slice_count, alignment);
+  page_t* page = arena_page_allocate(slice_count, alignment, &theap->hands);
   if (page == NULL) {
     // Giving back what we hold may help, unless the request is beyond all of it (a program that probes for the largest
     // possible block must not lose its warm memory at every step).
     if (size > (size_t)atomic_get_relaxed(&stats_process.committed.current)) return NULL;
     theap_collect(theap, true);
-    page = arena_page_allocate(slice_count, alignment);
+    page = arena_page_allocate(slice_count, alignment, &theap->hands);
     if (page == NULL) return NULL;
   }
   *is_zero = page->is_zero;
   page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE);
+  arena_page_made(&theap->hands);
   page->allocated = 1;
   stats_increase(&stats_process.huge_bytes, page->block_size);
   stats_count(&stats_process.huge_count, 1);
   return page->start;
 }
 
-static void huge_free(page_t* page) {
+static void huge_free(theap_t* theap, page_t* page) {
   // Whoever takes the owner away frees it; a second free of the same block finds nobody's page.
   uintptr_t owner = atomic_swap_acq_rel(&page->owner, 0);
   if (owner == 0) return;
-  stats_decrease(&stats_process.huge_bytes, page->block_size);
+  size_t size = page->block_size;
+  arena_page_free(page, theap != NULL ? &theap->hands : NULL);
+  stats_decrease(&stats_process.huge_bytes, size);
   stats_count(&stats_process.huge_freed, 1);
-  arena_page_free(page);
 }
 
 void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
@@ -155,7 +157,8 @@ static bool debug_check_free(theap_t* theap, const page_t* page, const void* p, 
     message_error(MESSAGE_EINVAL, "free of invalid pointer %p: inside a block, not at its start", p);
     return false;
   }
-  if (page->bin == BIN_HUGE) return true; // a second free of a huge block finds no page; its memory may hold old marks
+  if (page->bin == BIN_HUGE)
+    return true; // a second free of a huge block finds no page; its memory may hold old marks
   bool is_free = has_mark(page) ? ((const uintptr_t*)block)[1] == freed_mark(block)
                                 : page_owner_theap(page->owner) == theap && page_block_is_free(page, block);
   if (is_free) message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
@@ -201,7 +204,7 @@ free_result_t theap_free(theap_t* theap, void* p) {
   }
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {
     if (is_interior) page_map_mark_pointer(page, p, false);
-    huge_free(page);
+    huge_free(theap, page);
   } else if (theap != NULL && page_owner_theap(owner) == theap) {
     free_own(theap, page, block);
   } else if (page_free_remote(page, block)) {
@@ -222,14 +225,15 @@ size_t theap_usable_size(const void* p) {
   return page->block_size - (size_t)((const uint8_t*)p - block);
 }
 
-bool theap_expand(void* p, size_t size) {
+bool theap_expand(theap_t* theap, void* p, size_t size) {
   size_t usable = theap_usable_size(p);
   if (size <= usable) return true;
   page_t* page = page_map_page(p);
   if (page == NULL || page->bin != BIN_HUGE || size > PTRDIFF_MAX) return false;
   size_t before = page->block_size;
   size_t needed = size + (size_t)((uint8_t*)p - page->start);
-  if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE))) return false;
+  arena_hands_t* hands = theap != NULL ? &theap->hands : NULL;
+  if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE), hands)) return false;
   page->block_size = page->slice_count * SLICE_SIZE;
   if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
   stats_increase(&stats_process.huge_bytes, page->block_size - before);

@@ -21,7 +21,7 @@
 #ifndef CORE_THEAP_H
 #define CORE_THEAP_H
 
-#include "core/page_map.h"
+#include "core/arena.h"
 #include "os/os.h"
 
 typedef struct page_queue_s {
@@ -39,14 +39,15 @@ typedef struct MI_ALIGNED(64) theap_s {
   page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
   page_queue_t bins[BIN_COUNT];
   page_queue_t full;
-  uint32_t slow_calls; // heartbeat: every so many, theap_tick
+  uint32_t slow_calls;  // heartbeat: every so many, theap_tick
   uint32_t kept_slices; // of empty pages that are kept
-  size_t sweep_ticks; // since the last sweep
-  uint64_t heartbeat; // counts ticks, for the deferred free callback
-  int64_t extended;   // statistics of the slow path, like the block counts below
+  size_t sweep_ticks;   // since the last sweep
+  uint64_t heartbeat;   // counts ticks, for the deferred free callback
+  int64_t extended;     // statistics of the slow path, like the block counts below
   int64_t searches, search_steps;
   int64_t allocated[BIN_COUNT]; // block counts of pages that are gone; written by the owner, read by anyone
   int64_t freed[BIN_COUNT];
+  arena_hands_t hands;      // slices that the owner is taking, giving back or purging, for who finds it dead
   struct theap_s* all_next; // list of all records, push only
   // What other threads touch, on a cache line of its own.
   MI_ALIGNED(64) page_t* mailbox;
@@ -101,8 +102,8 @@ free_result_t theap_free(theap_t* theap, void* p);
 // Bytes usable from `p` on; 0 when `p` isn't one of our blocks.
 size_t theap_usable_size(const void* p);
 
-// Tries to make the block at least `size` bytes without moving it.
-bool theap_expand(void* p, size_t size);
+// Tries to make the block at least `size` bytes without moving it. Any thread; `theap` as for theap_free.
+bool theap_expand(theap_t* theap, void* p, size_t size);
 
 // Frees what can be freed: kept pages, remote frees; with `force` also adopts orphans and purges. Owner only.
 void theap_collect(theap_t* theap, bool force);

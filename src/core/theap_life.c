@@ -173,6 +173,7 @@ static void theap_forget_pages(theap_t* theap) {
 // The same for a theap whose user died, but which stays in use: the late theap.
 static void theap_rebuild(theap_t* theap) {
   salvage_t salvage = {.from = theap, .to = theap};
+  arena_give_back(&theap->hands);
   theap_forget_pages(theap);
   arena_visit_pages(&salvage_page, &salvage);
   mailbox_drain(theap);
@@ -180,6 +181,7 @@ static void theap_rebuild(theap_t* theap) {
 
 static void theap_salvage(theap_t* theap, theap_t* dead, bool was_owned) {
   salvage_t salvage = {.from = dead, .to = theap};
+  arena_give_back(&dead->hands);
   arena_visit_pages(&salvage_page, &salvage);
   theap_forget_pages(dead);
   mailbox_drain(dead); // forwards to us
@@ -312,7 +314,7 @@ void theap_collect(theap_t* theap, bool force) {
     }
   }
   theap_sweep(theap);
-  arena_purge(force);
+  arena_purge(force, &theap->hands);
 }
 
 // ---- statistics -----------------------------------------------------------------------------------------
@@ -321,6 +323,7 @@ static bool add_page_counts(page_t* page, void* arg) {
   stats_blocks_t* blocks = (stats_blocks_t*)arg;
   unsigned bin = page->bin;
   blocks->pages[bin]++;
+  blocks->page_bytes += (int64_t)(page->slice_count * SLICE_SIZE);
   if (bin == BIN_HUGE) return true; // counted in stats_process
   blocks->allocated[bin] += (int64_t)(page->allocated - page->is_kept);
   blocks->freed[bin] += (int64_t)(page->freed + ((uint32_t)atomic_get_relaxed(&page->remote) >> 8));
@@ -343,6 +346,7 @@ void theap_collect_stats(stats_blocks_t* blocks) {
   atomic_set_relaxed(&stats_process.page_searches_count, searches);
   atomic_set_relaxed(&stats_process.page_searches, search_steps);
   arena_visit_pages(&add_page_counts, blocks);
+  blocks->page_bytes += (int64_t)arena_outside_bytes();
   blocks->allocated[BIN_HUGE] = atomic_get_relaxed(&stats_process.huge_count);
   blocks->freed[BIN_HUGE] = atomic_get_relaxed(&stats_process.huge_freed);
 }

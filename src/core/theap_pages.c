@@ -80,7 +80,7 @@ static void page_drop(theap_t* theap, page_t* page) {
   theap->allocated[page->bin] += (int64_t)page->allocated;
   theap->freed[page->bin] += (int64_t)page->freed;
   stats_count(&stats_process.pages_retired, 1);
-  arena_page_free(page);
+  arena_page_free(page, &theap->hands);
 }
 
 void page_emptied(theap_t* theap, page_t* page) {
@@ -133,9 +133,10 @@ bool page_refresh_full(theap_t* theap, page_t* page) {
 
 page_t* page_fresh(theap_t* theap, unsigned bin) {
   size_t size = size_class_size(bin);
-  page_t* page = arena_page_allocate(page_slices_for(size), 1);
+  page_t* page = arena_page_allocate(page_slices_for(size), 1, &theap->hands);
   if (page == NULL) return NULL;
   page_init(page, bin, size, (uintptr_t)theap);
+  arena_page_made(&theap->hands);
   list_push(&theap->bins[bin], page);
   queue_first_changed(theap, bin);
   return page;

@@ -49,6 +49,8 @@ level_t modes_level(void) {
   level_t level = {.committed = stats.committed.current,
                    .reserved = stats.reserved.current,
                    .threads = stats.threads.current,
+                   .pages = stats.pages.current,
+                   .page_bytes = stats.page_committed.current,
                    .threads_total = stats.threads.total,
                    .os_calls = stats.mmap_calls.total + stats.commit_calls.total + stats.reset_calls.total +
                                stats.purge_calls.total};

@@ -27,6 +27,7 @@ void modes_begin(int argc, char** argv, size_t many);
 
 typedef struct level_s {
   int64_t committed, reserved, threads, threads_total, blocks, os_calls;
+  int64_t pages, page_bytes; // with blocks in them
 } level_t;
 level_t modes_level(void);
 // Fails unless memory, blocks and heaps in use are what they were. `slack`: bytes that may be committed more.

@@ -13,7 +13,7 @@
 
 // A page's record as the core would make it, filled with a pattern.
 static page_t* allocate(size_t slice_count, size_t alignment) {
-  page_t* page = arena_page_allocate(slice_count, alignment);
+  page_t* page = arena_page_allocate(slice_count, alignment, NULL);
   assert_non_null(page);
   assert_int_equal(page->slice_count, slice_count);
   assert_int_equal((uintptr_t)page->start % (alignment > SLICE_SIZE ? alignment : SLICE_SIZE), 0);
@@ -42,7 +42,7 @@ static void check(const page_t* page) {
 
 static void release(page_t* page) {
   check(page);
-  arena_page_free(page);
+  arena_page_free(page, NULL);
 }
 
 // After each case: everything is given back to the system.
@@ -77,7 +77,7 @@ static void test_random_pages(void** state) {
     size_t alignment = step % 7 == 0 ? SLICE_SIZE << test_random_below(&random, 9) : 1;
     pages[i] = allocate(counts[test_random_below(&random, 10)], alignment);
     if (step % 1000 == 0) option_set(option_purge_delay, step % 2000 == 0 ? 1000 : 0);
-    if (step % 500 == 0) arena_purge(true);
+    if (step % 500 == 0) arena_purge(true, NULL);
   }
   for (size_t i = 0; i < PAGES; i++) {
     if (pages[i] != NULL) release(pages[i]);
@@ -139,9 +139,9 @@ static void test_purge(void** state) {
   const size_t size = 64 * SLICE_SIZE;
   release(page);
   assert_true(os_posix_is_committed(start, size)); // it waits
-  arena_purge(false);
+  arena_purge(false, NULL);
   assert_true(os_posix_is_committed(start, size));
-  arena_purge(true);
+  arena_purge(true, NULL);
   assert_false(os_posix_is_committed(start, SLICE_SIZE));
   assert_false(os_posix_is_committed(start + size - SLICE_SIZE, SLICE_SIZE));
 
@@ -152,7 +152,7 @@ static void test_purge(void** state) {
   release(page);
   uint32_t freed = os_clock_ms();
   while (os_posix_is_committed(start, size)) { // the time limit of the test ends this if it never happens
-    arena_purge(false);
+    arena_purge(false, NULL);
     if (os_clock_ms() - freed > 20000) fail_msg("free memory is not purged");
   }
 
@@ -161,7 +161,7 @@ static void test_purge(void** state) {
   page = allocate(64, 1);
   start = page->start;
   release(page);
-  arena_purge(false);
+  arena_purge(false, NULL);
   assert_true(os_posix_is_committed(start, size));
 
   // At once.
@@ -179,7 +179,7 @@ static void test_purge_all(void** state) {
   for (size_t i = 0; i < 20; i++) pages[i] = allocate(i % 5 == 4 ? 8 : 1, 1);
   arena_t* arena = pages[0]->arena;
   for (size_t i = 0; i < 20; i++) release(pages[i]);
-  arena_purge(true);
+  arena_purge(true, NULL);
   assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), arena->info_slices);
 }
 
@@ -193,7 +193,7 @@ static void test_purge_after_killed_purger(void** state) {
   release(page);
   arena->purge_busy = NO_THREAD;
   arena->purge_since = os_clock_ms();
-  arena_purge(true);
+  arena_purge(true, NULL);
   assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), arena->info_slices);
   assert_int_equal(arena->purge_busy, 0);
 }
@@ -207,7 +207,7 @@ static void test_purge_spares_used_pages(void** state) {
     for (size_t i = 0; i < PAGES; i++) pages[i] = allocate(1, 1);
     for (size_t i = 0; i < PAGES; i++) release(pages[i]);
     for (size_t i = 0; i < PAGES / 2; i++) pages[i] = allocate(1, 1); // the same slices
-    arena_purge(true);
+    arena_purge(true, NULL);
     for (size_t i = 0; i < PAGES / 2; i++) release(pages[i]);
   }
 }
@@ -217,7 +217,7 @@ static void test_extend(void** state) {
   page_t* page = allocate(10, 1);
   size_t extended = 0;
   for (size_t count = 11; count <= 200; count += 21) {
-    if (!arena_page_extend(page, count)) break;
+    if (!arena_page_extend(page, count, NULL)) break;
     assert_int_equal(page->slice_count, count);
     assert_true(os_posix_is_committed(page->start, count * SLICE_SIZE));
     extended++;
@@ -229,9 +229,9 @@ static void test_extend(void** state) {
   assert_int_equal(extended, 10); // nothing is behind it
   page_t* next = allocate(10, 1);
   check(page);
-  assert_false(arena_page_extend(page, page->slice_count)); // not larger
+  assert_false(arena_page_extend(page, page->slice_count, NULL)); // not larger
   size_t all = page->arena->slice_count;
-  assert_false(arena_page_extend(page, all + 1));
+  assert_false(arena_page_extend(page, all + 1, NULL));
   release(page);
   release(next);
 }
@@ -244,7 +244,7 @@ static void test_extend_blocked(void** state) {
   for (; count < 200; count++) pages[count] = allocate(3, 1);
   size_t blocked = 0;
   for (size_t i = 0; i < count; i++) {
-    if (!arena_page_extend(pages[i], 5)) blocked++;
+    if (!arena_page_extend(pages[i], 5, NULL)) blocked++;
   }
   assert_true(blocked >= count - 2);
   arena_t* arena = pages[0]->arena;
@@ -272,7 +272,7 @@ static void run_pages(void* arg) {
     } else {
       own[i] = allocate(counts[test_random_below(&random, 6)], 1);
     }
-    if (step % 200 == 0) arena_purge(test_random_below(&random, 2) == 0);
+    if (step % 200 == 0) arena_purge(test_random_below(&random, 2) == 0, NULL);
   }
   for (size_t i = 0; i < OWN; i++) {
     if (own[i] != NULL) release(own[i]);
@@ -283,7 +283,7 @@ static bool workers_are_done;
 
 static void run_purger(void* arg) {
   MI_UNUSED(arg);
-  while (!atomic_get_acquire(&workers_are_done)) arena_purge(true);
+  while (!atomic_get_acquire(&workers_are_done)) arena_purge(true, NULL);
 }
 
 static void test_threads(void** state) {
@@ -317,9 +317,9 @@ static void test_reserve(void** state) {
 
 static void test_too_much(void** state) {
   MI_UNUSED(state);
-  assert_null(arena_page_allocate(SIZE_MAX / SLICE_SIZE, 1));
-  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE, 1));
-  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE + 1, 1));
+  assert_null(arena_page_allocate(SIZE_MAX / SLICE_SIZE, 1, NULL));
+  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE, 1, NULL));
+  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE + 1, 1, NULL));
   release(allocate(1, 1));
 }
 
