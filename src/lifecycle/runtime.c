@@ -16,9 +16,6 @@ static thread_state_t thread_state(void) {
   return value == NULL ? THREAD_NEW : value == (void*)THEAP_DETACHED ? THREAD_DETACHED : THREAD_ACTIVE;
 }
 
-static const os_bell_hooks_t bell_hooks = {&runtime_thread_detach, &runtime_process_exit,
-                                           &runtime_process_unload};
-
 // May run in several threads at once when the first allocations of two threads race: each step is idempotent,
 // and none waits for another thread, as one of them may hold the loader lock.
 static void process_init(void) {
@@ -28,7 +25,10 @@ static void process_init(void) {
   atomic_set_release(&has_slot, ok ? 1 : 0);
   uint32_t expected = PROCESS_NEW;
   if (!atomic_cas_acq_rel(&process_state, &expected, (uint32_t)PROCESS_RUNNING)) return;
-  os_bell_init(&bell_hooks);
+  os_bell_init(&(os_bell_hooks_t){.thread_exit = &runtime_thread_detach,
+                                  .process_exit = &runtime_process_exit,
+                                  .process_unload = &runtime_process_unload,
+                                  .wants_exit = option_is_enabled(option_show_stats)});
   size_t reserve = option_get_size(option_reserve_os_memory);
   if (reserve > 0 && !arena_reserve(reserve))
     message_warning("unable to reserve %zu bytes at start-up", reserve);

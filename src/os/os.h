@@ -138,8 +138,9 @@ void os_lock_release(os_lock_t* lock);
 typedef struct os_bell_hooks_s {
   void (*thread_exit)(
       void); // on the ending thread; may be rung more than once, or for a thread that never allocated
-  void (*process_exit)(void);   // once, on the exiting thread
+  void (*process_exit)(void);   // on the exiting thread; may be rung more than once
   void (*process_unload)(void); // the module that we are linked into is unloaded, the process goes on
+  bool wants_exit; // process_exit matters, however the process ends: worth an index of fiber-local storage
 } os_bell_hooks_t;
 
 // Arms the bell; called once at process initialisation.

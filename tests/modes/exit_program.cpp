@@ -57,7 +57,11 @@ static DWORD WINAPI hammer(LPVOID arg) {
 }
 
 static DWORD WINAPI run_exit(LPVOID arg) { std::exit((int)(uintptr_t)arg); }
-static DWORD WINAPI run_exit_process(LPVOID arg) { ExitProcess((UINT)(uintptr_t)arg); }
+static DWORD WINAPI run_exit_process(LPVOID arg) {
+  mi_free(mi_malloc(1000));
+  ExitProcess((UINT)(uintptr_t)arg);
+}
+static DWORD WINAPI run_bare_exit_process(LPVOID arg) { ExitProcess((UINT)(uintptr_t)arg); } // has no heap
 
 int main(int argc, char** argv) {
   if (argc < 3) return 99;
@@ -82,8 +86,9 @@ int main(int argc, char** argv) {
   if (std::strcmp(way, "TerminateProcess") == 0) TerminateProcess(GetCurrentProcess(), (UINT)code);
   if (std::strcmp(way, "abort") == 0) std::abort();
   bool is_exit = std::strcmp(way, "exit-on-thread") == 0;
-  if (is_exit || std::strcmp(way, "ExitProcess-on-thread") == 0) {
-    auto run = is_exit ? run_exit : run_exit_process;
+  bool is_bare = std::strcmp(way, "ExitProcess-on-bare-thread") == 0;
+  if (is_exit || is_bare || std::strcmp(way, "ExitProcess-on-thread") == 0) {
+    auto run = is_exit ? run_exit : is_bare ? run_bare_exit_process : run_exit_process;
     CloseHandle(CreateThread(nullptr, 0, run, (void*)(uintptr_t)(unsigned)code, 0, nullptr));
     WaitForSingleObject(never, INFINITE);
   }

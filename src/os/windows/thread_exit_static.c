@@ -11,6 +11,10 @@
 // delete any of them; the record goes with the fiber. A thread that ends on a fiber which never came by our
 // slow path isn't told of; its theap is found by reaping. FlsAlloc came with Server 2003 and Vista, so it is
 // looked up.
+//
+// The end of the process: the C runtime's atexit, for a DLL also the runtime's part of its DllMain. An exe that ends by
+// ExitProcess or abort is told by its TLS callback, but not under Wine 8. That calls FLS callbacks for the exiting thread,
+// so an exe whose report is wanted has an FLS index in any case.
 #include "os/os.h"
 #include "base/atomics.h"
 #include "teb.h"
@@ -24,6 +28,11 @@ bool os_bell_is_per_fiber = false;
 static os_bell_hooks_t bell;
 static const char* bell_name = "none";
 
+static bool is_in_exe(void) {
+  MEMORY_BASIC_INFORMATION info;
+  return VirtualQuery(&bell, &info, sizeof(info)) != 0 && info.AllocationBase == GetModuleHandleA(NULL);
+}
+
 // ---- TLS callback ------------------------------------------------------------------------------------
 
 #if MI_THREAD_EXIT_TLS
@@ -33,7 +42,10 @@ static void NTAPI on_tls_event(PVOID module, DWORD reason, PVOID reserved) {
   MI_UNUSED(module);
   MI_UNUSED(reserved); // always NULL here: only DllMain can tell exit from unload
   atomic_set_relaxed(&tls_is_delivered, 1u);
-  if (reason == DLL_THREAD_DETACH && bell.thread_exit != NULL && !os_bell_is_per_fiber) bell.thread_exit();
+  if (bell.thread_exit == NULL) return; // nobody ever allocated
+  if (reason == DLL_THREAD_DETACH && !os_bell_is_per_fiber) bell.thread_exit();
+  if (reason == DLL_THREAD_ATTACH && bell.wants_exit) os_bell_arm_thread(NULL);
+  if (reason == DLL_PROCESS_DETACH && is_in_exe()) bell.process_exit();
 }
 
 // The linker sorts .CRT$XL* between the start and end marks of the runtime's callback table. `used` and the
@@ -51,7 +63,6 @@ static bool tls_start(void) { return false; }
 
 // ---- FLS ---------------------------------------------------------------------------------------------
 
-#if MI_THREAD_EXIT_FLS
 typedef DWORD(WINAPI* fls_alloc_t)(PFLS_CALLBACK_FUNCTION);
 typedef BOOL(WINAPI* fls_free_t)(DWORD);
 typedef PVOID(WINAPI* fls_get_t)(DWORD);
@@ -62,6 +73,8 @@ static fls_free_t fls_free;
 static fls_get_t fls_get;
 static fls_set_t fls_set;
 static uint32_t fls_is_closing;
+static char
+    exit_mark; // its address is the value where TLS callbacks tell of threads, and only the exit is wanted
 
 // From the process heap: the callback may come at any time, also when all of our own memory is gone.
 typedef struct fiber_record_s {
@@ -86,9 +99,11 @@ static bool is_running_fiber(const fiber_record_t* record) {
 
 static void NTAPI on_fls_value_gone(PVOID value) {
   fiber_record_t* record = (fiber_record_t*)value;
-  // The end of the process calls this for the exiting thread's value; heaps may be locked by dead threads
-  // then.
-  if (os_is_exiting()) return;
+  if (os_is_exiting()) { // it is the exiting thread's. Heaps may be locked by dead threads now
+    if (is_in_exe()) bell.process_exit();
+    return;
+  }
+  if (value == &exit_mark) return;
   // FlsFree calls it for every thread's value.
   if (!atomic_get_relaxed(&fls_is_closing) && is_running_fiber(record)) bell.thread_exit();
   HeapFree(GetProcessHeap(), 0, record);
@@ -96,17 +111,14 @@ static void NTAPI on_fls_value_gone(PVOID value) {
 
 static FARPROC kernel32(const char* name) { return GetProcAddress(GetModuleHandleA("kernel32.dll"), name); }
 
-static bool fls_start(void) {
+static bool fls_open(void) {
   fls_alloc_t fls_alloc = (fls_alloc_t)(void (*)(void))kernel32("FlsAlloc");
   fls_free = (fls_free_t)(void (*)(void))kernel32("FlsFree");
   fls_get = (fls_get_t)(void (*)(void))kernel32("FlsGetValue");
   fls_set = (fls_set_t)(void (*)(void))kernel32("FlsSetValue");
   if (fls_alloc == NULL || fls_free == NULL || fls_get == NULL || fls_set == NULL) return false;
   fls_index = fls_alloc(&on_fls_value_gone);
-  if (fls_index == FLS_OUT_OF_INDEXES) return false;
-  bell_name = "fls";
-  os_bell_is_per_fiber = true;
-  return true;
+  return fls_index != FLS_OUT_OF_INDEXES;
 }
 
 void os_bell_arm_thread(void* value) {
@@ -114,7 +126,9 @@ void os_bell_arm_thread(void* value) {
   if (fls_index == FLS_OUT_OF_INDEXES || os_is_exiting())
     return;                     // the process heap may be locked by a dead thread
   DWORD error = GetLastError(); // FlsGetValue clears it
-  if (fls_get(fls_index) == NULL) {
+  if (fls_get(fls_index) == NULL && !os_bell_is_per_fiber) {
+    fls_set(fls_index, &exit_mark);
+  } else if (fls_get(fls_index) == NULL) {
     // Without memory for it the thread's end isn't told here; reaping finds it.
     fiber_record_t* record = (fiber_record_t*)HeapAlloc(GetProcessHeap(), 0, sizeof(fiber_record_t));
     if (record != NULL) {
@@ -131,21 +145,12 @@ void os_bell_free(void) {
     fls_free(fls_index); // a callback left behind would run in unmapped memory
   fls_index = FLS_OUT_OF_INDEXES;
 }
-#else
-static bool fls_start(void) { return false; }
-void os_bell_arm_thread(void* value) { MI_UNUSED(value); }
-void os_bell_free(void) {}
-#endif
-
 // ---- both --------------------------------------------------------------------------------------------
 
 // Called by the C runtime of our module: at exit of the process, or when our module, a DLL, is unloaded.
 static void on_exit(void) {
   if (bell.process_exit == NULL) return; // nobody ever allocated
-  MEMORY_BASIC_INFORMATION info;
-  bool is_exe =
-      VirtualQuery(&bell, &info, sizeof(info)) != 0 && info.AllocationBase == GetModuleHandleA(NULL);
-  if (is_exe || os_is_exiting()) {
+  if (is_in_exe() || os_is_exiting()) {
     bell.process_exit();
   } else {
     bell.process_unload();
@@ -165,7 +170,13 @@ __attribute__((section(".CRT$XCB"), used)) static initializer_t* const early_ini
 void os_bell_init(const os_bell_hooks_t* hooks) {
   DWORD error = GetLastError(); // systems without FLS set it
   bell = *hooks;
-  if (!tls_start()) fls_start();
+  if (!tls_start() && MI_THREAD_EXIT_FLS && fls_open()) {
+    bell_name = "fls";
+    os_bell_is_per_fiber = true;
+  } else if (hooks->wants_exit && is_in_exe()) {
+    fls_open();
+  }
+  if (hooks->wants_exit) os_bell_arm_thread(NULL);
   SetLastError(error);
   register_on_exit(); // not every system delivers the process detach to TLS callbacks
 }
