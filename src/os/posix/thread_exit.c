@@ -31,7 +31,7 @@ void os_bell_arm_thread(void* value) {
   if (bell_key_made) pthread_setspecific(bell_key, value);
 }
 
-void os_bell_free(void) { bell = (os_bell_hooks_t){NULL, NULL, NULL}; }
+void os_bell_free(void) { bell = (os_bell_hooks_t){.thread_exit = NULL}; }
 
 bool os_bell_is_per_fiber = false;
 const char* os_bell_name(void) { return "pthread-key"; }
