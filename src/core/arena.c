@@ -226,7 +226,7 @@ static bool others_purge(void) {
 }
 
 static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices, arena_hands_t* hands) {
-  arena_hold_t* claimed = hold_if_empty(hands != NULL ? &hands->claimed : NULL);
+  arena_hold_t* claimed = hold_for_claim(hands);
   // A new arena has room; but other threads may be faster, so try a few times.
   int yields = 0;
   for (int attempt = 0; attempt < 4;) {
@@ -286,7 +286,7 @@ void arena_page_free(page_t* page, arena_hands_t* hands) {
     return;
   }
   size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE, count = page->slice_count;
-  arena_hold_t* claimed = hold_if_empty(hands != NULL ? &hands->claimed : NULL);
+  arena_hold_t* claimed = hold_for_claim(hands);
   hold_run(claimed, arena, start, count);
   atomic_set_release(&page->owner, 0);
   stats_decrease(&stats_process.pages, 1);
@@ -333,7 +333,7 @@ bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands) {
   size_t more = slice_count - page->slice_count;
   if (start >= arena->slice_count || more > arena->slice_count - start) return false;
   if (bitmap_next(arena->free, start, start + more, false) != start + more) return false;
-  arena_hold_t* claimed = hold_if_empty(hands != NULL ? &hands->claimed : NULL);
+  arena_hold_t* claimed = hold_for_claim(hands);
   if (!slices_try_claim(arena, start, more, claimed)) return false;
   bitmap_clear(arena->aging, start, more);
   bitmap_clear(arena->old, start, more);

@@ -91,7 +91,7 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
     uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);
     if (idle != 0) atomic_or_acq_rel(&arena->old[word], idle);
   }
-  arena_hold_t* hold = hold_if_empty(hands != NULL ? &hands->purging : NULL);
+  arena_hold_t* hold = hold_for_purge(hands);
   arena_purge_bitmap(arena, arena->old, hold);
   if (scope != PURGE_DUE) arena_purge_bitmap(arena, arena->aging, hold);
   // What was freed during the last period is due after the next one.

@@ -23,8 +23,11 @@ MI_INLINE void slices_release(arena_t* arena, size_t start, size_t count) {
 
 // NULL, hold nothing, for threads without a record, and for calls inside of a call (an output function that
 // allocates).
-MI_INLINE arena_hold_t* hold_if_empty(arena_hold_t* hold) {
-  return hold != NULL && hold->run == 0 ? hold : NULL;
+MI_INLINE arena_hold_t* hold_for_claim(arena_hands_t* hands) {
+  return hands != NULL && hands->claimed.run == 0 ? &hands->claimed : NULL;
+}
+MI_INLINE arena_hold_t* hold_for_purge(arena_hands_t* hands) {
+  return hands != NULL && hands->purging.run == 0 ? &hands->purging : NULL;
 }
 
 MI_INLINE void hold_run(arena_hold_t* hold, arena_t* arena, size_t start, size_t count) {
