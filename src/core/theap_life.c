@@ -48,7 +48,8 @@ static void theap_list_push(uint64_t* list, theap_t* theap) {
   } while (!atomic_cas_weak_acq_rel(list, &word, list_word(word, theap)));
 }
 
-static theap_t* theap_list_pop(uint64_t* list) {
+// *holder: the record's, from when it was in the list.
+static theap_t* theap_list_pop(uint64_t* list, uint64_t* holder) {
   uint64_t word = atomic_get_acquire(list);
   for (;;) {
     theap_t* theap = list_top(word);
@@ -56,6 +57,7 @@ static theap_t* theap_list_pop(uint64_t* list) {
     // The record may be popped by another thread meanwhile: its memory stays valid, and the count makes the
     // swap fail.
     theap_t* next = atomic_get_relaxed(&theap->list_next);
+    *holder = atomic_get_acquire(&theap->holder);
     if (atomic_cas_weak_acq_rel(list, &word, list_word(word, next))) return theap;
   }
 }
@@ -111,12 +113,21 @@ static uint64_t holder_taken(const theap_t* theap) {
   return THEAP_HOLDER(THEAP_TAKEN, os_thread_id(), theap_holder_number(theap->holder));
 }
 
+// An orphan off the list, with its new holder; NULL when there is none.
+static theap_t* orphan_take(uint64_t holder) {
+  theap_t* orphan;
+  uint64_t before;
+  do {
+    orphan = theap_list_pop(&orphans, &before);
+    // One whose holder isn't what it was in the list any more was just taken for a stray.
+  } while (orphan != NULL && !atomic_cas_acq_rel(&orphan->holder, &before, holder));
+  if (orphan != NULL) stats_decrease(&stats_process.theaps_orphaned, 1);
+  return orphan;
+}
+
 bool theap_absorb_one(theap_t* theap) {
-  if (list_top(atomic_get_relaxed(&orphans)) == NULL) return false;
-  theap_t* orphan = theap_list_pop(&orphans);
+  theap_t* orphan = orphan_take(holder_taken(theap));
   if (orphan == NULL) return false;
-  atomic_set_release(&orphan->holder, holder_taken(theap));
-  stats_decrease(&stats_process.theaps_orphaned, 1);
   theap_absorb(theap, orphan);
   return true;
 }
@@ -219,6 +230,20 @@ size_t theap_reap(theap_t* theap, size_t checks) {
   return reaped;
 }
 
+// An orphan whose giver died before it was in the list, or that was popped by a thread that died before it wrote that down.
+// The giver being dead, it is in the list by now or never will be: so if the list was emptied since, and the orphan
+// still isn't anybody's, it is a stray.
+static void theap_reap_strays(theap_t* theap) {
+  for (theap_t* other = atomic_get_acquire(&all_theaps); other != NULL; other = other->all_next) {
+    uint64_t holder = atomic_get_acquire(&other->holder);
+    if (theap_holder_kind(holder) != THEAP_ORPHAN || !owner_is_dead(other, holder)) continue;
+    while (theap_absorb_one(theap)) {}
+    if (!atomic_cas_acq_rel(&other->holder, &holder, holder_taken(theap))) continue;
+    stats_decrease(&stats_process.theaps_orphaned, 1);
+    theap_salvage(theap, other, false);
+  }
+}
+
 // ---- life -----------------------------------------------------------------------------------------------
 
 // Asking whether a thread is alive costs system calls, which the start of a thread should not pay for. So owners are only
@@ -233,12 +258,14 @@ void theap_reap_some(theap_t* theap) {
 }
 
 theap_t* theap_acquire(void) {
-  theap_t* theap = theap_list_pop(&orphans);
+  uint32_t number = atomic_add_relaxed(&acquisitions, 1) + 1;
+  uint64_t holder = THEAP_HOLDER(THEAP_OWNED, os_thread_id(), number);
+  theap_t* theap = orphan_take(holder);
   if (theap != NULL) {
-    stats_decrease(&stats_process.theaps_orphaned, 1);
     stats_count(&stats_process.theaps_adopted, 1);
   } else {
-    theap = theap_list_pop(&spares);
+    uint64_t before;
+    theap = theap_list_pop(&spares, &before);
     if (theap == NULL) {
       theap = (theap_t*)sysmem_metadata(sizeof(theap_t));
       if (theap == NULL) return NULL;
@@ -247,8 +274,7 @@ theap_t* theap_acquire(void) {
       if (atomic_get_relaxed(&reap_credit) <= 0) atomic_set_relaxed(&reap_credit, 1);
     }
   }
-  uint32_t number = atomic_add_relaxed(&acquisitions, 1) + 1;
-  atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_OWNED, os_thread_id(), number));
+  atomic_set_release(&theap->holder, holder);
   stats_increase(&stats_process.theaps, 1);
   stats_increase(&stats_process.threads, 1);
   return theap;
@@ -264,8 +290,10 @@ void theap_give_back(theap_t* theap) {
     atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_SPARE, 0, 0));
     theap_list_push(&spares, theap);
   } else {
-    atomic_set_release(&theap->holder, THEAP_HOLDER(THEAP_ORPHAN, 0, 0));
     stats_increase(&stats_process.theaps_orphaned, 1);
+    uint64_t holder = theap->holder; // its giver is remembered: see theap_reap_strays
+    atomic_set_release(&theap->holder,
+                       THEAP_HOLDER(THEAP_ORPHAN, theap_holder_id(holder), theap_holder_number(holder)));
     theap_list_push(&orphans, theap);
   }
 }
@@ -306,7 +334,10 @@ void theap_reset_all(void) {
 void theap_collect(theap_t* theap, bool force) {
   if (force) {
     theap_reap(theap, SIZE_MAX);
-    while (theap != &late_theap && theap_absorb_one(theap)) {}
+    if (theap != &late_theap) {
+      while (theap_absorb_one(theap)) {}
+      theap_reap_strays(theap);
+    }
     if (theap != &late_theap) {
       late_lock_take();
       if (theap_holder_kind(late_theap.holder) == THEAP_LATE) theap_sweep(&late_theap);

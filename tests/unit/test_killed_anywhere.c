@@ -190,14 +190,13 @@ static theap_t* fill_third(void) {
   theap_t* third = theap_acquire();
   assert_non_null(third);
   fill(third, thirds);
+  third->holder = THEAP_HOLDER(THEAP_OWNED, NO_THREAD, theap_holder_number(third->holder)); // dead by now
   return third;
 }
 static void make_orphan(void) { theap_give_back(fill_third()); }
 static void absorb(void) { theap_absorb_one(victim); }
-static void make_dead(void) {
-  theap_t* third = fill_third();
-  third->holder = THEAP_HOLDER(THEAP_OWNED, NO_THREAD, theap_holder_number(third->holder));
-}
+static void adopt(void) { theap_acquire(); }
+static void make_dead(void) { fill_third(); }
 static void reap(void) { theap_reap(victim, SIZE_MAX); }
 
 typedef struct act_s {
@@ -229,6 +228,7 @@ static const act_t acts[] = {
     {"purge", free_by_survivor, purge, 1},
     {"give back at the thread's end", free_by_survivor, give_back, 1},
     {"absorb an orphan", make_orphan, absorb, 1},
+    {"adopt an orphan", make_orphan, adopt, 0},
     {"reap a dead thread", make_dead, reap, 1},
 };
 
@@ -268,12 +268,17 @@ static bool die_after(const act_t* act, uint64_t allowed, loss_t* loss) {
 static void test_all(void** state) {
   MI_UNUSED(state);
   const char* text = getenv("MI_TEST_COUNT");
-  size_t wanted = text != NULL && atoi(text) > 0 ? (size_t)atoi(text) : 24;
+  size_t wanted = text != NULL && atoi(text) > 0 ? (size_t)atoi(text) : 16;
   for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
     const act_t* act = &acts[i];
     loss_t loss;
     assert_false(die_after(act, UINT64_MAX - 1, &loss));
     uint64_t length = steps;
+    if (length == 0) {
+      print_message("no single steps: this machine, or what it runs in, ignores the processor's trap flag\n");
+      skip();
+    }
+    assert_true(length > 20); // all of it
     uint64_t stride = length / wanted + 1;
     size_t deaths = 0, with_slices = 0, most_pages = 0, most_slices = 0;
     for (uint64_t n = i % stride; n < length && die_after(act, n, &loss); n += stride) {
@@ -287,7 +292,7 @@ static void test_all(void** state) {
            act->name, (unsigned long long)length, deaths, most_pages, with_slices, most_slices);
     assert_true(most_pages <= act->pages);
     // Between claiming slices and writing them down, and between striking them out and letting them go.
-    assert_true(with_slices * 5 <= deaths + 5);
+    assert_true(with_slices * 4 <= deaths + 8);
     assert_true(most_slices <= PAGE_LARGE_SLICES);
   }
 }
