@@ -33,6 +33,8 @@ static bool is_in_exe(void) {
   return VirtualQuery(&bell, &info, sizeof(info)) != 0 && info.AllocationBase == GetModuleHandleA(NULL);
 }
 
+static void arm_this_thread(void);
+
 // ---- TLS callback ------------------------------------------------------------------------------------
 
 #if MI_THREAD_EXIT_TLS
@@ -44,7 +46,7 @@ static void NTAPI on_tls_event(PVOID module, DWORD reason, PVOID reserved) {
   atomic_set_relaxed(&tls_is_delivered, 1u);
   if (bell.thread_exit == NULL) return; // nobody ever allocated
   if (reason == DLL_THREAD_DETACH && !os_bell_is_per_fiber) bell.thread_exit();
-  if (reason == DLL_THREAD_ATTACH && bell.wants_exit) os_bell_arm_thread(NULL);
+  if (reason == DLL_THREAD_ATTACH && bell.wants_exit) arm_this_thread();
   if (reason == DLL_PROCESS_DETACH && is_in_exe()) bell.process_exit();
 }
 
@@ -73,8 +75,8 @@ static fls_free_t fls_free;
 static fls_get_t fls_get;
 static fls_set_t fls_set;
 static uint32_t fls_is_closing;
-static char
-    exit_mark; // its address is the value where TLS callbacks tell of threads, and only the exit is wanted
+// Its address is the value of threads whose end TLS callbacks tell of: only the end of the process is wanted then.
+static char exit_mark;
 
 // From the process heap: the callback may come at any time, also when all of our own memory is gone.
 typedef struct fiber_record_s {
@@ -111,24 +113,29 @@ static void NTAPI on_fls_value_gone(PVOID value) {
 
 static FARPROC kernel32(const char* name) { return GetProcAddress(GetModuleHandleA("kernel32.dll"), name); }
 
-static bool fls_open(void) {
+// `per_fiber`: for the ends of threads, not for the end of the process alone. Known before the index is: other threads
+// may arm themselves at once.
+static bool fls_open(bool per_fiber) {
   fls_alloc_t fls_alloc = (fls_alloc_t)(void (*)(void))kernel32("FlsAlloc");
   fls_free = (fls_free_t)(void (*)(void))kernel32("FlsFree");
   fls_get = (fls_get_t)(void (*)(void))kernel32("FlsGetValue");
   fls_set = (fls_set_t)(void (*)(void))kernel32("FlsSetValue");
   if (fls_alloc == NULL || fls_free == NULL || fls_get == NULL || fls_set == NULL) return false;
+  os_bell_is_per_fiber = per_fiber;
   fls_index = fls_alloc(&on_fls_value_gone);
-  return fls_index != FLS_OUT_OF_INDEXES;
+  if (fls_index != FLS_OUT_OF_INDEXES) return true;
+  os_bell_is_per_fiber = false;
+  return false;
 }
 
-void os_bell_arm_thread(void* value) {
-  MI_UNUSED(value);
+static void arm_this_thread(void) {
   if (fls_index == FLS_OUT_OF_INDEXES || os_is_exiting())
     return;                     // the process heap may be locked by a dead thread
   DWORD error = GetLastError(); // FlsGetValue clears it
-  if (fls_get(fls_index) == NULL && !os_bell_is_per_fiber) {
+  bool is_armed = fls_get(fls_index) != NULL;
+  if (!is_armed && !os_bell_is_per_fiber) {
     fls_set(fls_index, &exit_mark);
-  } else if (fls_get(fls_index) == NULL) {
+  } else if (!is_armed) {
     // Without memory for it the thread's end isn't told here; reaping finds it.
     fiber_record_t* record = (fiber_record_t*)HeapAlloc(GetProcessHeap(), 0, sizeof(fiber_record_t));
     if (record != NULL) {
@@ -139,12 +146,18 @@ void os_bell_arm_thread(void* value) {
   SetLastError(error);
 }
 
+void os_bell_arm_thread(void* value) {
+  MI_UNUSED(value);
+  arm_this_thread();
+}
+
 void os_bell_free(void) {
   atomic_set_relaxed(&fls_is_closing, 1u);
   if (fls_index != FLS_OUT_OF_INDEXES)
     fls_free(fls_index); // a callback left behind would run in unmapped memory
   fls_index = FLS_OUT_OF_INDEXES;
 }
+
 // ---- both --------------------------------------------------------------------------------------------
 
 // Called by the C runtime of our module: at exit of the process, or when our module, a DLL, is unloaded.
@@ -170,13 +183,12 @@ __attribute__((section(".CRT$XCB"), used)) static initializer_t* const early_ini
 void os_bell_init(const os_bell_hooks_t* hooks) {
   DWORD error = GetLastError(); // systems without FLS set it
   bell = *hooks;
-  if (!tls_start() && MI_THREAD_EXIT_FLS && fls_open()) {
+  if (!tls_start() && MI_THREAD_EXIT_FLS && fls_open(true)) {
     bell_name = "fls";
-    os_bell_is_per_fiber = true;
   } else if (hooks->wants_exit && is_in_exe()) {
-    fls_open();
+    fls_open(false);
   }
-  if (hooks->wants_exit) os_bell_arm_thread(NULL);
+  if (hooks->wants_exit) arm_this_thread();
   SetLastError(error);
   register_on_exit(); // not every system delivers the process detach to TLS callbacks
 }
