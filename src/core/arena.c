@@ -1,3 +1,4 @@
+// Arenas, their memory and their pages. Free slices are found in arena_claim.c and purged in arena_purge.c.
 #include "core/arena.h"
 #include "core/arena_slices.h"
 #include "core/sysmem.h"
@@ -47,19 +48,16 @@ static bool slices_commit(arena_t* arena, size_t start, size_t count, arena_hand
   arena_purge_before_growth(arena, (count + ahead - committed) * SLICE_SIZE, hands);
   bool ok = sysmem_commit(slice_address(arena, start), (count + ahead) * SLICE_SIZE,
                           (count + ahead - committed) * SLICE_SIZE);
-  if (!ok && ahead > 0) { // less may still be possible
-    hold_run(claimed, arena, start, count);
-    slices_release(arena, start + count, ahead);
-    ahead = 0;
-    ok = sysmem_commit(slice_address(arena, start), count * SLICE_SIZE, (count - committed) * SLICE_SIZE);
-  }
-  if (!ok) return false;
-  bitmap_set(arena->committed, start, count + ahead);
+  if (ok) bitmap_set(arena->committed, start, count + ahead);
   if (ahead > 0) {
     hold_run(claimed, arena, start, count);
     slices_release(arena, start + count, ahead);
+    if (!ok) { // less may still be possible
+      ok = sysmem_commit(slice_address(arena, start), count * SLICE_SIZE, count * SLICE_SIZE);
+      if (ok) bitmap_set(arena->committed, start, count);
+    }
   }
-  return true;
+  return ok;
 }
 
 // ---- arenas ---------------------------------------------------------------------------------------------

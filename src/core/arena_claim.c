@@ -1,4 +1,4 @@
-// Finding free slices in an arena.
+// Finding free slices in an arena, claiming them and letting go of them.
 #include "core/arena_slices.h"
 
 bool slices_try_claim(arena_t* arena, size_t start, size_t count, arena_hold_t* hold) {

@@ -56,7 +56,7 @@ static void arena_purge_bitmap(arena_t* arena, uint64_t* due, arena_hold_t* hold
         run_count = 0;
         continue;
       }
-      if (!bitmap_word_try_claim(&arena->free[word], bits_mask(bit, count))) continue; // look again
+      if (bitmap_claim_part(arena->free, start, count) == 0) continue; // look again
       if (run_count == 0) run_start = start;
       run_count += count;
       hold_run(hold, arena, run_start, run_count);

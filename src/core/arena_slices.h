@@ -1,4 +1,4 @@
-// Slices between pages: how arena.c and arena_purge.c take them, hold them and let go of them. For these two alone.
+// Slices between pages: how they are claimed, held, purged and let go of. For core/arena*.c alone.
 #ifndef CORE_ARENA_SLICES_H
 #define CORE_ARENA_SLICES_H
 

@@ -62,7 +62,7 @@ typedef struct stats_blocks_s {
   int64_t page_bytes;           // and the bytes in them
 } stats_blocks_t;
 
-// Implemented by core/theap.c. Any thread.
+// Implemented by core/theap_life.c. Any thread.
 void theap_collect_stats(stats_blocks_t* blocks);
 
 #endif

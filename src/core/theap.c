@@ -80,12 +80,15 @@ static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, 
   return page->start;
 }
 
+// Of the calling thread, which may have no theap.
+static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->hands : NULL; }
+
 static void huge_free(theap_t* theap, page_t* page) {
   // Whoever takes the owner away frees it; a second free of the same block finds nobody's page.
   uintptr_t owner = atomic_swap_acq_rel(&page->owner, 0);
   if (owner == 0) return;
   size_t size = page->block_size;
-  arena_page_free(page, theap != NULL ? &theap->hands : NULL);
+  arena_page_free(page, hands_of(theap));
   stats_decrease(&stats_process.huge_bytes, size);
   stats_count(&stats_process.huge_freed, 1);
 }
@@ -157,8 +160,8 @@ static bool debug_check_free(theap_t* theap, const page_t* page, const void* p, 
     message_error(MESSAGE_EINVAL, "free of invalid pointer %p: inside a block, not at its start", p);
     return false;
   }
-  if (page->bin == BIN_HUGE)
-    return true; // a second free of a huge block finds no page; its memory may hold old marks
+  // A second free of a huge block finds no page; its memory may hold old marks.
+  if (page->bin == BIN_HUGE) return true;
   bool is_free = has_mark(page) ? ((const uintptr_t*)block)[1] == freed_mark(block)
                                 : page_owner_theap(page->owner) == theap && page_block_is_free(page, block);
   if (is_free) message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
@@ -232,8 +235,7 @@ bool theap_expand(theap_t* theap, void* p, size_t size) {
   if (page == NULL || page->bin != BIN_HUGE || size > PTRDIFF_MAX) return false;
   size_t before = page->block_size;
   size_t needed = size + (size_t)((uint8_t*)p - page->start);
-  arena_hands_t* hands = theap != NULL ? &theap->hands : NULL;
-  if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE), hands)) return false;
+  if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE), hands_of(theap))) return false;
   page->block_size = page->slice_count * SLICE_SIZE;
   if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
   stats_increase(&stats_process.huge_bytes, page->block_size - before);

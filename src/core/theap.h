@@ -31,7 +31,8 @@ typedef struct page_queue_s {
 
 // theap_t.holder, one word so that a reaper can take exactly the ownership that it found dead:
 //   bits 0..2   who has the theap; bits 3..34 the owner's thread id; bits 35..63 number of the acquisition
-// ORPHAN: id and number are those of the thread that gave it back. TAKEN: the thread with that id is moving its pages to its own theap, whose number it bears.
+// ORPHAN: id and number are those of the thread that gave it back. TAKEN: the thread with that id is moving its pages to
+// its own theap, whose number it bears.
 enum { THEAP_SPARE, THEAP_OWNED, THEAP_ORPHAN, THEAP_LATE, THEAP_TAKEN };
 #define THEAP_HOLDER(kind, id, number) ((uint64_t)(number) << 35 | (uint64_t)(id) << 3 | (uint64_t)(kind))
 

@@ -48,8 +48,8 @@ static void theap_list_push(uint64_t* list, theap_t* theap) {
   } while (!atomic_cas_weak_acq_rel(list, &word, list_word(word, theap)));
 }
 
-// *holder: the record's, from when it was in the list.
-static theap_t* theap_list_pop(uint64_t* list, uint64_t* holder) {
+// Takes a theap off the list and gives it `holder`; NULL when there is none.
+static theap_t* theap_list_take(uint64_t* list, uint64_t holder) {
   uint64_t word = atomic_get_acquire(list);
   for (;;) {
     theap_t* theap = list_top(word);
@@ -57,8 +57,10 @@ static theap_t* theap_list_pop(uint64_t* list, uint64_t* holder) {
     // The record may be popped by another thread meanwhile: its memory stays valid, and the count makes the
     // swap fail.
     theap_t* next = atomic_get_relaxed(&theap->list_next);
-    *holder = atomic_get_acquire(&theap->holder);
-    if (atomic_cas_weak_acq_rel(list, &word, list_word(word, next))) return theap;
+    uint64_t before = atomic_get_acquire(&theap->holder); // from when it was in the list
+    if (!atomic_cas_weak_acq_rel(list, &word, list_word(word, next))) continue;
+    if (atomic_cas_acq_rel(&theap->holder, &before, holder)) return theap;
+    word = atomic_get_acquire(list); // it was taken for a stray just now: the next one
   }
 }
 
@@ -113,21 +115,11 @@ static uint64_t holder_taken(const theap_t* theap) {
   return THEAP_HOLDER(THEAP_TAKEN, os_thread_id(), theap_holder_number(theap->holder));
 }
 
-// An orphan off the list, with its new holder; NULL when there is none.
-static theap_t* orphan_take(uint64_t holder) {
-  theap_t* orphan;
-  uint64_t before;
-  do {
-    orphan = theap_list_pop(&orphans, &before);
-    // One whose holder isn't what it was in the list any more was just taken for a stray.
-  } while (orphan != NULL && !atomic_cas_acq_rel(&orphan->holder, &before, holder));
-  if (orphan != NULL) stats_decrease(&stats_process.theaps_orphaned, 1);
-  return orphan;
-}
-
 bool theap_absorb_one(theap_t* theap) {
-  theap_t* orphan = orphan_take(holder_taken(theap));
+  if (list_top(atomic_get_relaxed(&orphans)) == NULL) return false; // nearly always
+  theap_t* orphan = theap_list_take(&orphans, holder_taken(theap));
   if (orphan == NULL) return false;
+  stats_decrease(&stats_process.theaps_orphaned, 1);
   theap_absorb(theap, orphan);
   return true;
 }
@@ -260,21 +252,18 @@ void theap_reap_some(theap_t* theap) {
 theap_t* theap_acquire(void) {
   uint32_t number = atomic_add_relaxed(&acquisitions, 1) + 1;
   uint64_t holder = THEAP_HOLDER(THEAP_OWNED, os_thread_id(), number);
-  theap_t* theap = orphan_take(holder);
+  theap_t* theap = theap_list_take(&orphans, holder);
   if (theap != NULL) {
+    stats_decrease(&stats_process.theaps_orphaned, 1);
     stats_count(&stats_process.theaps_adopted, 1);
-  } else {
-    uint64_t before;
-    theap = theap_list_pop(&spares, &before);
-    if (theap == NULL) {
-      theap = (theap_t*)sysmem_metadata(sizeof(theap_t));
-      if (theap == NULL) return NULL;
-      theap_init(theap);
-      theap_publish(theap);
-      if (atomic_get_relaxed(&reap_credit) <= 0) atomic_set_relaxed(&reap_credit, 1);
-    }
+  } else if ((theap = theap_list_take(&spares, holder)) == NULL) {
+    theap = (theap_t*)sysmem_metadata(sizeof(theap_t));
+    if (theap == NULL) return NULL;
+    theap_init(theap);
+    theap->holder = holder;
+    theap_publish(theap);
+    if (atomic_get_relaxed(&reap_credit) <= 0) atomic_set_relaxed(&reap_credit, 1);
   }
-  atomic_set_release(&theap->holder, holder);
   stats_increase(&stats_process.theaps, 1);
   stats_increase(&stats_process.threads, 1);
   return theap;
@@ -337,8 +326,6 @@ void theap_collect(theap_t* theap, bool force) {
     if (theap != &late_theap) {
       while (theap_absorb_one(theap)) {}
       theap_reap_strays(theap);
-    }
-    if (theap != &late_theap) {
       late_lock_take();
       if (theap_holder_kind(late_theap.holder) == THEAP_LATE) theap_sweep(&late_theap);
       theap_late_leave();
