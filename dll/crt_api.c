@@ -9,8 +9,8 @@
 // errno is set as documented for the UCRT. Its invalid-parameter handler, which would end the process, is not called.
 #include "mimalloc.h"
 #include "api/alloc_fast.h"
-#include "core/message.h"
-#include "core/stats.h"
+#include "core/report/message.h"
+#include "core/stats/stats.h"
 #include "crt_api.h"
 #include "crt_foreign.h"
 

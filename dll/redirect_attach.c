@@ -2,9 +2,9 @@
 
 #include "api/alloc_fast.h"
 #include "base/text.h"
-#include "core/hooks.h"
-#include "core/message.h"
-#include "core/options.h"
+#include "core/report/hooks.h"
+#include "core/report/message.h"
+#include "core/report/options.h"
 #include "crt_modules.h"
 #include "redirect/redirect.h"
 #include "redirect_table.h"

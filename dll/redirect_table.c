@@ -10,7 +10,7 @@
 #include "redirect_table.h"
 
 #include "api/alloc_fast.h"
-#include "core/message.h"
+#include "core/report/message.h"
 #include "crt_api.h"
 #include "crt_foreign.h"
 #include "mimalloc.h"

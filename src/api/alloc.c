@@ -2,8 +2,8 @@
 #include "mimalloc.h"
 #include "api/alloc_fast.h"
 #include "api/text_copy.h"
-#include "core/arena.h"
-#include "core/message.h"
+#include "core/arenas/arena.h"
+#include "core/report/message.h"
 
 // ---- shared ---------------------------------------------------------------------------------------------
 

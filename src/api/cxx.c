@@ -4,7 +4,7 @@
 // language wants.)
 #include "mimalloc.h"
 #include "api/alloc_fast.h"
-#include "core/message.h"
+#include "core/report/message.h"
 
 typedef void (*new_handler_t)(void);
 

@@ -1,7 +1,7 @@
 // Names that Microsoft's C runtime knows.
 #include "mimalloc.h"
 #include "api/text_copy.h"
-#include "core/message.h"
+#include "core/report/message.h"
 
 void* mi__expand(void* p, size_t newsize) {
   void* same = mi_expand(p, newsize);

@@ -1,14 +1,14 @@
 // Options, as the program sees them.
 #include "mimalloc.h"
 
-#include "core/options.h"
+#include "core/report/options.h"
 
 // The table and the public enum are the same list.
 #define OPTION(name, default_value, kind, older)                                                             \
   _Static_assert((int)option_##name == (int)mi_option_##name, "order of " #name);
 #define DEPRECATED(name, default_value, kind, older)                                                         \
   _Static_assert((int)option_##name == (int)mi_option_deprecated_##name, "order of " #name);
-#include "core/options_table.h"
+#include "core/report/options_table.h"
 _Static_assert((int)OPTION_COUNT == (int)_mi_option_last, "number of options");
 
 static bool is_option(mi_option_t option) { return (unsigned)option < OPTION_COUNT; }

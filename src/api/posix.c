@@ -1,7 +1,7 @@
 // Names that POSIX, the BSDs and glibc know: the alignment comes first.
 #include "mimalloc.h"
 #include "api/alloc_fast.h"
-#include "core/message.h"
+#include "core/report/message.h"
 
 size_t mi_malloc_size(const void* p) { return mi_usable_size(p); }
 size_t mi_malloc_good_size(size_t size) { return mi_good_size(size); }

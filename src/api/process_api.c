@@ -1,10 +1,10 @@
 // Life cycle, callbacks and information about the process.
 #include "mimalloc.h"
 
-#include "core/arena.h"
-#include "core/hooks.h"
-#include "core/message.h"
-#include "core/stats_print.h"
+#include "core/arenas/arena.h"
+#include "core/report/hooks.h"
+#include "core/report/message.h"
+#include "core/stats/stats_print.h"
 #include "lifecycle/runtime.h"
 
 int mi_version(void) { return MI_MALLOC_VERSION; }

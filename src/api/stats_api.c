@@ -5,8 +5,8 @@
 
 #include "base/format.h"
 #include "base/memory.h"
-#include "core/page.h"
-#include "core/stats_print.h"
+#include "core/pages/page.h"
+#include "core/stats/stats_print.h"
 
 // ---- bins -------------------------------------------------------------------------------------------------
 // Upstream's bins hold 1..8 words, then four sizes per doubling. Ours are finer above 1 KiB, so each of our classes is

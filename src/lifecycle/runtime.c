@@ -1,11 +1,11 @@
 #include "lifecycle/runtime.h"
 #include "lifecycle/lifecycle.h"
-#include "core/arena.h"
-#include "core/hooks.h"
-#include "core/message.h"
-#include "core/options.h"
-#include "core/stats_print.h"
-#include "core/sysmem.h"
+#include "core/arenas/arena.h"
+#include "core/report/hooks.h"
+#include "core/report/message.h"
+#include "core/report/options.h"
+#include "core/stats/stats_print.h"
+#include "core/memory/sysmem.h"
 
 static uint32_t process_state; // process_state_t
 static uint32_t has_slot;      // the slot works; without it every thread is served by the late theap
@@ -13,7 +13,7 @@ static uint32_t has_slot;      // the slot works; without it every thread is ser
 static thread_state_t thread_state(void) {
   if (!atomic_get_relaxed(&has_slot)) return THREAD_DETACHED; // no way to own a theap
   void* value = os_slot_get();
-  return value == NULL ? THREAD_NEW : value == (void*)THEAP_DETACHED ? THREAD_DETACHED : THREAD_ACTIVE;
+  return value == NULL ? THREAD_NEW : value == OS_SLOT_DETACHED ? THREAD_DETACHED : THREAD_ACTIVE;
 }
 
 // May run in several threads at once when the first allocations of two threads race: each step is idempotent,
@@ -57,10 +57,10 @@ static void thread_acquire_theap(void) {
 
 static void thread_give_theap_back(void* mark) {
   theap_t* theap = (theap_t*)os_slot_get();
-  os_slot_set(THEAP_DETACHED); // first: what allocates from here on is served by the late theap
+  os_slot_set(OS_SLOT_DETACHED); // first: what allocates from here on is served by the late theap
   message_verbose("life cycle: thread %u gives heap %p back\n", (unsigned)os_thread_id(), (void*)theap);
   theap_give_back(theap);
-  if (mark != (void*)THEAP_DETACHED) os_slot_set(mark); // the thread may come again
+  if (mark != OS_SLOT_DETACHED) os_slot_set(mark); // the thread may come again
 }
 
 static void release_all(void) {
@@ -95,9 +95,9 @@ static thread_state_t run(lifecycle_event_t event) {
   }
   if (step.actions & ACTION_ACQUIRE_THEAP) thread_acquire_theap();
   if (step.actions & ACTION_GIVE_THEAP_BACK) {
-    thread_give_theap_back((step.actions & ACTION_MARK_DETACHED) ? THEAP_DETACHED : NULL);
+    thread_give_theap_back((step.actions & ACTION_MARK_DETACHED) ? OS_SLOT_DETACHED : NULL);
   } else if ((step.actions & ACTION_MARK_DETACHED) && has_slot) {
-    os_slot_set(THEAP_DETACHED);
+    os_slot_set(OS_SLOT_DETACHED);
   }
   if (step.actions & ACTION_REPORT) report(event);
   if (step.actions & ACTION_RELEASE_ALL) release_all();

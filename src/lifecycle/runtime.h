@@ -2,7 +2,7 @@
 #ifndef LIFECYCLE_RUNTIME_H
 #define LIFECYCLE_RUNTIME_H
 
-#include "core/theap.h"
+#include "core/heaps/theap.h"
 
 // Events, rung by dll/dllmain.c or by the bell of the static library. All idempotent.
 void runtime_process_attach(void);
@@ -17,7 +17,7 @@ void runtime_process_unload(void);
 // way).
 MI_INLINE theap_t* runtime_theap_fast(void) {
   theap_t* theap = (theap_t*)os_slot_get_fast();
-  return MI_UNLIKELY((uintptr_t)theap <= (uintptr_t)THEAP_DETACHED) ? NULL : theap;
+  return MI_UNLIKELY((uintptr_t)theap <= (uintptr_t)OS_SLOT_DETACHED) ? NULL : theap;
 }
 
 // The same by whatever way works; never creates one.

@@ -131,6 +131,10 @@ void os_lock_release(os_lock_t* lock);
 //                                   is half changed
 #include "os_slot.h"
 
+// The slot's value of a thread that gave its heap back for good, or is about to: what it allocates is served by the late
+// theap, and no callback of the program is called on it (it may hold the loader lock).
+#define OS_SLOT_DETACHED ((void*)1)
+
 // ---- the bell: "call me when this thread ends" ------------------------------------------------------------
 // For static linking only; the DLL is rung by DllMain instead. The library that is linked holds exactly one
 // implementation (thread_exit*.c), which calls these functions of the life cycle.

@@ -5,7 +5,8 @@ usage: check_layers.py ROOT          check the tree at ROOT; a line per violatio
        check_layers.py --self-test   plant each kind of violation in a copy of a small tree and demand that it is found
 
 1. Dependencies run one way: base <- os <- core <- lifecycle <- api <- dll. A file may include headers of its own layer
-   and of layers to its left. dll/redirect gets what it needs as data: of ours it includes base and os alone.
+   and of layers to its left. Within core: report <- memory <- pages <- arenas <- heaps <- stats, and every file of core
+   is in one of these rooms. dll/redirect gets what it needs as data: of ours it includes base and os alone.
 2. include/ depends on nothing but itself and standard headers; only api, dll (not dll/redirect) and tests include it.
 3. src/base, core, lifecycle and api include no system header but those of a freestanding compiler. Headers of Windows
    are for src/os/windows, dll, tools and tests; headers of POSIX for src/os/posix, tools and tests.
@@ -20,6 +21,7 @@ import sys
 import tempfile
 
 LAYERS = ["base", "os", "core", "lifecycle", "api", "dll"]
+ROOMS = ["report", "memory", "pages", "arenas", "heaps", "stats"]  # of src/core, in the order of their dependencies
 PURE = {"base", "core", "lifecycle", "api"}
 FREESTANDING = {"float.h", "iso646.h", "limits.h", "stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h",
                 "stdint.h", "stdnoreturn.h"}
@@ -65,6 +67,14 @@ def place_of(path):
         platform = parts[2] if parts[1] == "os" and len(parts) > 3 else None
         return parts[1], platform
     return None, None
+
+
+def room_of(path):
+    """The room of a file of src/core; "" when it is in none, None outside of core."""
+    parts = path.split("/")
+    if parts[:2] != ["src", "core"]:
+        return None
+    return parts[2] if len(parts) > 3 and parts[2] in ROOMS else ""
 
 
 class Tree:
@@ -118,6 +128,8 @@ class Tree:
                 self.say(path, number, f'"{name}" is in no layer ({", ".join(LAYERS)})')
             elif LAYERS.index(other) > LAYERS.index(layer):
                 self.say(path, number, f'"{name}": {layer} must not depend on {other}')
+            elif room_of(path) and room_of(target) and ROOMS.index(room_of(target)) > ROOMS.index(room_of(path)):
+                self.say(path, number, f'"{name}": core/{room_of(path)} must not depend on core/{room_of(target)}')
             elif path.startswith("dll/redirect/") and not target.startswith(("dll/redirect/", "src/base/", "src/os/")):
                 self.say(path, number, f'"{name}": dll/redirect includes of ours only base and os')
             elif platform and other_platform and platform != other_platform:
@@ -141,6 +153,9 @@ class Tree:
         ruled = layer is not None or path.startswith("include/")
         if path.startswith("src/") and layer not in LAYERS:
             self.say(path, 1, f"is in no layer ({', '.join(LAYERS)})")
+            return
+        if room_of(path) == "":
+            self.say(path, 1, f"is in no room of core ({', '.join(ROOMS)})")
             return
         for number, line in enumerate(without_comments(text), 1):
             match = INCLUDE.match(line)
@@ -183,43 +198,47 @@ SMALL_TREE = {
     "src/os/windows/os_slot.h": "#include <windows.h>\n",
     "src/os/windows/os.c": '#include "os/os.h"\n',
     "src/os/posix/os_slot.h": "#include <pthread.h>\n",
-    "src/core/page.h": '#include "os/os.h"\n',
-    "src/core/page.c": '#include "core/page.h"\n/* #include <windows.h>\n#ifdef _WIN32 */\nchar s[] = "/*";\n#if MI_DEBUG\n',
-    "src/lifecycle/runtime.h": '#include "core/page.h"\n#include "config.h"\n',
+    "src/core/pages/page.h": '#include "os/os.h"\n',
+    "src/core/heaps/theap.h": '#include "core/pages/page.h"\n',
+    "src/core/pages/page.c": '#include "core/pages/page.h"\n/* #include <windows.h>\n#ifdef _WIN32 */\nchar s[] = "/*";\n#if MI_DEBUG\n',
+    "src/lifecycle/runtime.h": '#include "core/pages/page.h"\n#include "config.h"\n',
     "src/api/alloc.c": '#include "mimalloc.h"\n#include "lifecycle/runtime.h"\n',
     "dll/dllmain.c": '#include <windows.h>\n#include "lifecycle/runtime.h"\n#include "mimalloc.h"\n',
     "dll/redirect/plan.c": '#include "plan.h"\n#include "base/bits.h"\n',
     "dll/redirect/plan.h": "#include <stdint.h>\n",
-    "tests/unit/test.c": '#include "core/page.h"\n#include <windows.h>\n#ifdef _WIN32\n',
+    "tests/unit/test.c": '#include "core/pages/page.h"\n#include <windows.h>\n#ifdef _WIN32\n',
 }
 
 # (what is planted, file, text added at its end, part of the message that must appear)
 PLANTED = [
     ("base includes os", "src/base/bits.h", '#include "os/os.h"', "base must not depend on os"),
-    ("os includes core", "src/os/windows/os.c", '#include "core/page.h"', "os must not depend on core"),
-    ("core includes lifecycle", "src/core/page.c", '# include "lifecycle/runtime.h"', "core must not depend on lifecycle"),
-    ("core includes the API", "src/core/page.c", '#include "mimalloc.h"', "must not know the API"),
-    ("core includes the API in brackets", "src/core/page.c", "#include <mimalloc.h>", "must not know the API"),
+    ("os includes core", "src/os/windows/os.c", '#include "core/pages/page.h"', "os must not depend on core"),
+    ("core includes lifecycle", "src/core/pages/page.c", '# include "lifecycle/runtime.h"', "core must not depend on lifecycle"),
+    ("core includes the API", "src/core/pages/page.c", '#include "mimalloc.h"', "must not know the API"),
+    ("core includes the API in brackets", "src/core/pages/page.c", "#include <mimalloc.h>", "must not know the API"),
     ("api includes dll", "src/api/alloc.c", '#include "../../dll/dllmain.h"', "neither beside"),
     ("dll header from api", "src/api/alloc.c", '#include "../../dll/redirect/plan.h"', "api must not depend on dll"),
-    ("redirect includes core", "dll/redirect/plan.c", '#include "core/page.h"', "only base and os"),
+    ("redirect includes core", "dll/redirect/plan.c", '#include "core/pages/page.h"', "only base and os"),
     ("redirect includes the API", "dll/redirect/plan.c", '#include "mimalloc.h"', "only base and os"),
     ("public header includes src", "include/mimalloc.h", '#include "base/bits.h"', "depend on nothing"),
     ("public header includes Windows", "include/mimalloc.h", "#include <windows.h>", "standard headers alone"),
-    ("core includes Windows", "src/core/page.h", "#include <windows.h>", "no system header"),
-    ("core includes the C library", "src/core/page.h", "#include <string.h>", "no system header"),
+    ("core includes Windows", "src/core/pages/page.h", "#include <windows.h>", "no system header"),
+    ("core includes the C library", "src/core/pages/page.h", "#include <string.h>", "no system header"),
     ("os.h includes Windows", "src/os/os.h", "#include <windows.h>", "outside src/os/windows"),
     ("posix includes Windows", "src/os/posix/os_slot.h", "#include <winnt.h>", "outside src/os/windows"),
     ("windows includes POSIX", "src/os/windows/os.c", "#include <sys/mman.h>", "outside src/os/posix"),
     ("dll includes POSIX", "dll/dllmain.c", "#include <unistd.h>", "outside src/os/posix"),
-    ("a platform folder is named", "src/core/page.c", '#include "os/windows/os_slot.h"', "names a platform folder"),
-    ("conditional", "src/core/page.c", "#ifdef _WIN32", "conditional on a platform"),
+    ("a platform folder is named", "src/core/pages/page.c", '#include "os/windows/os_slot.h"', "names a platform folder"),
+    ("conditional", "src/core/pages/page.c", "#ifdef _WIN32", "conditional on a platform"),
     ("continued conditional", "src/lifecycle/runtime.h", "#if MI_DEBUG && \\\n  defined(__linux__)", "conditional on a platform"),
     ("elif", "src/api/alloc.c", "# elif defined(_WIN64)", "conditional on a platform"),
-    ("source included", "tests/unit/test.c", '#include "core/page.c"', "only headers"),
-    ("macro included", "src/core/page.c", "#include HEADER", "name the header"),
+    ("source included", "tests/unit/test.c", '#include "core/pages/page.c"', "only headers"),
+    ("macro included", "src/core/pages/page.c", "#include HEADER", "name the header"),
+    ("a lower room of core includes a higher one", "src/core/pages/page.c", '#include "core/heaps/theap.h"',
+     "core/pages must not depend on core/heaps"),
+    ("no room", "src/core/new.h", "", "is in no room of core"),
     ("no layer", "src/misc/new.h", "", "is in no layer"),
-    ("no such header", "src/core/page.c", '#include "core/nothing.h"', "neither beside"),
+    ("no such header", "src/core/pages/page.c", '#include "core/pages/nothing.h"', "neither beside"),
     ("long file", "tests/unit/long.c", "\n" * 501, "long because"),
     ("long script", "wine-ci/long", "#!/bin/sh\n" + "\n" * 501, "long because"),
 ]
@@ -236,7 +255,7 @@ def violations_of(files):
 
 def self_test():
     failed = 0
-    clean = violations_of({**SMALL_TREE, "src/core/long.c": "// long because it is a test\n" + "\n" * 600})
+    clean = violations_of({**SMALL_TREE, "src/core/stats/long.c": "// long because it is a test\n" + "\n" * 600})
     if clean:
         print("not ok: the small tree breaks no rule, yet:", *clean, sep="\n  ")
         failed += 1

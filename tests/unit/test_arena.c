@@ -4,11 +4,11 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
-#include "core/arena.h"
-#include "core/bitmap.h"
-#include "core/options.h"
-#include "core/stats.h"
-#include "core/sysmem.h"
+#include "core/arenas/arena.h"
+#include "core/memory/bitmap.h"
+#include "core/report/options.h"
+#include "core/stats/stats.h"
+#include "core/memory/sysmem.h"
 #include "os_posix.h"
 
 // A page's record as the core would make it, filled with a pattern.

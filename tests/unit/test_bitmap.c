@@ -3,7 +3,7 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
-#include "core/bitmap.h"
+#include "core/memory/bitmap.h"
 
 enum { BITS = 320, WORDS = BITS / 64 };
 

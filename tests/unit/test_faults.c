@@ -12,9 +12,9 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
-#include "core/arena.h"
-#include "core/bitmap.h"
-#include "core/stats.h"
+#include "core/arenas/arena.h"
+#include "core/memory/bitmap.h"
+#include "core/stats/stats.h"
 #include "lifecycle/runtime.h"
 #include "os_posix.h"
 

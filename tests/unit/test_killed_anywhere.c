@@ -5,13 +5,13 @@
 #include "support/check.h"
 #include "support/test_data.h"
 
-#include "core/arena.h"
-#include "core/bitmap.h"
-#include "core/options.h"
-#include "core/stats.h"
-#include "core/sysmem.h"
-#include "core/theap.h"
-#include "core/theap_pages.h"
+#include "core/arenas/arena.h"
+#include "core/memory/bitmap.h"
+#include "core/report/options.h"
+#include "core/stats/stats.h"
+#include "core/memory/sysmem.h"
+#include "core/heaps/theap.h"
+#include "core/heaps/theap_pages.h"
 
 #include <pthread.h>
 #include <sched.h>

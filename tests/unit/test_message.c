@@ -5,9 +5,9 @@
 #include "support/child.h"
 #include "support/test_thread.h"
 
-#include "core/hooks.h"
-#include "core/message.h"
-#include "core/options.h"
+#include "core/report/hooks.h"
+#include "core/report/message.h"
+#include "core/report/options.h"
 #include "mimalloc.h"
 
 // ---- the child's side -------------------------------------------------------------------------------------

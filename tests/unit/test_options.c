@@ -4,7 +4,7 @@
 #include "support/child.h"
 #include "support/test_thread.h"
 
-#include "core/options.h"
+#include "core/report/options.h"
 #include "mimalloc.h"
 
 #include <ctype.h>

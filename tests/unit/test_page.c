@@ -3,7 +3,7 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
-#include "core/page.h"
+#include "core/pages/page.h"
 #include "os/os.h"
 
 static page_t page;

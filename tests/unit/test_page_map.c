@@ -2,8 +2,8 @@
 #include "support/check.h"
 #include "support/os_faults.h"
 
-#include "core/page_map.h"
-#include "core/sysmem.h"
+#include "core/pages/page_map.h"
+#include "core/memory/sysmem.h"
 #include "os/os.h"
 #include "os_posix.h"
 

@@ -1,8 +1,8 @@
 // Where the tables of the page map come from; with a stand-in for core/sysmem that hands out what a case wants.
 #include "support/check.h"
 
-#include "core/page_map.h"
-#include "core/sysmem.h"
+#include "core/pages/page_map.h"
+#include "core/memory/sysmem.h"
 
 #define TABLE_SIZE (REGION_SLICES << PAGE_RECORD_SHIFT)
 

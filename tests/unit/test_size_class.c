@@ -1,7 +1,7 @@
 // Every size from 0 to beyond the largest class, and every class.
 #include "support/check.h"
 
-#include "core/size_class.h"
+#include "core/pages/size_class.h"
 
 static void test_each_class(void** state) {
   MI_UNUSED(state);

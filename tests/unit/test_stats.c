@@ -3,8 +3,8 @@
 #include "support/check.h"
 #include "support/child.h"
 
-#include "core/options.h"
-#include "core/stats_print.h"
+#include "core/report/options.h"
+#include "core/stats/stats_print.h"
 #include "mimalloc-stats.h"
 
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #include "support/os_faults.h"
 #include "support/test_data.h"
 
-#include "core/stats.h"
-#include "core/sysmem.h"
+#include "core/stats/stats.h"
+#include "core/memory/sysmem.h"
 #include "os_posix.h"
 
 static void assert_books(void) {

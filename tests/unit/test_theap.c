@@ -4,9 +4,9 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
-#include "core/arena.h"
-#include "core/stats.h"
-#include "core/theap.h"
+#include "core/arenas/arena.h"
+#include "core/stats/stats.h"
+#include "core/heaps/theap.h"
 #include "lifecycle/runtime.h"
 
 #include <mimalloc.h>
@@ -245,7 +245,7 @@ static void test_living_are_not_reaped(void** state) {
 
 static void count_blocks(int64_t* allocated, int64_t* freed) {
   static stats_blocks_t blocks;
-  theap_collect_stats(&blocks);
+  stats_collect_blocks(&blocks);
   *allocated = *freed = 0;
   for (size_t i = 0; i < BIN_COUNT; i++) {
     *allocated += blocks.allocated[i];

@@ -1,0 +1,122 @@
+#include "core/memory/sysmem.h"
+#include "base/bits.h"
+#include "core/report/counters.h"
+
+void* sysmem_reserve(size_t size) { return sysmem_reserve_at(NULL, size); }
+
+void* sysmem_reserve_at(void* address, size_t size) {
+  stats_count(&stats_process.reserve_calls, 1);
+  void* p = address == NULL ? os_reserve(size) : os_reserve_at(address, size);
+  if (p != NULL) stats_increase(&stats_process.reserved, size);
+  return p;
+}
+
+void* sysmem_reserve_and_commit(size_t size) {
+  stats_count(&stats_process.reserve_calls, 1);
+  void* p = os_reserve_and_commit(size);
+  if (p != NULL) {
+    stats_increase(&stats_process.reserved, size);
+    stats_increase(&stats_process.committed, size);
+  }
+  return p;
+}
+
+bool sysmem_commit(void* start, size_t size, size_t fresh_size) {
+  stats_count(&stats_process.commit_calls, 1);
+  if (!os_commit(start, size)) return false;
+  stats_increase(&stats_process.committed, fresh_size);
+  return true;
+}
+
+bool sysmem_decommit(void* start, size_t size) {
+  stats_count(&stats_process.decommit_calls, 1);
+  if (!os_decommit(start, size)) return false;
+  stats_count(&stats_process.purged_bytes, (int64_t)size);
+  stats_decrease(&stats_process.committed, size);
+  return true;
+}
+
+bool sysmem_reset(void* start, size_t size) {
+  stats_count(&stats_process.reset_calls, 1);
+  if (!os_reset(start, size)) return false;
+  stats_count(&stats_process.reset_bytes, (int64_t)size);
+  return true;
+}
+
+void sysmem_release(void* base, size_t size, size_t committed_size) {
+  stats_count(&stats_process.release_calls, 1);
+  if (!os_release(base, size)) return; // stays reserved, and stays counted
+  stats_decrease(&stats_process.reserved, size);
+  stats_decrease(&stats_process.committed, committed_size);
+}
+
+void* sysmem_reserve_aligned(size_t size, size_t alignment, void** base, size_t* reserved_size) {
+  *base = sysmem_reserve(size);
+  *reserved_size = size;
+  if (*base == NULL || bits_is_aligned(*base, alignment)) return *base;
+  sysmem_release(*base, size, 0);
+  if (size > PTRDIFF_MAX - alignment) return NULL;
+
+  // Too large a reservation tells where an aligned one would fit; another thread may take the place between
+  // the two calls, and Windows can't release a part of a reservation, so as a last resort the whole of it is
+  // kept.
+  for (int attempt = 0;; attempt++) {
+    size_t larger = size + alignment;
+    void* probe = sysmem_reserve(larger);
+    if (probe == NULL) return NULL;
+    void* aligned = (void*)bits_align_up((uintptr_t)probe, alignment);
+    if (attempt == 3) {
+      *base = probe;
+      *reserved_size = larger;
+      return aligned;
+    }
+    sysmem_release(probe, larger, 0);
+    *base = sysmem_reserve_at(aligned, size);
+    if (*base != NULL) return *base;
+  }
+}
+
+// ---- metadata: chunks of 64 KiB, filled from the front, linked for the unload ---------------------------
+
+typedef struct metadata_chunk_s {
+  struct metadata_chunk_s* next;
+  size_t used; // bytes, this header included
+  size_t size;
+} metadata_chunk_t;
+
+static os_lock_t metadata_lock;
+static metadata_chunk_t* metadata_chunks; // the first one is being filled
+
+void* sysmem_metadata(size_t size) {
+  size = bits_align_up(size, MI_CACHE_LINE);
+  os_lock_acquire(&metadata_lock);
+  metadata_chunk_t* chunk = metadata_chunks;
+  if (chunk == NULL || chunk->size - chunk->used < size) {
+    size_t header = bits_align_up(sizeof(metadata_chunk_t), MI_CACHE_LINE);
+    size_t chunk_size = bits_align_up(size + header, OS_GRANULARITY);
+    chunk = (metadata_chunk_t*)sysmem_reserve_and_commit(chunk_size);
+    if (chunk != NULL) {
+      chunk->size = chunk_size;
+      chunk->used = header;
+      chunk->next = metadata_chunks;
+      metadata_chunks = chunk;
+    }
+  }
+  void* p = NULL;
+  if (chunk != NULL) {
+    p = (uint8_t*)chunk + chunk->used;
+    chunk->used += size;
+  }
+  os_lock_release(&metadata_lock);
+  return p;
+}
+
+void sysmem_release_metadata(void) {
+  metadata_chunk_t* chunk = metadata_chunks;
+  metadata_chunks = NULL;
+  while (chunk != NULL) {
+    metadata_chunk_t* next = chunk->next;
+    sysmem_release(chunk, chunk->size, chunk->size);
+    chunk = next;
+  }
+}

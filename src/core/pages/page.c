@@ -1,0 +1,134 @@
+#include "core/pages/page.h"
+#include "core/report/message.h"
+#include "core/report/counters.h"
+
+const page_t page_none;
+
+#define PAGE_EXTEND_SIZE                                                                                     \
+  (4 * MI_KIB) // link about one system page of blocks at a time: memory is touched as it is needed
+
+void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner) {
+  page->free = NULL;
+  page->allocated = 0;
+  page->freed = 0;
+  page->block_size = block_size;
+  page->extended = 0;
+  page->reserved = bin == BIN_HUGE ? 1 : (uint32_t)(page->slice_count * SLICE_SIZE / block_size);
+  page->bin = (uint8_t)bin;
+  page->is_kept = 0;
+  page->keep_ticks = 0;
+  // A mailbox may still hold this record from its earlier life: its flag and link stay as they are.
+  atomic_and_relaxed(&page->remote, (uint64_t)PAGE_REMOTE_MAIL);
+  atomic_set_release(&page->owner, owner);
+}
+
+// Links the next untouched blocks in address order, so that they are handed out that way.
+static void page_extend(page_t* page) {
+  size_t size = page->block_size;
+  size_t count = PAGE_EXTEND_SIZE / size;
+  size_t left = page->reserved - page->extended;
+  if (count == 0) count = 1;
+  if (count > left) count = left;
+  uint8_t* first = page->start + page->extended * size;
+  uint8_t* last = first + (count - 1) * size;
+  for (uint8_t* p = first; p < last; p += size) ((block_t*)p)->next = (block_t*)(p + size);
+  ((block_t*)last)->next = page->free;
+  // In this order: should the thread be killed in between, these blocks are lost, but none is handed out twice.
+  page->extended += (uint32_t)count;
+  atomic_compiler_fence();
+  page->free = (block_t*)first;
+}
+
+block_t* page_take(page_t* page, bool* is_zero) {
+  *is_zero = false;
+  if (page->free == NULL) {
+    if (page->extended >= page->reserved) return NULL;
+    if (page->block_size > SMALL_SIZE_MAX) {
+      // Larger blocks are taken one by one, so that we know of each whether its memory is fresh from the
+      // system.
+      block_t* block = (block_t*)(page->start + page->extended * page->block_size);
+      page->extended++;
+      atomic_compiler_fence(); // as above
+      page->allocated++;
+      *is_zero = page->is_zero;
+      return block;
+    }
+    page_extend(page);
+  }
+  block_t* block = page->free;
+  page->free = block->next;
+  page->allocated++;
+  return block;
+}
+
+// ---- the remote list ------------------------------------------------------------------------------------
+
+MI_INLINE block_t* remote_first(const page_t* page, uint64_t word) {
+  uint64_t index = word >> 32;
+  return index == 0 ? NULL : (block_t*)(page->start + (index - 1) * 8);
+}
+
+bool page_free_remote(page_t* page, block_t* block) {
+  uint64_t index = (uint64_t)((uint8_t*)block - page->start) / 8 + 1;
+  uint64_t word = atomic_get_relaxed(&page->remote), desired;
+  bool notify;
+  do {
+    block->next = remote_first(page, word);
+    uint64_t low = (uint32_t)word + PAGE_REMOTE_COUNT_ONE;
+    notify = (low & (PAGE_REMOTE_FULL | PAGE_REMOTE_MAIL)) == PAGE_REMOTE_FULL;
+    if (notify) low |= PAGE_REMOTE_MAIL;
+    desired = index << 32 | low;
+  } while (!atomic_cas_weak_acq_rel(&page->remote, &word, desired));
+  return notify;
+}
+
+bool page_collect_remote(page_t* page) {
+  uint64_t word = atomic_get_relaxed(&page->remote);
+  if (word >> 32 == 0) return page->free != NULL;
+  while (!atomic_cas_weak_acq_rel(&page->remote, &word, word & PAGE_REMOTE_FLAGS)) {}
+  block_t* first = remote_first(page, word);
+  uint64_t count = (uint32_t)word >> 8;
+  if (MI_UNLIKELY(count > page_used(page))) {
+    // More blocks came back than went out. The list can't be trusted: leave its blocks lost rather than hand
+    // one out twice.
+    message_error(MESSAGE_EFAULT,
+                  "corrupted remote free list of the page at %p (block size %zu): double free?",
+                  (void*)page->start, page->block_size);
+    return page->free != NULL;
+  }
+  if (page->free != NULL) {
+    block_t* last = first;
+    while (last->next != NULL) last = last->next;
+    last->next = page->free;
+  }
+  page->free = first;
+  atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
+  page->freed += count;
+  stats_count(&stats_process.remote_frees, (int64_t)count);
+  return true;
+}
+
+bool page_request_notice(page_t* page) {
+  uint64_t word = atomic_get_relaxed(&page->remote);
+  do {
+    if (word >> 32 != 0) return false;
+  } while (!atomic_cas_weak_acq_rel(&page->remote, &word, word | PAGE_REMOTE_FULL));
+  return true;
+}
+
+bool page_block_is_free(const page_t* page, const block_t* block) {
+  // The first word of a free block is NULL or another block of the page: cheap to rule out before walking the
+  // list.
+  const uint8_t* link = (const uint8_t*)block->next;
+  if (link != NULL) {
+    size_t offset = (size_t)(link - page->start);
+    if (link < page->start || offset >= (size_t)page->extended * page->block_size ||
+        offset % page->block_size != 0)
+      return false;
+  }
+  size_t walked = 0;
+  for (const block_t* b = page->free; b != NULL && walked <= page->reserved; b = b->next, walked++) {
+    if (b == block) return true;
+  }
+  return false;
+}

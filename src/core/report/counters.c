@@ -1,0 +1,3 @@
+#include "core/report/counters.h"
+
+stats_process_t stats_process;

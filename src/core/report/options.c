@@ -1,0 +1,220 @@
+#include "core/report/options.h"
+
+#include "base/format.h"
+#include "base/text.h"
+#include "os/os.h"
+
+typedef enum option_kind_e { KIND_FLAG, KIND_NUMBER, KIND_MS, KIND_BYTES, KIND_KIB } option_kind_t;
+
+typedef struct option_entry_s {
+  const char* name;
+  const char* older_name;
+  long default_value;
+  option_kind_t kind;
+  bool is_deprecated;
+} option_entry_t;
+
+static const option_entry_t option_entries[OPTION_COUNT] = {
+#define OPTION(name, default_value, kind, older)     {#name, older, default_value, KIND_##kind, false},
+#define DEPRECATED(name, default_value, kind, older) {#name, older, default_value, KIND_##kind, true},
+#include "core/report/options_table.h"
+};
+
+long option_values[OPTION_COUNT] = {
+#define OPTION(name, default_value, kind, older) OPTION_UNREAD,
+#define DEPRECATED                               OPTION
+#include "core/report/options_table.h"
+};
+
+static uint8_t option_set_marks[OPTION_COUNT]; // 1: the environment or the program has set it
+
+const char* option_name(option_t option) { return option_entries[option].name; }
+bool option_is_set(option_t option) {
+  (void)option_get(option);
+  return atomic_get_relaxed(&option_set_marks[option]) != 0;
+}
+
+// ---- the environment --------------------------------------------------------------------------------------
+
+#define VARIABLE_CAPACITY 64
+#define VALUE_CAPACITY    1024 // no sensible value is longer
+
+// Looks for MIMALLOC_NAME, then mimalloc_name: upstream ignores the case, which Windows' environment does by
+// itself.
+static bool environment_get(const char* name, char variable[VARIABLE_CAPACITY], char value[VALUE_CAPACITY]) {
+  size_t length = format_print(variable, VARIABLE_CAPACITY, "MIMALLOC_%s", name);
+  for (size_t i = 0; i < length; i++) variable[i] = text_upper(variable[i]);
+  if (os_environment(variable, value, VALUE_CAPACITY)) return true;
+  for (size_t i = 0; i < length; i++) variable[i] = text_lower(variable[i]);
+  return os_environment(variable, value, VALUE_CAPACITY);
+}
+
+static const char* trim(char* text) {
+  while (text_is_space(*text)) text++;
+  size_t length = text_length(text);
+  while (length > 0 && text_is_space(text[length - 1])) length--; // "set X=1 && program" leaves a space
+  text[length] = 0;
+  return text;
+}
+
+static bool parse_word(const char* text, long* value) {
+  static const char* const words[] = {"", "1", "true", "yes", "on", "0", "false", "no", "off"};
+  for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    if (text_equal_ignoring_case(text, words[i])) {
+      *value = i < 5;
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool fits_long(int64_t value) { return value > (int64_t)LONG_MIN && value <= (int64_t)LONG_MAX; }
+
+static bool parse_value(const char* text, option_kind_t kind, long* value) {
+  if (parse_word(text, value)) return true;
+  int64_t number;
+  if (kind == KIND_BYTES || kind == KIND_KIB) {
+    bool has_unit;
+    if (!format_parse_size(text, &number, &has_unit)) return false;
+    if (kind == KIND_KIB) number = number / 1024 + (number % 1024 != 0);
+    *value = fits_long(number) ? (long)number : LONG_MAX; // "as much as possible"
+    return true;
+  }
+  if (!format_parse_integer(&text, &number) || *text != 0 || !fits_long(number)) return false;
+  *value = (long)number;
+  return true;
+}
+
+static const char* kind_expectation(option_kind_t kind) {
+  switch (kind) {
+  case KIND_FLAG:
+    return "0, 1, true, false, yes, no, on or off";
+  case KIND_MS:
+    return "a number of milliseconds";
+  case KIND_BYTES:
+  case KIND_KIB:
+    return "a number of bytes, or a number with K, M, G or T";
+  case KIND_NUMBER:
+  default:
+    return "a number";
+  }
+}
+
+static const char* kind_unit(option_kind_t kind) {
+  return kind == KIND_KIB ? " KiB" : kind == KIND_BYTES ? " bytes" : kind == KIND_MS ? " ms" : "";
+}
+
+static void warn_of_value(option_t option, const char* variable, const char* text) {
+  const option_entry_t* entry = &option_entries[option];
+  static const char format[] =
+      "environment variable %s has the value \"%s\" but takes %s; the default stays (%ld%s)\n";
+  // Who misspells the option that would show the warning has to see it all the same.
+  if (option == option_show_errors || option == option_verbose) {
+    char line[512];
+    format_print(line, sizeof(line), format, variable, text, kind_expectation(entry->kind),
+                 entry->default_value, kind_unit(entry->kind));
+    message_print("mimalloc: warning: %s", line);
+  } else {
+    message_warning(format, variable, text, kind_expectation(entry->kind), entry->default_value,
+                    kind_unit(entry->kind));
+  }
+}
+
+// Runs on any thread, perhaps on several at once; the first one to store the value gives the warnings.
+MI_COLD long option_read_slow(option_t option) {
+  const option_entry_t* entry = &option_entries[option];
+  char variable[VARIABLE_CAPACITY], text[VALUE_CAPACITY];
+  bool is_older = false;
+  os_init(); // an option may be asked for before anything else
+  bool is_present = environment_get(entry->name, variable, text);
+  if (!is_present && entry->older_name != NULL) {
+    is_present = is_older = environment_get(entry->older_name, variable, text);
+  }
+  long value = entry->default_value;
+  const char* trimmed = is_present ? trim(text) : "";
+  bool is_valid = is_present && parse_value(trimmed, entry->kind, &value);
+
+  // The mark goes first: who sees the value must see the mark too. It can't be wrong early, as the
+  // environment decides.
+  if (is_valid) atomic_set_release(&option_set_marks[option], (uint8_t)1);
+  long expected = OPTION_UNREAD;
+  if (!atomic_cas_acq_rel(&option_values[option], &expected, value)) return expected;
+
+  // Only now, since warnings read options.
+  if (is_present && !is_valid) warn_of_value(option, variable, trimmed);
+  if (is_older && is_valid) {
+    message_warning(
+        "environment variable %s is an older name of the option %s: please use MIMALLOC_ and that name\n",
+        variable, entry->name);
+  }
+  return value;
+}
+
+void options_init(void) {
+  for (unsigned i = 0; i < OPTION_COUNT; i++) (void)option_get((option_t)i);
+}
+
+bool options_redirect_is_disabled(void) {
+  char variable[VARIABLE_CAPACITY], text[VALUE_CAPACITY];
+  long value = 0;
+  if (!environment_get("disable_redirect", variable, text)) return false;
+  const char* trimmed = trim(text);
+  if (!parse_value(trimmed, KIND_FLAG, &value)) {
+    message_warning("environment variable %s has the value \"%s\" but takes %s; redirection stays enabled\n",
+                    variable, trimmed, kind_expectation(KIND_FLAG));
+    return false;
+  }
+  return value != 0;
+}
+
+// ---- reading and setting ----------------------------------------------------------------------------------
+
+long option_get_clamp(option_t option, long min, long max) {
+  long value = option_get(option);
+  return value < min ? min : value > max ? max : value;
+}
+
+size_t option_get_size(option_t option) {
+  long value = option_get(option);
+  if (value <= 0) return 0;
+  size_t size = (size_t)value, unit = option_entries[option].kind == KIND_KIB ? 1024 : 1;
+  return size > (size_t)PTRDIFF_MAX / unit ? (size_t)PTRDIFF_MAX : size * unit;
+}
+
+void option_set(option_t option, long value) {
+  if (value == OPTION_UNREAD) value = OPTION_UNREAD + 1;
+  atomic_set_release(&option_set_marks[option], (uint8_t)1);
+  atomic_set_relaxed(&option_values[option], value);
+  // The range of guarded sizes is never empty: the bound that was set pulls the other one along.
+  if (option == option_guarded_min && option_get(option_guarded_max) < value) {
+    option_set(option_guarded_max, value);
+  } else if (option == option_guarded_max && option_get(option_guarded_min) > value) {
+    option_set(option_guarded_min, value);
+  }
+}
+
+void option_set_default(option_t option, long value) {
+  if (value == OPTION_UNREAD) value = OPTION_UNREAD + 1;
+  long current = option_get(option); // reads the environment if that hasn't happened
+  if (atomic_get_acquire(&option_set_marks[option]) != 0) return;
+  atomic_cas_acq_rel(&option_values[option], &current, value); // who sets it meanwhile wins
+}
+
+// ---- printing ---------------------------------------------------------------------------------------------
+
+static void print_option(message_output_t* output, void* arg, option_t option) {
+  const option_entry_t* entry = &option_entries[option];
+  message_print_to(output, arg, "option '%s': %ld%s%s%s\n", entry->name, option_get(option),
+                   kind_unit(entry->kind), option_is_set(option) ? " (set)" : "",
+                   entry->is_deprecated ? " (deprecated: no effect)" : "");
+}
+
+void options_print(message_output_t* output, void* arg) {
+  for (unsigned i = 0; i < OPTION_COUNT; i++) print_option(output, arg, (option_t)i);
+}
+
+void options_print_set(message_output_t* output, void* arg) {
+  for (unsigned i = 0; i < OPTION_COUNT; i++) {
+    if (option_is_set((option_t)i)) print_option(output, arg, (option_t)i);
+  }
+}

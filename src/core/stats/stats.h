@@ -1,0 +1,20 @@
+// Sums over all theaps and pages.
+#ifndef CORE_STATS_STATS_H
+#define CORE_STATS_STATS_H
+
+#include "core/pages/size_class.h"
+#include "core/report/counters.h"
+
+// Blocks by size class, summed over living pages and what was accumulated from pages that are gone.
+// Exact when no other thread allocates meanwhile. `bins[BIN_HUGE]` holds blocks with a page of their own.
+typedef struct stats_blocks_s {
+  int64_t allocated[BIN_COUNT]; // blocks ever allocated
+  int64_t freed[BIN_COUNT];     // blocks freed (those that wait in remote lists count as freed)
+  int64_t pages[BIN_COUNT];     // pages in use now
+  int64_t page_bytes;           // and the bytes in them
+} stats_blocks_t;
+
+// Any thread.
+void stats_collect_blocks(stats_blocks_t* blocks);
+
+#endif
