@@ -197,7 +197,5 @@ size_t mi_good_size(size_t size) {
 bool mi_is_in_heap_region(const void* p) { return arena_contains(p); }
 
 bool mi_check_owned(const void* p) {
-  page_t* page = arena_find_page(p);
-  theap_t* theap = runtime_theap();
-  return page != NULL && theap != NULL && page_owner_theap(atomic_get_relaxed(&page->owner)) == theap;
+  return heap_of(p) != NULL;
 }

@@ -27,11 +27,11 @@ void mi_collect(bool force) {
   // A thread without a theap gets one when all is wanted: somebody has to take over what dead threads left.
   theap_t* theap = force ? runtime_enter() : runtime_theap();
   if (theap == NULL) {
-    arena_purge(false, NULL);
+    arena_purge(&subproc_main()->arenas, false, NULL);
     return;
   }
-  if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(force, ++theap->heartbeat);
-  theap_collect(theap, force);
+  if (!thread_is_late(theap->thread)) hooks_deferred_free(force, ++theap->heartbeat);
+  thread_collect(theap->thread, force);
   if (force) runtime_leave(theap);
 }
 

@@ -74,7 +74,7 @@ static void fill(mi_stats_t* stats) {
   stats->page_searches.total = process->page_searches;
   stats->page_searches_count.total = process->page_searches_count;
   stats->theaps = count_of(&process->theaps);
-  stats->pages_reclaim_on_alloc.total = process->pages_absorbed;
+  stats->pages_reclaim_on_alloc.total = process->pages_adopted;
 
   for (unsigned bin = 1; bin < BIN_COUNT; bin++) {
     unsigned slot = bin == BIN_HUGE ? MI_BIN_HUGE : bin_of_size(size_class_size(bin));
