@@ -4,9 +4,11 @@
  * (statistics version 5).
  *
  * Reading takes no lock: while other threads allocate, figures may disagree by what those do meanwhile. Fields
- * that this implementation has no counter for are 0, as noted. What concerns memory of the system (reserved,
- * committed, reset, purged, calls, arenas) and threads is counted for the process: in the statistics of one
- * heap it is 0.
+ * that this implementation has no counter for are 0, as noted.
+ *
+ * Blocks and their pages are counted for each heap. Everything else is counted for the process, and shows in the
+ * statistics of the main sub-process, which are the sums over all: of another sub-process only what is reserved and
+ * committed, its heaps and threads are known, as they are now; of a heap nothing but blocks and pages.
  */
 #ifndef MIMALLOC_STATS_H
 #define MIMALLOC_STATS_H
@@ -77,7 +79,7 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNT(segments_cache)                                                                              \
   MI_STAT_COUNT(_segments_reserved)                                                                          \
   /* since version 3 */                                                                                      \
-  MI_STAT_COUNT(heaps)                       /* first-class heaps, of which there are none yet: 0 */         \
+  MI_STAT_COUNT(heaps)                       /* in the sub-process, its main heap included */                 \
   MI_STAT_COUNT(theaps)                      /* heaps of threads */                                          \
   MI_STAT_COUNTER(pages_reclaim_on_alloc)    /* pages taken over from threads that ended */                  \
   MI_STAT_COUNTER(pages_reclaim_on_free)     /* not done here: 0 */                                          \
@@ -213,7 +215,7 @@ mi_decl_export void mi_subproc_stats_print_out(mi_subproc_id_t subproc_id, mi_ou
 /** The same, and that of each heap in it. */
 mi_decl_export void mi_subproc_heap_stats_print_out(mi_subproc_id_t subproc_id, mi_output_fun* out,
                                                     void* arg) mi_attr_noexcept;
-/** mi_subproc_stats_get() without what its living heaps count: what deleted and destroyed ones have left. */
+/** mi_subproc_stats_get() without blocks and their pages, which its heaps count. */
 mi_decl_export bool mi_subproc_stats_get_exclusive(mi_subproc_id_t subproc_id,
                                                    mi_stats_t* stats) mi_attr_noexcept;
 
