@@ -485,13 +485,13 @@ int main(int argc, char** argv) {
   }
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest options_tests[] = {
+      CASE(test_empty_values), // before others set what can't be unset
       CASE(test_order_and_defaults),
       CASE(test_outside),
       CASE(test_each_variable),
       CASE(test_booleans),
       CASE(test_sizes),
       CASE(test_clamped_values),
-      CASE(test_empty_values),
       CASE(test_bad_values),
       CASE(test_bad_values_of_what_shows_them),
       CASE(test_older_names),
