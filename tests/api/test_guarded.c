@@ -13,7 +13,7 @@ static volatile char* beyond;
 
 static void overrun(void* arg) {
   (void)arg;
-  char* p = mi_malloc(128);
+  char* p = api_opaque_pointer(mi_malloc(128));
   memset(p, 1, 128);
   beyond = p + mi_usable_size(p);
   *beyond = 1;
@@ -28,7 +28,7 @@ static int child_main(const char* mode) {
       memset(p, 1, size + 50);
       mi_free(p);
     }
-    char* p = mi_malloc(101);
+    char* p = api_opaque_pointer(mi_malloc(101));
     memset(p, 1, 101);
     beyond = p + 101;
     *beyond = 1;
