@@ -65,7 +65,9 @@ static void fill_process(mi_stats_t* stats, const stats_process_t* process) {
   stats->page_searches.total = process->page_searches;
   stats->page_searches_count.total = process->page_searches_count;
   stats->theaps = count_of(&process->theaps);
-  stats->pages_reclaim_on_alloc.total = process->pages_absorbed;
+  stats->heaps = count_of(&process->heaps);
+  stats->pages_reclaim_on_alloc.total = process->pages_adopted;
+  stats->pages_reclaim_on_free.total = process->pages_reclaimed;
 }
 
 static void add_blocks(mi_stats_t* stats, const stats_blocks_t* blocks) {
@@ -127,6 +129,9 @@ static void fill(mi_stats_t* stats, const scope_t* scope) {
       arena_visit(&scope->subproc->arenas, &add_arena, stats);
       int64_t threads = atomic_get_relaxed(&scope->subproc->threads);
       add_level(&stats->threads, threads, threads);
+      int64_t heaps = 0;
+      subproc_visit_heaps(scope->subproc, &count_heap, &heaps);
+      add_level(&stats->heaps, heaps, heaps);
     }
     if (scope->with_blocks) {
       stats_blocks_t blocks;
@@ -136,11 +141,6 @@ static void fill(mi_stats_t* stats, const scope_t* scope) {
       for (unsigned bin = 1; bin < BIN_COUNT; bin++) pages += blocks.pages[bin];
       add_level(&stats->pages, pages, pages);
     }
-  }
-  if (scope->subproc != NULL) {
-    int64_t heaps = 0;
-    subproc_visit_heaps(scope->subproc, &count_heap, &heaps);
-    add_level(&stats->heaps, heaps, heaps);
   }
 }
 

@@ -189,18 +189,21 @@ void options_init(void) {
   for (unsigned i = 0; i < OPTION_COUNT; i++) (void)option_get((option_t)i);
 }
 
-bool options_redirect_is_disabled(void) {
+static bool environment_flag(const char* name, const char* otherwise) {
   char variable[VARIABLE_CAPACITY], text[VALUE_CAPACITY];
   long value = 0;
-  if (!environment_get("disable_redirect", variable, text)) return false;
+  if (!environment_get(name, variable, text)) return false;
   const char* trimmed = trim(text);
   if (!parse_value(trimmed, KIND_FLAG, &value)) {
-    message_warning("environment variable %s has the value \"%s\" but takes %s; redirection stays enabled\n",
-                    variable, trimmed, kind_expectation(KIND_FLAG));
+    message_warning("environment variable %s has the value \"%s\" but takes %s; %s\n", variable, trimmed,
+                    kind_expectation(KIND_FLAG), otherwise);
     return false;
   }
   return value != 0;
 }
+
+bool options_redirect_is_disabled(void) { return environment_flag("disable_redirect", "redirection stays enabled"); }
+bool options_idle_purge_is_disabled(void) { return environment_flag("disable_idle_purge", "idle memory is purged"); }
 
 // ---- reading and setting ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ typedef struct stats_blocks_s {
 // Any thread.
 void stats_collect_blocks(stats_blocks_t* blocks);
 
-// The same of a heap, of a sub-process, or of what a theap owns; NULL: of any.
+// The same for a part: of one heap, one sub-process, or one theap (the pages that it has or filled); NULL: no matter which.
 struct heap_s;
 struct subproc_s;
 struct theap_s;

@@ -18,7 +18,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -267,6 +269,17 @@ bool os_reset(void* start, size_t size) {
   return ok;
 }
 
+bool os_protect(void* start, size_t size, bool accessible) {
+  return mprotect(start, size, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
+}
+
+// Large pages would have to be set aside by the administrator; the native build is for tests.
+void* os_reserve_large(size_t size, int numa_node) {
+  MI_UNUSED(size);
+  MI_UNUSED(numa_node);
+  return NULL;
+}
+
 bool os_release(void* base, size_t size) {
   os_lock_acquire(&table_lock);
   reservation_t* found = table_find_locked(base, size);
@@ -416,6 +429,22 @@ bool os_thread_is_dead(uint32_t id) {
   return is_dead;
 }
 
+// The 22nd field of /proc/self/task/ID/stat: ticks since the system started. The name in parentheses may hold anything.
+uint64_t os_thread_birth(uint32_t id) {
+  char path[64], text[512];
+  int saved = errno;
+  snprintf(path, sizeof(path), "/proc/self/task/%u/stat", (unsigned)id);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t length = file < 0 ? -1 : read(file, text, sizeof(text) - 1);
+  if (file >= 0) close(file);
+  errno = saved;
+  if (length <= 0) return 0;
+  text[length] = 0;
+  const char* at = strrchr(text, ')');
+  for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
+  return at == NULL ? 0 : strtoull(at, NULL, 10) + 1;
+}
+
 void* os_stack_base(void) { return (void*)UINTPTR_MAX; }
 
 bool os_is_exiting(void) { return atomic_get_acquire(&exiting); }
@@ -452,6 +481,63 @@ bool os_lock_acquire(os_lock_t* lock) {
 }
 
 void os_lock_release(os_lock_t* lock) { atomic_set_release(&lock->owner, 0); }
+
+// ---- the timer ------------------------------------------------------------------------------------------
+
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t changed;
+  pthread_t thread;
+  bool (*tick)(void);
+  uint32_t period_ms;
+  bool is_made, is_running, is_ending;
+} timer = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void* run_timer(void* arg) {
+  pthread_mutex_lock(&timer.mutex);
+  while (!timer.is_ending) {
+    if (!timer.is_running) {
+      pthread_cond_wait(&timer.changed, &timer.mutex);
+      continue;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)timer.period_ms * 1000000;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    int error = 0;
+    while (!timer.is_ending && error == 0) error = pthread_cond_timedwait(&timer.changed, &timer.mutex, &until);
+    if (timer.is_ending) break;
+    timer.is_running = false; // who starts it from here on is heard
+    pthread_mutex_unlock(&timer.mutex);
+    bool goes_on = timer.tick();
+    pthread_mutex_lock(&timer.mutex);
+    if (goes_on) timer.is_running = true;
+  }
+  pthread_mutex_unlock(&timer.mutex);
+  return arg;
+}
+
+void os_timer_start(uint32_t period_ms, bool (*tick)(void)) {
+  if (atomic_get_relaxed(&timer.is_running)) return;
+  pthread_mutex_lock(&timer.mutex);
+  timer.period_ms = period_ms;
+  timer.tick = tick;
+  atomic_set_relaxed(&timer.is_running, true);
+  if (!timer.is_made) timer.is_made = pthread_create(&timer.thread, NULL, run_timer, NULL) == 0;
+  pthread_cond_signal(&timer.changed);
+  pthread_mutex_unlock(&timer.mutex);
+}
+
+void os_timer_free(void) {
+  pthread_mutex_lock(&timer.mutex);
+  bool is_made = timer.is_made;
+  timer.is_ending = true;
+  pthread_cond_signal(&timer.changed);
+  pthread_mutex_unlock(&timer.mutex);
+  if (is_made) pthread_join(timer.thread, NULL);
+  timer.is_made = timer.is_running = timer.is_ending = false;
+}
 
 // ---- the per-thread slot --------------------------------------------------------------------------------
 
