@@ -24,7 +24,11 @@ mi_heap_t* mi_heap_set_default(mi_heap_t* heap) {
 }
 
 bool mi_heap_contains_block(mi_heap_t* heap, const void* p) {
-  return mi_heap_contains(heap, p) && theap_usable_size(p) != 0;
+  if (!mi_heap_contains(heap, p)) return false;
+  const page_t* page = page_map_page(p); // of a huge block, only its beginning leads there
+  if (page == NULL) return false;
+  // Where blocks are handed out at an offset, any address may be one's beginning.
+  return (atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0 || p == page_block_of(page, p);
 }
 
 bool mi_heap_check_owned(mi_heap_t* heap, const void* p) { return mi_heap_contains(heap, p); }

@@ -1,7 +1,6 @@
 // First-class heaps: their life, and questions about them. Allocation in them is in heap_alloc.c.
 #include "api/api_types.h"
 #include "core/report/message.h"
-#include "core/report/options.h"
 
 // ---- life -------------------------------------------------------------------------------------------------
 
@@ -68,8 +67,8 @@ void mi_heap_collect(mi_heap_t* heap, bool force) {
   heap_t* inner = heap_from(heap);
   theap_t* theap = runtime_heap_theap_fast(inner);
   if (theap != NULL) theap_collect(theap, force);
-  heap_collect_abandoned(inner, force);
-  if (!force || option_get(option_purge_delay) < 0) return;
+  if (!force) return;
+  subproc_collect_abandoned(inner->subproc, theap);
   arena_purge(&inner->subproc->arenas, true, theap == NULL ? NULL : &theap->thread->hands);
 }
 

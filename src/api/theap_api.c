@@ -19,7 +19,8 @@ mi_theap_t* mi_theap_set_default(mi_theap_t* theap) {
   theap_t* before = default_theap();
   if (before == &theap_none) return theap_to(before);
   theap_t* next = theap == NULL ? before->thread->main : theap_from(theap);
-  return next == &theap_none ? theap_to(before) : theap_to(runtime_set_default(next));
+  if (next != &theap_none) runtime_set_default(next); // does nothing with another thread's
+  return theap_to(before);
 }
 
 void mi_theap_collect(mi_theap_t* theap, bool force) {
