@@ -2,7 +2,7 @@
 // linked into the same module its handler is called; when that doesn't help, the throwing forms report and
 // end the process. (mimalloc-new-delete.h, compiled as C++ in the program, throws std::bad_alloc as the
 // language wants.)
-#include "mimalloc.h"
+#include "api/api_types.h"
 #include "api/alloc_fast.h"
 #include "core/report/message.h"
 
@@ -23,9 +23,12 @@ static MI_COLD void new_failed(size_t size) {
   os_abort();
 }
 
-static void* new_block(size_t size, size_t alignment, bool is_throwing) {
+// `heap` NULL: the default one.
+static void* new_block(heap_t* heap, size_t size, size_t alignment, bool is_throwing) {
   for (;;) {
-    void* p = alignment == 0 ? block_malloc(size) : block_allocate_aligned(size, alignment, 0, false);
+    void* p = alignment != 0 ? block_allocate_aligned_in(heap, size, alignment, 0, false)
+              : heap == NULL ? block_malloc(size)
+                             : block_malloc_in(heap, size);
     if (MI_LIKELY(p != NULL)) return p;
     if (!call_new_handler()) break;
   }
@@ -33,16 +36,24 @@ static void* new_block(size_t size, size_t alignment, bool is_throwing) {
   return NULL;
 }
 
-void* mi_new(size_t size) { return new_block(size, 0, true); }
-void* mi_new_nothrow(size_t size) { return new_block(size, 0, false); }
-void* mi_new_aligned(size_t size, size_t alignment) { return new_block(size, alignment, true); }
-void* mi_new_aligned_nothrow(size_t size, size_t alignment) { return new_block(size, alignment, false); }
+void* mi_new(size_t size) { return new_block(NULL, size, 0, true); }
+void* mi_new_nothrow(size_t size) { return new_block(NULL, size, 0, false); }
+void* mi_new_aligned(size_t size, size_t alignment) { return new_block(NULL, size, alignment, true); }
+void* mi_new_aligned_nothrow(size_t size, size_t alignment) { return new_block(NULL, size, alignment, false); }
 
 void* mi_new_n(size_t count, size_t size) {
   size_t total;
   if (block_count_overflows(count, size, &total))
     total = SIZE_MAX; // out of memory, as far as C++ is concerned
-  return new_block(total, 0, true);
+  return new_block(NULL, total, 0, true);
+}
+
+void* mi_heap_alloc_new(mi_heap_t* heap, size_t size) { return new_block(heap_from(heap), size, 0, true); }
+
+void* mi_heap_alloc_new_n(mi_heap_t* heap, size_t count, size_t size) {
+  size_t total;
+  if (block_count_overflows(count, size, &total)) total = SIZE_MAX;
+  return new_block(heap_from(heap), total, 0, true);
 }
 
 void* mi_new_realloc(void* p, size_t newsize) {
