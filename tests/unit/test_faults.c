@@ -21,6 +21,7 @@
 #include <mimalloc.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -362,6 +363,8 @@ static bool run_scenario(const struct scenario_s* scenario, os_call_t kind, size
   assert_true(pid >= 0);
   if (pid == 0) {
     alarm(60);
+    signal(SIGSEGV, SIG_DFL); // not cmocka's: it would go on with the other cases, here in the child
+    signal(SIGABRT, SIG_DFL);
     run_in_child(scenario->run, kind, n, and_later);
     _exit(0);
   }
