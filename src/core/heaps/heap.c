@@ -211,8 +211,8 @@ bool heap_delete(heap_t* heap) {
     pages_lock(heap);
     page_t* page = heap->pages;
     if (page != NULL) {
+      unlink_page_locked(heap, page); // first: moved, it may go with its last block, and its record be another heap's
       page_move(page, to);
-      unlink_page_locked(heap, page);
     }
     os_lock_release(&heap->pages_lock);
     if (page == NULL) break;
