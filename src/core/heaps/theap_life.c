@@ -96,6 +96,7 @@ static void theaps_lock(heap_t* heap) {
 static void heap_unlink(theap_t* theap) {
   for (;;) { // the heap may be deleted meanwhile: then it is another's
     heap_t* heap = atomic_get_acquire(&theap->heap);
+    if (heap == NULL) return; // destroyed, or out of the list already and its thread was killed since
     theaps_lock(heap);
     bool is_its = atomic_get_acquire(&theap->heap) == heap;
     if (is_its) unlink_locked(heap, theap);
