@@ -144,8 +144,10 @@ static bool salvage_page(page_t* page, void* arg) {
 
 bool thread_is_dead(const thread_t* thread) {
   uint64_t holder = atomic_get_acquire(&thread->holder);
-  if (atomic_get_acquire(&thread->is_superseded) != 0) return true;
   uint32_t id = thread_holder_id(holder);
+  if (thread_holder_kind(holder) == THREAD_TAKEN) return os_thread_is_dead(id); // who gives back what the dead one left
+  if (thread_holder_kind(holder) != THREAD_OWNED) return false;
+  if (atomic_get_acquire(&thread->is_superseded) != 0) return true;
   if (os_thread_is_dead(id)) return true;
   uint64_t birth = atomic_get_relaxed(&thread->birth);
   if (birth == 0) return false;
