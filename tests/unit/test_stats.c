@@ -111,7 +111,7 @@ static void test_reset(void** state) {
   assert_int_equal(snapshot.process.committed.total, snapshot.process.committed.current);
   assert_int_equal(snapshot.process.huge_bytes.peak, before.process.huge_bytes.current);
   assert_int_equal(snapshot.blocks.allocated[BIN_HUGE], 1);
-  assert_int_equal(snapshot.process.huge_count, 1);
+  assert_int_equal(snapshot.blocks.pages[BIN_HUGE], 1);
   assert_int_equal(snapshot.os_calls, 0);
   assert_int_equal(snapshot.process.threads.total, snapshot.process.threads.current);
 

@@ -225,6 +225,7 @@ bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands) {
     if (!slices_do_commit(arena, start, count, count - committed)) return false;
     bitmap_set(arena->committed, start, count);
   }
+  if (bitmap_count(arena->dirty, start, count) != 0) page->is_zero = 0; // as the program's commit function says
   bitmap_set(arena->dirty, start, count);
   page->committed_slices = (uint8_t)slices;
   return true;

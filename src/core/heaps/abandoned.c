@@ -47,9 +47,10 @@ static bool rebuild_with(page_t* page, void* arg) {
   if (page->heap != rebuild->heap || page->bin != rebuild->bin || (owner & PAGE_OWNER_SINGLE) != 0) return true;
   page->is_listed = 0;
   if (!page_is_abandoned(owner)) return true;
+  // Set under the lock alone: if it is, by the dead one.
+  if ((owner & PAGE_OWNER_LISTING) == 0 && !atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING)) return true;
   list_add_locked(&rebuild->heap->abandoned[rebuild->bin], page);
-  // Set under the lock alone, so nobody living has set it.
-  if ((owner & PAGE_OWNER_LISTING) != 0) atomic_set_release(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_LISTING);
+  atomic_swap_seq_cst(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_LISTING);
   return true;
 }
 

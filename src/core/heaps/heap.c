@@ -99,21 +99,29 @@ static void heaps_add(heap_t* heap) {
 static void heaps_remove(heap_t* heap) {
   subproc_t* subproc = heap->subproc;
   heaps_lock(subproc);
-  if (heap->previous != NULL) heap->previous->next = heap->next;
-  if (heap->next != NULL) heap->next->previous = heap->previous;
+  if (heap->previous != NULL && heap->previous->next == heap) heap->previous->next = heap->next;
+  if (heap->next != NULL && heap->next->previous == heap) heap->next->previous = heap->previous;
   if (subproc->heaps == heap) subproc->heaps = heap->next;
   heap->next = heap->previous = NULL;
   os_lock_release(&subproc->heaps_lock);
   stats_decrease(&stats_process.heaps, 1);
 }
 
-static bool relink_page(page_t* page, void* arg) {
-  heap_t* heap = (heap_t*)arg;
-  if (page->heap != heap) return true;
+// A list that was made anew holds what is there at that moment, perhaps not yet linked, and not what is about to be unlinked.
+static bool page_is_linked(const heap_t* heap, const page_t* page) {
+  return page->heap_previous != NULL ? page->heap_previous->heap_next == page : heap->pages == page;
+}
+
+static void link_page(heap_t* heap, page_t* page) {
   page->heap_previous = NULL;
   page->heap_next = heap->pages;
   if (heap->pages != NULL) heap->pages->heap_previous = page;
   heap->pages = page;
+}
+
+static bool relink_page(page_t* page, void* arg) {
+  heap_t* heap = (heap_t*)arg;
+  if (atomic_get_acquire(&page->heap) == heap) link_page(heap, page);
   return true;
 }
 
@@ -126,14 +134,15 @@ static void pages_lock(heap_t* heap) {
 void heap_page_add(heap_t* heap, page_t* page) {
   if (heap_is_main(heap)) return;
   pages_lock(heap);
-  relink_page(page, heap);
+  if (!page_is_linked(heap, page)) link_page(heap, page);
   os_lock_release(&heap->pages_lock);
 }
 
 static void unlink_page_locked(heap_t* heap, page_t* page) {
-  if (page->heap_previous != NULL) page->heap_previous->heap_next = page->heap_next;
-  if (page->heap_next != NULL) page->heap_next->heap_previous = page->heap_previous;
-  if (heap->pages == page) heap->pages = page->heap_next;
+  page_t *next = page->heap_next, *previous = page->heap_previous;
+  if (previous != NULL && previous->heap_next == page) previous->heap_next = next;
+  if (next != NULL && next->heap_previous == page) next->heap_previous = previous;
+  if (heap->pages == page) heap->pages = next;
   page->heap_next = page->heap_previous = NULL;
 }
 
@@ -143,7 +152,10 @@ void heap_page_remove(page_t* page) {
     if (heap_is_main(heap)) return;
     pages_lock(heap);
     bool is_its = atomic_get_acquire(&page->heap) == heap;
-    if (is_its) unlink_page_locked(heap, page);
+    if (is_its) {
+      unlink_page_locked(heap, page);
+      atomic_set_release(&page->heap, heap->subproc->main); // not to be found for a list that is made anew
+    }
     os_lock_release(&heap->pages_lock);
     if (is_its) return;
   }
@@ -211,8 +223,8 @@ bool heap_delete(heap_t* heap) {
     pages_lock(heap);
     page_t* page = heap->pages;
     if (page != NULL) {
+      unlink_page_locked(heap, page); // first: moved, it may go with its last block, and its record be another heap's
       page_move(page, to);
-      unlink_page_locked(heap, page);
     }
     os_lock_release(&heap->pages_lock);
     if (page == NULL) break;

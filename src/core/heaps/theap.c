@@ -66,6 +66,7 @@ static page_t* page_adopted(theap_t* theap, unsigned bin) {
     if (page == NULL) return NULL;
     queue_push(theap, page);
     if (page_has_room(theap, page)) return page;
+    if (page->extended < page->reserved) return NULL; // no memory to commit: abandoned, it would be listed and come again
     page_set_full(theap, page);
   }
 }

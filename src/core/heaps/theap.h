@@ -24,7 +24,7 @@ typedef struct page_queue_s {
   page_t* first;
   page_t* last;
   uint32_t count;
-  uint32_t made; // pages that this theap took fresh from an arena for the bin
+  uint32_t filled; // pages of the bin that ran full
 } page_queue_t;
 
 // Counters of one theap. Written by its thread, read by anyone; they move to the heap when the theap ends.

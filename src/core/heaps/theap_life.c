@@ -70,6 +70,11 @@ void theaps_forget_counts(heap_t* heap) {
 // ---- the heap's list --------------------------------------------------------------------------------------
 // All theaps but those which are their thread's main one: of these there are as many as threads, and nobody asks for them.
 
+// As for pages: see heap.c.
+static bool theap_is_linked(const heap_t* heap, const theap_t* theap) {
+  return theap->heap_previous != NULL ? theap->heap_previous->heap_next == theap : heap->theaps == theap;
+}
+
 static void link_locked(heap_t* heap, theap_t* theap) {
   theap->heap_previous = NULL;
   theap->heap_next = heap->theaps;
@@ -78,9 +83,10 @@ static void link_locked(heap_t* heap, theap_t* theap) {
 }
 
 static void unlink_locked(heap_t* heap, theap_t* theap) {
-  if (theap->heap_previous != NULL) theap->heap_previous->heap_next = theap->heap_next;
-  if (theap->heap_next != NULL) theap->heap_next->heap_previous = theap->heap_previous;
-  if (heap->theaps == theap) heap->theaps = theap->heap_next;
+  theap_t *next = theap->heap_next, *previous = theap->heap_previous;
+  if (previous != NULL && previous->heap_next == theap) previous->heap_next = next;
+  if (next != NULL && next->heap_previous == theap) next->heap_previous = previous;
+  if (heap->theaps == theap) heap->theaps = next;
   theap->heap_next = theap->heap_previous = NULL;
 }
 
@@ -89,16 +95,23 @@ static bool is_listed(const theap_t* theap) { return theap->thread == NULL || th
 static void theaps_lock(heap_t* heap) {
   if (MI_LIKELY(!os_lock_acquire(&heap->theaps_lock))) return;
   heap->theaps = NULL;
-  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next)
-    if (theap->heap == heap && atomic_get_acquire(&theap->state) != THEAP_SPARE && is_listed(theap)) link_locked(heap, theap);
+  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) {
+    uint32_t state = atomic_get_acquire(&theap->state);
+    bool is_in_use = state == THEAP_OWNED || state == THEAP_ENDING;
+    if (is_in_use && atomic_get_acquire(&theap->heap) == heap && is_listed(theap)) link_locked(heap, theap);
+  }
 }
 
 static void heap_unlink(theap_t* theap) {
   for (;;) { // the heap may be deleted meanwhile: then it is another's
     heap_t* heap = atomic_get_acquire(&theap->heap);
+    if (heap == NULL) return; // destroyed, or out of the list already and its thread was killed since
     theaps_lock(heap);
     bool is_its = atomic_get_acquire(&theap->heap) == heap;
-    if (is_its) unlink_locked(heap, theap);
+    if (is_its) {
+      unlink_locked(heap, theap);
+      atomic_set_release(&theap->heap, (heap_t*)NULL); // not to be found for a list that is made anew
+    }
     os_lock_release(&heap->theaps_lock);
     if (is_its) return;
   }
@@ -168,7 +181,7 @@ theap_t* theap_make(thread_t* thread, heap_t* heap) {
     thread->main = theap;
   } else {
     theaps_lock(heap);
-    link_locked(heap, theap);
+    if (!theap_is_linked(heap, theap)) link_locked(heap, theap);
     os_lock_release(&heap->theaps_lock);
   }
   return theap;

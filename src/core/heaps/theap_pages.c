@@ -8,7 +8,7 @@
 
 #define KEEP_TICKS      4  // ticks of the owner that an empty page is kept
 #define KEEP_SLICES_MAX 16 // committed ones, 1 MiB: what an idle thread may hold on to
-#define MADE_WHOLE      4  // from the so many-th page of a class on, pages are committed at once
+#define FILLED_WHOLE    4  // after so many full pages of a class, further ones are committed at once
 
 // ---- queues ---------------------------------------------------------------------------------------------
 
@@ -115,6 +115,7 @@ void page_emptied(theap_t* theap, page_t* page) {
 
 void page_set_full(theap_t* theap, page_t* page) {
   page_unkeep(theap, page);
+  if (page->extended == page->reserved) theap->bins[page->bin].filled++;
   queue_remove(theap, page);
   page_abandon(theap, page);
 }
@@ -134,8 +135,8 @@ arena_source_t theap_source(theap_t* theap) {
 // of a class gets them whole, for the sake of the system calls.
 static size_t commit_wanted(theap_t* theap, unsigned bin, size_t slice_count, size_t needed) {
   if (option_is_enabled(option_page_commit_on_demand)) return needed;
-  uint32_t made = theap->bins[bin].made;
-  size_t wanted = made >= MADE_WHOLE ? slice_count : made > 0 ? needed + slice_count / 4 : needed + needed / 4;
+  uint32_t filled = theap->bins[bin].filled;
+  size_t wanted = filled >= FILLED_WHOLE ? slice_count : filled > 0 ? needed + slice_count / 4 : needed + needed / 4;
   return wanted > slice_count ? slice_count : wanted;
 }
 
@@ -150,7 +151,6 @@ page_t* page_fresh(theap_t* theap, unsigned bin) {
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);
   theap->counts.pages_made++;
-  theap->bins[bin].made++;
   queue_push(theap, page);
   return page;
 }
@@ -226,7 +226,7 @@ void theap_abandon_all(theap_t* theap) {
         page_abandon(theap, page);
       }
     }
-    theap->bins[bin].made = 0;
+    theap->bins[bin].filled = 0;
   }
 }
 

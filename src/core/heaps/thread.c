@@ -144,8 +144,10 @@ static bool salvage_page(page_t* page, void* arg) {
 
 bool thread_is_dead(const thread_t* thread) {
   uint64_t holder = atomic_get_acquire(&thread->holder);
-  if (atomic_get_acquire(&thread->is_superseded) != 0) return true;
   uint32_t id = thread_holder_id(holder);
+  if (thread_holder_kind(holder) == THREAD_TAKEN) return os_thread_is_dead(id); // who gives back what the dead one left
+  if (thread_holder_kind(holder) != THREAD_OWNED) return false;
+  if (atomic_get_acquire(&thread->is_superseded) != 0) return true;
   if (os_thread_is_dead(id)) return true;
   uint64_t birth = atomic_get_relaxed(&thread->birth);
   if (birth == 0) return false;
@@ -153,7 +155,16 @@ bool thread_is_dead(const thread_t* thread) {
   return now != 0 && now != birth;
 }
 
+// Between the page's loss of its owner and its way out of the heap's list (huge_free) only the hand tells of it.
+static void unlink_page_in_hand(const arena_hands_t* hands) {
+  uint64_t run = atomic_get_acquire(&hands->claimed.run);
+  if (run == 0) return;
+  page_t* page = page_map_record(hands->claimed.arena->base + (size_t)(run >> 32) * SLICE_SIZE);
+  if (page != NULL && atomic_get_acquire(&page->owner) == 0 && page->heap != NULL) heap_page_remove(page);
+}
+
 static void salvage_all(thread_t* dead, theap_t* by) {
+  unlink_page_in_hand(&dead->hands);
   arena_give_back(&dead->hands);
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) theap_begin_salvage(theap, dead);
   salvage_t salvage = {dead, by};
