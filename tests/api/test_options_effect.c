@@ -118,7 +118,8 @@ static int64_t node_of_heap(void) { // in the second one of two arenas, those of
   mi_arena_id_t ids[2];
   for (int node = 0; node < 2; node++) {
     size_t alignment = mi_arena_min_alignment();
-    char* memory = malloc(MIB(8) + alignment);
+    static char* kept[2];
+    char* memory = kept[node] = malloc(MIB(8) + alignment);
     memory += (alignment - (uintptr_t)memory % alignment) % alignment;
     if (!mi_manage_os_memory_ex(memory, MIB(8), true, true, false, node, false, &ids[node])) return -1;
   }
@@ -344,7 +345,7 @@ typedef struct effect_s {
 
 #define NAME_OF(name) mi_option_##name
 static const effect_t effects[] = {
-    {NAME_OF(show_errors), NULL, "1", errors_said, 0, 0, 10, MANY, NULL},
+    {NAME_OF(show_errors), NULL, "1", warnings_said, 0, 0, 10, MANY, NULL}, // debug builds show errors anyway
     {NAME_OF(show_stats), NULL, "1", said_at_the_end, 0, 0, 1, 1, NULL},
     {NAME_OF(verbose), NULL, "1", said_at_all, 0, 0, 20, MANY, NULL},
     {NAME_OF(arena_eager_commit), NULL, "1", committed_by_little, 1, MIB(16), MIB(64), MANY, "ARENA_RESERVE=64M"},

@@ -237,7 +237,7 @@ arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, b
   if (size > PTRDIFF_MAX - 2 * ARENA_ALIGNMENT) return NULL;
   if (size < ARENA_ALIGNMENT) size = ARENA_ALIGNMENT;
   arena_t* arena = large ? arena_try_large(size) : NULL;
-  if (arena == NULL) arena = arena_create(size);
+  if (arena == NULL) arena = arena_create(size + ARENA_ALIGNMENT); // some of it may lie before the first multiple
   if (arena == NULL) return NULL;
   arena->is_exclusive = exclusive;
   if (commit && !arena->is_large && !commit_all(arena)) {
