@@ -146,6 +146,7 @@ static void count_taken(arena_t* arena, void* arg) {
 static void check_lists(const heap_t* of) {
   for (unsigned bin = 0; bin < BIN_COUNT; bin++) {
     const page_list_t* list = &of->abandoned[bin];
+    if (list->lock.owner != 0) continue; // the victim's still: made anew by the next who wants it
     size_t count = 0;
     const page_t* last = NULL;
     for (const page_t* page = list->first; page != NULL; last = page, page = page->next, count++) {
@@ -158,11 +159,27 @@ static void check_lists(const heap_t* of) {
     assert_int_equal(list->count, count);
   }
   const page_t* previous = NULL;
+  if (of->pages_lock.owner != 0) return;
   for (const page_t* page = of->pages; page != NULL; previous = page, page = page->heap_next) {
     assert_ptr_equal(page->heap_previous, previous);
     assert_ptr_equal(page->heap, of);
     assert_true(page->owner != 0);
+    assert_true(page->heap_next != page);
   }
+}
+
+// Pages of the class with which the acts work are listed, adopted and taken back, by a thread that lives.
+static void use_lists(void) {
+  enum { COUNT = 3 * SLICE_SIZE / 128 };
+  static char* blocks[COUNT];
+  for (size_t round = 0; round < 2; round++) {
+    for (size_t i = 0; i < COUNT; i++) blocks[i] = take(survivor->main, 128);
+    for (size_t i = 0; i < COUNT; i += 3) theap_free(NULL, blocks[i]);
+    for (size_t i = 0; i < COUNT; i += 3) blocks[i] = take(survivor->main, 128);
+    check_lists(heap_main());
+    for (size_t i = 0; i < COUNT; i++) theap_free(i % 2 == 0 ? NULL : survivor->main, blocks[i]);
+  }
+  assert_int_equal(heap_main()->abandoned[size_class_bin(128)].lock.owner, 0);
 }
 
 // The other threads' use of a heap goes on whatever happened to the victim; then it is destroyed. One that the victim was
@@ -198,6 +215,7 @@ static loss_t world_end(void) {
   check_and_free(thirds, EACH);
   for (size_t i = 0; i < FULL; i++) theap_free(survivor->main, full[i]);
   theap_free(survivor->main, giant);
+  use_lists();
   if (heap_is_valid(heap)) check_lists(heap);
   check_and_free(heap_victims, IN_HEAP / 2);
   check_and_free(heap_survivors, IN_HEAP / 2);
@@ -407,35 +425,35 @@ enum { HEAP_PAGES = 2 * IN_HEAP };
 
 static const act_t acts[] = {
     {"allocate from a page", NULL, allocate_small, 1, 0},
-    {"allocate, new page", NULL, allocate_tiny, 1, 0},
-    {"allocate, new medium page", NULL, allocate_medium, 1, 0},
-    {"allocate, new large page", NULL, allocate_large, 1, 0},
-    {"allocate, huge", NULL, allocate_huge, 1, 0},
-    {"allocate, outside", NULL, allocate_outside, 1, 1},
+    {"allocate: new page", NULL, allocate_tiny, 1, 0},
+    {"allocate: new medium page", NULL, allocate_medium, 1, 0},
+    {"allocate: new large page", NULL, allocate_large, 1, 0},
+    {"allocate: huge", NULL, allocate_huge, 1, 0},
+    {"allocate: outside", NULL, allocate_outside, 1, 1},
     {"allocate at an offset", NULL, allocate_at_offset, 1, 0},
-    {"allocate, guarded", NULL, allocate_guarded, 1, 0},
-    {"allocate in a heap, new page", NULL, allocate_in_heap, 1, 0},
-    {"allocate in a heap, huge", NULL, allocate_huge_in_heap, 1, 0},
-    {"allocate, page runs full", fill_to_the_brim, allocate_beyond, 2, 0},
-    {"allocate, more is committed", no_commit_ahead, allocate_uncommitted, 1, 0},
-    {"allocate, adopted page", two_listed, allocate_beyond, 1, 0},
+    {"allocate: guarded", NULL, allocate_guarded, 1, 0},
+    {"allocate in a heap: new page", NULL, allocate_in_heap, 1, 0},
+    {"allocate in a heap: huge", NULL, allocate_huge_in_heap, 1, 0},
+    {"allocate: page runs full", fill_to_the_brim, allocate_beyond, 2, 0},
+    {"allocate: more is committed", no_commit_ahead, allocate_uncommitted, 1, 0},
+    {"allocate: adopted page", two_listed, allocate_beyond, 1, 0},
     {"grow a huge block", NULL, grow_huge, 1, 0},
     {"grow outside", make_giant, grow_outside, 1, 1},
     {"free", take_small, free_taken, 1, 0},
-    {"free, medium page", take_medium, free_taken, 1, 0},
-    {"free, large page", take_large, free_taken, 1, 0},
-    {"free, huge", take_huge, free_taken, 1, 0},
-    {"free, guarded", make_guarded, free_taken, 1, 0},
-    {"free, outside", take_giant, free_taken, 1, 1},
-    {"free in a heap, page goes", take_last_in_heap, free_taken, 1, 0},
-    {"free in a heap, huge", take_huge_in_heap, free_taken, 1, 0},
-    {"free, full page taken back", victim_fills, free_taken, 1, 0},
-    {"free, listed page taken back", own_listed, free_taken, 1, 0},
-    {"free, another's", take_other_small, free_taken, 1, 0},
-    {"free, another's full page", survivor_fills, free_taken, 1, 0},
-    {"free, page gets listed", nearly_listed, free_taken, 1, 0},
-    {"free, nobody's page goes", nearly_empty, free_taken, 1, 0},
-    {"free, another's huge", take_other_huge, free_taken, 1, 0},
+    {"free: medium page", take_medium, free_taken, 1, 0},
+    {"free: large page", take_large, free_taken, 1, 0},
+    {"free: huge", take_huge, free_taken, 1, 0},
+    {"free: guarded", make_guarded, free_taken, 1, 0},
+    {"free: outside", take_giant, free_taken, 1, 1},
+    {"free in a heap: page goes", take_last_in_heap, free_taken, 1, 0},
+    {"free in a heap: huge", take_huge_in_heap, free_taken, 1, 0},
+    {"free: full page taken back", victim_fills, free_taken, 1, 0},
+    {"free: listed page taken back", own_listed, free_taken, 1, 0},
+    {"free: another's", take_other_small, free_taken, 1, 0},
+    {"free: another's full page", survivor_fills, free_taken, 1, 0},
+    {"free: page gets listed", nearly_listed, free_taken, 1, 0},
+    {"free: nobody's page goes", nearly_empty, free_taken, 1, 0},
+    {"free: another's huge", take_other_huge, free_taken, 1, 0},
     {"sweep", freed_in_queue, sweep, 1, 0},
     {"drop kept pages", keep_some, drop_kept, 1, 0},
     {"collect", free_by_survivor, collect, 1, 0},
