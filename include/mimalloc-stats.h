@@ -37,7 +37,7 @@ typedef struct mi_stat_count_s {
 
 /** A number that only grows. */
 typedef struct mi_stat_counter_s {
-  int64_t total;
+  int64_t total; /**< so many */
 } mi_stat_counter_t;
 
 /**
@@ -112,8 +112,8 @@ typedef struct mi_stats_s {
 
   mi_decl_align(8) MI_STAT_FIELDS()
 
-  mi_stat_count_t _stat_reserved[4];
-  mi_stat_counter_t _stat_counter_reserved[4];
+  mi_stat_count_t _stat_reserved[4];           /**< for later */
+  mi_stat_counter_t _stat_counter_reserved[4]; /**< for later */
 
   /**
    * Blocks of each size, mi_stats_get_bin_size() bytes. Not every bin is in use: sizes from 16 to 128 have
@@ -122,7 +122,7 @@ typedef struct mi_stats_s {
   mi_stat_count_t malloc_bins[MI_BIN_HUGE + 1];
   /** Pages of each size now, in all three fields. */
   mi_stat_count_t page_bins[MI_BIN_HUGE + 1];
-  mi_stat_count_t chunk_bins[MI_CBIN_COUNT];
+  mi_stat_count_t chunk_bins[MI_CBIN_COUNT]; /**< 0 */
 } mi_stats_t;
 /* clang-format on */
 

@@ -140,7 +140,8 @@ mi_decl_new_block char* mi_strdup(const char* s) mi_attr_noexcept mi_attr_malloc
 mi_decl_new_block char* mi_strndup(const char* s, size_t n) mi_attr_noexcept mi_attr_malloc;
 
 /**
- * The absolute path of file `fname`.
+ * The absolute path of a file.
+ * @param fname         the file
  * @param resolved_name where to put it, with room for PATH_MAX (MAX_PATH) characters; NULL: in a new block
  * @return the path, or NULL when there is none.
  */
@@ -148,6 +149,7 @@ mi_decl_new_block char* mi_realpath(const char* fname, char* resolved_name) mi_a
 
 /* ---- extended allocation ---- */
 
+/** The same in words. */
 #define MI_SMALL_WSIZE_MAX (128)
 /** The largest size, in bytes, that the _small functions take. */
 #define MI_SMALL_SIZE_MAX (MI_SMALL_WSIZE_MAX * sizeof(void*))
@@ -181,13 +183,16 @@ mi_decl_nodiscard mi_decl_export size_t mi_usable_size(const void* p) mi_attr_no
 /** How many bytes a block for `size` bytes can hold. */
 mi_decl_nodiscard mi_decl_export size_t mi_good_size(size_t size) mi_attr_noexcept;
 
-/* Blocks for values of type `tp`: mi_malloc_tp(int) is an int*. */
+/** @name Blocks for values of a type
+ * @{ */
+/** Blocks for values of type `tp`: mi_malloc_tp(int) is an int*. */
 #define mi_malloc_tp(tp)         ((tp*)mi_malloc(sizeof(tp)))
 #define mi_zalloc_tp(tp)         ((tp*)mi_zalloc(sizeof(tp)))
 #define mi_calloc_tp(tp, n)      ((tp*)mi_calloc(n, sizeof(tp)))
 #define mi_mallocn_tp(tp, n)     ((tp*)mi_mallocn(n, sizeof(tp)))
 #define mi_reallocn_tp(tp, p, n) ((tp*)mi_reallocn(p, n, sizeof(tp)))
 #define mi_recalloc_tp(tp, p, n) ((tp*)mi_recalloc(p, n, sizeof(tp)))
+/** @} */
 
 /* ---- aligned allocation ---- */
 /* The alignment follows the size, unlike in posix_memalign and aligned_alloc. It is a power of two, as large as
@@ -440,13 +445,16 @@ mi_decl_moved_block void* mi_heap_recalloc_aligned_at(mi_heap_t* heap, void* p, 
                                                       size_t alignment, size_t offset) mi_attr_noexcept
     mi_attr_alloc_size2(3, 4);
 
-/* Blocks of heap `hp` for values of type `tp`. */
+/** @name Blocks of a heap for values of a type
+ * @{ */
+/** Blocks of heap `hp` for values of type `tp`. */
 #define mi_heap_malloc_tp(tp, hp)         ((tp*)mi_heap_malloc(hp, sizeof(tp)))
 #define mi_heap_zalloc_tp(tp, hp)         ((tp*)mi_heap_zalloc(hp, sizeof(tp)))
 #define mi_heap_calloc_tp(tp, hp, n)      ((tp*)mi_heap_calloc(hp, n, sizeof(tp)))
 #define mi_heap_mallocn_tp(tp, hp, n)     ((tp*)mi_heap_mallocn(hp, n, sizeof(tp)))
 #define mi_heap_reallocn_tp(tp, hp, p, n) ((tp*)mi_heap_reallocn(hp, p, n, sizeof(tp)))
 #define mi_heap_recalloc_tp(tp, hp, p, n) ((tp*)mi_heap_recalloc(hp, p, n, sizeof(tp)))
+/** @} */
 
 /* ---- visiting ---- */
 
@@ -561,6 +569,14 @@ typedef bool(mi_cdecl mi_commit_fun_t)(bool commit, void* start, size_t size, bo
 
 /**
  * mi_manage_os_memory_ex() of memory that the program commits and decommits by itself.
+ * @param start          as for mi_manage_os_memory(), and so are the next five
+ * @param size           see there
+ * @param is_committed   see there
+ * @param is_pinned      see there
+ * @param is_zero        see there
+ * @param numa_node      see there
+ * @param exclusive      as for mi_reserve_os_memory_ex(), and so is `arena_id`
+ * @param arena_id       see there
  * @param commit_fun     called to commit and decommit it, with `commit_fun_arg`; NULL: the system is asked
  * @param commit_fun_arg see there
  */
@@ -1133,6 +1149,7 @@ template <class T> struct mi_stl_allocator {
   typedef const T& const_reference;
   typedef size_t size_type;
   typedef ptrdiff_t difference_type;
+  /** The allocator for values of another type. */
   template <class U> struct rebind { typedef mi_stl_allocator<U> other; };
 
   mi_stl_allocator() mi_attr_noexcept {}
@@ -1180,7 +1197,7 @@ bool operator!=(const mi_stl_allocator<T>&, const mi_stl_allocator<U>&) mi_attr_
 
 #include <memory>
 
-/* What the allocators of heaps have in common. `destroys`: what becomes of a heap that they made. */
+/** What the allocators of heaps have in common. `destroys`: what becomes of a heap that they made. */
 template <class T, bool destroys> struct _mi_heap_stl_allocator_common {
   typedef T value_type;
   typedef T* pointer;
@@ -1252,6 +1269,7 @@ protected:
  * be used by any thread, but the container decides.
  */
 template <class T> struct mi_heap_stl_allocator : public _mi_heap_stl_allocator_common<T, false> {
+  /** The allocator for values of another type. */
   template <class U> struct rebind { typedef mi_heap_stl_allocator<U> other; };
   mi_heap_stl_allocator() {}
   mi_heap_stl_allocator(mi_heap_t* hp) : _mi_heap_stl_allocator_common<T, false>(hp) {}
@@ -1267,6 +1285,7 @@ template <class T> struct mi_heap_stl_allocator : public _mi_heap_stl_allocator_
  * In a heap of the program's, nothing is freed until that is destroyed.
  */
 template <class T> struct mi_heap_destroy_stl_allocator : public _mi_heap_stl_allocator_common<T, true> {
+  /** The allocator for values of another type. */
   template <class U> struct rebind { typedef mi_heap_destroy_stl_allocator<U> other; };
   mi_heap_destroy_stl_allocator() {}
   mi_heap_destroy_stl_allocator(mi_heap_t* hp) : _mi_heap_stl_allocator_common<T, true>(hp) {}

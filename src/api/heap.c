@@ -19,7 +19,7 @@ mi_heap_t* mi_heap_new(void) { return heap_to(heap_make(NULL)); }
 mi_heap_t* mi_heap_new_in_arena(mi_arena_id_t arena_id) {
   arena_t* arena = arena_from_id(arena_id);
   if (arena == NULL && arena_id != NULL) {
-    message_error(MESSAGE_EINVAL, "mi_heap_new_in_arena: %p is no arena of this sub-process", arena_id);
+    message_warning("mi_heap_new_in_arena: %p is no arena of this sub-process\n", arena_id);
     return NULL;
   }
   return heap_to(heap_make(arena));

@@ -28,7 +28,7 @@ void mi_subproc_destroy(mi_subproc_id_t id) {
   if (subproc == subproc_main()) {
     message_warning("mi_subproc_destroy: the main sub-process stays\n");
   } else if (!subproc_destroy(subproc)) {
-    message_error(MESSAGE_EINVAL, "mi_subproc_destroy: there are threads in the sub-process, or it is gone already");
+    message_warning("mi_subproc_destroy: there are threads in the sub-process, or it is gone already\n");
   }
 }
 
@@ -37,8 +37,8 @@ void mi_subproc_add_current_thread(mi_subproc_id_t id) {
   if (subproc == NULL) return;
   runtime_process_attach();
   if (!runtime_subproc_add_current_thread(subproc)) {
-    message_error(MESSAGE_EINVAL, "mi_subproc_add_current_thread: the thread has allocated in another sub-process "
-                                  "already, and stays there");
+    message_warning("mi_subproc_add_current_thread: the thread has allocated in another sub-process already, and "
+                    "stays there\n");
   }
 }
 

@@ -187,7 +187,9 @@ theap_t* runtime_enter(void) {
   theap_t* theap = enter_own();
   if (theap == NULL) {
     thread_t* late = thread_late_enter(subproc_main());
-    return thread_theap(late, late->subproc->main);
+    theap = thread_theap(late, late->subproc->main);
+    if (theap == NULL) thread_late_leave(); // no memory even for that
+    return theap;
   }
   if (MI_UNLIKELY(atomic_get_relaxed(&theap->heap) == NULL)) { // its heap was destroyed under it
     theap = theap->thread->main;

@@ -22,7 +22,8 @@ MI_INLINE theap_t* runtime_theap_fast(void) {
 // The same by whatever way works; never creates one.
 theap_t* runtime_theap(void);
 
-// A theap to allocate from: the calling thread's default one, made if need be, or a late theap under their lock. Never NULL.
+// A theap to allocate from: the calling thread's default one, made if need be, or a late theap under their lock. NULL when
+// out of memory.
 theap_t* runtime_enter(void);
 
 // The calling thread's theap of `heap` if it is at hand, else NULL.

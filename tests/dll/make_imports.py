@@ -3,7 +3,7 @@
 
   def    a .def file with the names of one line of mimalloc (3.4 or 2.4), from which dlltool makes the import library that
          a program of that line was linked with
-  table  a C file that declares all names and puts their addresses, as the import table has them, into an array
+  table  a C file that declares all names and puts where the import table has their addresses into an array
 """
 import argparse
 
@@ -31,9 +31,9 @@ def main():
         lines = ["LIBRARY mimalloc.dll", "EXPORTS", *("  " + name for name in names)]
     else:
         lines = ['#include "imports.h"',
-                 *(f"__declspec(dllimport) void {name}(void);" for name in names),
+                 *(f"extern import_function_t* IMPORTED({name});" for name in names),
                  "const import_t imports[] = {",
-                 *(f'  {{"{name}", &{name}}},' for name in names),
+                 *(f'  {{"{name}", &IMPORTED({name})}},' for name in names),
                  "};", f"const size_t import_count = {len(names)};"]
     with open(options.output, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

@@ -14,9 +14,9 @@ int main(void) {
   }
   for (size_t i = 0; i < import_count; i++) {
     FARPROC found = GetProcAddress(dll, imports[i].name);
-    if (found != NULL && (void (*)(void))found == imports[i].address) continue;
+    if (found != NULL && (import_function_t*)found == *imports[i].entry) continue;
     printf("FAILED: %s: %p by GetProcAddress, %p by the import table\n", imports[i].name, (void*)(ULONG_PTR)found,
-           (void*)(ULONG_PTR)imports[i].address);
+           (void*)(ULONG_PTR)*imports[i].entry);
     missing++;
   }
   printf("%u names, %u missing or different\n", (unsigned)import_count, (unsigned)missing);

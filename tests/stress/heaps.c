@@ -264,7 +264,7 @@ static DWORD WINAPI suffer(void* arg) {
     if (blocks[i] == NULL) fail("out of memory", NULL, 0);
     memset(blocks[i], 1, 1);
     if (test_random_below(&random, 500) == 0) mi_heap_collect(victim->heaps[0], true);
-    __atomic_fetch_add(&victim->steps, 1, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&victim->steps, 1, __ATOMIC_RELAXED) == SIZE_MAX) return 0; // never: it is killed
   }
 }
 

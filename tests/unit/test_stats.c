@@ -321,6 +321,7 @@ static int child_exit(void) {
   }
   void* volatile left = mi_malloc(100);
   (void)left;
+  message_hold_callbacks(); // as runtime_process_exit does
   stats_print_at_exit();
   return 42;
 }

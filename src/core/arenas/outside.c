@@ -26,11 +26,19 @@ static void record_give(outside_t* outside) {
   os_lock_release(&spares_lock);
 }
 
+// From a dead thread: the list is whole in one direction after each store.
+static void pages_lock(arena_set_t* set) {
+  if (MI_LIKELY(!os_lock_acquire(&set->outside_lock))) return;
+  outside_t* previous = NULL;
+  for (outside_t* at = set->outside; at != NULL; previous = at, at = at->next) at->previous = previous;
+}
+
 static void link_page(outside_t* outside, size_t size) {
   arena_set_t* set = outside->set;
-  os_lock_acquire(&set->outside_lock);
+  pages_lock(set);
   outside->previous = NULL;
   outside->next = set->outside;
+  atomic_compiler_fence();
   if (set->outside != NULL) set->outside->previous = outside;
   set->outside = outside;
   atomic_set_relaxed(&set->outside_bytes, set->outside_bytes + size);
@@ -39,10 +47,14 @@ static void link_page(outside_t* outside, size_t size) {
 
 static void unlink_page(outside_t* outside, size_t size) {
   arena_set_t* set = outside->set;
-  os_lock_acquire(&set->outside_lock);
-  if (outside->previous != NULL) outside->previous->next = outside->next;
+  pages_lock(set);
+  if (outside->previous != NULL) {
+    outside->previous->next = outside->next;
+  } else {
+    set->outside = outside->next;
+  }
+  atomic_compiler_fence();
   if (outside->next != NULL) outside->next->previous = outside->previous;
-  if (set->outside == outside) set->outside = outside->next;
   atomic_set_relaxed(&set->outside_bytes, set->outside_bytes - size);
   os_lock_release(&set->outside_lock);
 }
@@ -157,7 +169,7 @@ page_t* outside_find(const void* p) {
   for (arena_set_t* set = arena_set_first(); set != NULL; set = set->next) {
     if (atomic_get_relaxed(&set->outside) == NULL) continue;
     page_t* found = NULL;
-    os_lock_acquire(&set->outside_lock);
+    pages_lock(set);
     for (outside_t* at = set->outside; at != NULL && found == NULL; at = at->next) {
       const uint8_t* start = at->page->start;
       if ((const uint8_t*)p >= start && (size_t)((const uint8_t*)p - start) < at->page->slice_count * SLICE_SIZE)
@@ -175,7 +187,7 @@ bool outside_visit(arena_set_t* set, bool (*visit)(page_t* page, void* arg), voi
   page_t* pages[BATCH];
   for (size_t skip = 0;; skip += BATCH) {
     size_t index = 0, count = 0;
-    os_lock_acquire(&set->outside_lock);
+    pages_lock(set);
     for (outside_t* at = set->outside; at != NULL && count < BATCH; at = at->next, index++)
       if (index >= skip) pages[count++] = at->page;
     os_lock_release(&set->outside_lock);

@@ -37,14 +37,16 @@ void* guarded_allocate(theap_t* theap, size_t size, bool* is_zero) {
   page_t* page = arena_page_allocate(&source, slice_count, slice_count, 1);
   if (page == NULL) return NULL;
   size_t usable = slice_count * SLICE_SIZE - guard;
-  if (!os_protect(page->start + usable, guard, false)) { // then as any other block
-    arena_page_free(page, &theap->thread->hands);
-    return NULL;
-  }
   *is_zero = page->is_zero;
   size_t room = option_is_enabled(option_guarded_precise) ? size : bits_align_up(size == 0 ? 1 : size, 16);
   uint8_t* p = page->start + usable - room;
   page_init(page, BIN_HUGE, usable, (uintptr_t)theap | PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR, theap->heap);
+  // Only now: who is killed with an inaccessible page in hand leaves one that looks guarded.
+  if (!os_protect(page->start + usable, guard, false)) { // then as any other block
+    page->block_size = slice_count * SLICE_SIZE;
+    arena_page_free(page, &theap->thread->hands);
+    return NULL;
+  }
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);
   page_map_mark_pointer(page, p, true);
@@ -56,6 +58,8 @@ void* guarded_allocate(theap_t* theap, size_t size, bool* is_zero) {
 }
 
 void guarded_page_free(page_t* page) {
-  if (guarded_is_page(page))
-    os_protect(page->start + page->block_size, (size_t)page->slice_count * SLICE_SIZE - page->block_size, true);
+  if (!guarded_is_page(page)) return;
+  size_t size = (size_t)page->slice_count * SLICE_SIZE;
+  os_protect(page->start + page->block_size, size - page->block_size, true);
+  page->block_size = size;
 }

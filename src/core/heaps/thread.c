@@ -2,6 +2,7 @@
 #include "core/heaps/thread.h"
 
 #include "core/heaps/abandoned.h"
+#include "core/heaps/guarded.h"
 #include "core/heaps/record_stack.h"
 #include "core/heaps/theap_life.h"
 #include "core/heaps/theap_pages.h"
@@ -155,16 +156,18 @@ bool thread_is_dead(const thread_t* thread) {
   return now != 0 && now != birth;
 }
 
-// Between the page's loss of its owner and its way out of the heap's list (huge_free) only the hand tells of it.
-static void unlink_page_in_hand(const arena_hands_t* hands) {
+// Between the page's loss of its owner and its end (huge_free) only the hand tells that it is guarded, or in a heap's list.
+static void end_page_in_hand(const arena_hands_t* hands) {
   uint64_t run = atomic_get_acquire(&hands->claimed.run);
   if (run == 0) return;
   page_t* page = page_map_record(hands->claimed.arena->base + (size_t)(run >> 32) * SLICE_SIZE);
-  if (page != NULL && atomic_get_acquire(&page->owner) == 0 && page->heap != NULL) heap_page_remove(page);
+  if (page == NULL || atomic_get_acquire(&page->owner) != 0 || page->heap == NULL) return;
+  guarded_page_free(page);
+  heap_page_remove(page);
 }
 
 static void salvage_all(thread_t* dead, theap_t* by) {
-  unlink_page_in_hand(&dead->hands);
+  end_page_in_hand(&dead->hands);
   arena_give_back(&dead->hands);
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) theap_begin_salvage(theap, dead);
   salvage_t salvage = {dead, by};
