@@ -55,6 +55,11 @@ void bench_sample(const char* label) {
   samples[sample_count++] = (sample_t){label, host_now_ns(), memory};
 }
 
+uint64_t bench_baseline_kib(void) {
+  host_memory(&memory_begun);
+  return memory_begun.rss;
+}
+
 void bench_figure(const char* name, double value) {
   if (figure_count == FIGURES_MAX) abort();
   figures[figure_count].name = name;
@@ -62,7 +67,8 @@ void bench_figure(const char* name, double value) {
 }
 
 void bench_wrong(const char* what, const void* block, size_t size) {
-  fprintf(stderr, "bench: WRONG: %s: block %p of %zu bytes (allocator: %s)\n", what, block, size, bench_traits.name);
+  fprintf(stderr, "bench: WRONG: %s: block %p of %zu bytes (allocator: %s)\n", what, block, size,
+          bench_traits.name);
   exit(3);
 }
 
@@ -72,7 +78,8 @@ void bench_no_memory(size_t size) {
 }
 
 void bench_skip(const char* why) {
-  printf("{\"workload\":\"%s\",\"allocator\":\"%s\",\"skipped\":\"%s\"}\n", running->name, bench_traits.name, why);
+  printf("{\"workload\":\"%s\",\"allocator\":\"%s\",\"skipped\":\"%s\"}\n", running->name, bench_traits.name,
+         why);
   exit(0);
 }
 
@@ -158,8 +165,8 @@ static void print_result(const workload_t* w, const params_t* p) {
   }
   printf("},\"ops\":%" PRIu64 ",\"wall_ns\":%" PRIu64 ",\"cpu_ns\":%" PRIu64 ",\"checks\":%" PRIu64, ops_done,
          wall_ns, cpu_ns, checks);
-  printf(",\"rss_begun_kib\":%" PRIu64 ",\"rss_peak_kib\":%" PRIu64 ",\"rss_end_kib\":%" PRIu64, memory_begun.rss,
-         memory_end.rss_peak, memory_end.rss);
+  printf(",\"rss_begun_kib\":%" PRIu64 ",\"rss_peak_kib\":%" PRIu64 ",\"rss_end_kib\":%" PRIu64,
+         memory_begun.rss, memory_end.rss_peak, memory_end.rss);
   printf(",\"commit_begun_kib\":%" PRIu64 ",\"commit_peak_kib\":%" PRIu64 ",\"commit_end_kib\":%" PRIu64,
          memory_begun.commit, commit_peak, memory_end.commit);
   printf(",\"figures\":{");
@@ -168,9 +175,9 @@ static void print_result(const workload_t* w, const params_t* p) {
   }
   printf("},\"samples\":[");
   for (unsigned i = 0; i < sample_count; i++) {
-    printf("%s{\"label\":\"%s\",\"ms\":%.1f,\"rss_kib\":%" PRIu64 ",\"commit_kib\":%" PRIu64 "}", i > 0 ? "," : "",
-           samples[i].label, (double)(int64_t)(samples[i].ns - origin_ns) / 1e6, samples[i].memory.rss,
-           samples[i].memory.commit);
+    printf("%s{\"label\":\"%s\",\"ms\":%.1f,\"rss_kib\":%" PRIu64 ",\"commit_kib\":%" PRIu64 "}",
+           i > 0 ? "," : "", samples[i].label, (double)(int64_t)(samples[i].ns - origin_ns) / 1e6,
+           samples[i].memory.rss, samples[i].memory.commit);
   }
   printf("]}\n");
 }
@@ -198,8 +205,10 @@ int main(int count, char** arguments) {
     return 0;
   }
   if (count < 2 || arguments[1][0] == '-') {
-    printf("usage: bench WORKLOAD [--tiny] [NAME=NUMBER...]   runs a workload; the last line is its result in JSON\n"
-           "       bench --list                               workload, parameters, values of --tiny, meaning\n");
+    printf("usage: bench WORKLOAD [--tiny] [NAME=NUMBER...]   runs a workload; the last line is its result "
+           "in JSON\n"
+           "       bench --list                               workload, parameters, values of --tiny, "
+           "meaning\n");
     return count == 2 && strcmp(arguments[1], "--help") == 0 ? 0 : 2;
   }
   const workload_t* w = workload_named(arguments[1]);
@@ -209,7 +218,8 @@ int main(int count, char** arguments) {
   }
   params_t p = {0};
   params_set(&p, w, w->usual);
-  for (int i = 2; i < count; i++) params_set(&p, w, strcmp(arguments[i], "--tiny") == 0 ? w->tiny : arguments[i]);
+  for (int i = 2; i < count; i++)
+    params_set(&p, w, strcmp(arguments[i], "--tiny") == 0 ? w->tiny : arguments[i]);
   running = w;
   host_memory(&memory_begun);
   origin_ns = host_now_ns();

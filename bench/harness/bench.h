@@ -38,6 +38,8 @@ void bench_start(void);
 void bench_stop(uint64_t ops);
 /** Reads the memory now: for the peak of what is committed, and as a point of the course over time if labelled. */
 void bench_sample(const char* label);
+/** What the process has by now is the workload's own, not the allocator's. Returns its RSS. */
+uint64_t bench_baseline_kib(void);
 /** One more figure for the result. `name` ends with its unit. */
 void bench_figure(const char* name, double value);
 /** Ends the process with code 3. */

@@ -135,7 +135,8 @@ static void heir_runs(void* arg) {
   h->end_cpu_ns = host_cpu_ns();
 }
 
-static void heirs(const params_t* p, heir_t* h, bool allocate, const char* wall, const char* cpu, const char* first) {
+static void heirs(const params_t* p, heir_t* h, bool allocate, const char* wall, const char* cpu,
+                  const char* first) {
   unsigned count = (unsigned)p->ops;
   double* values = host_table(3 * count * sizeof *values);
   h->allocates = allocate;
@@ -223,7 +224,8 @@ static void out_of_memory(const params_t* p) {
   size_t most = block_count(p) * 4, count = 0;
   void** blocks = host_table(most * sizeof *blocks);
   if (!host_limit_commit(p->mib << 10)) bench_skip("this system can't limit the memory of a process");
-  while (count < most && (blocks[count] = bench_malloc(p->size)) != NULL) block_mark(blocks[count++], p->size);
+  while (count < most && (blocks[count] = bench_malloc(p->size)) != NULL)
+    block_mark(blocks[count++], p->size);
   if (count == most) bench_wrong("four times the limit was allocated", blocks[0], p->size);
   pauses_t pauses = {0};
   bench_start();
@@ -251,10 +253,12 @@ const workload_t bench_growth[] = {
      "malloc(2000) and free while every second block of the heap is free"},
     {"full-heap", full_heap, "mib=1024 size=8000 ops=400000", "mib=2 ops=1000",
      "malloc(2000) and free in a heap of full pages; fill: what building it cost per block"},
-    {"large-in-full", large_in_full, "mib=16384 size=1048576 threads=1 ops=100000", "mib=64 ops=200 threads=2",
+    {"large-in-full", large_in_full, "mib=16384 size=1048576 threads=1 ops=100000",
+     "mib=64 ops=200 threads=2",
      "a large block freed and another allocated while the rest of the address space in use is full"},
     {"thread-exit", thread_exit, "mib=1024 size=8000 ops=50", "mib=2 ops=3",
-     "threads that allocate one block and end, after one that left a heap behind; empty: threads that allocate nothing"},
+     "threads that allocate one block and end, after one that left a heap behind; empty: threads that "
+     "allocate nothing"},
     {"collect", collect_all, "threads=1000 ops=5", "threads=4 ops=2",
      "giving memory back by force while threads sleep that have a few blocks each"},
     {"out-of-memory", out_of_memory, "threads=500 mib=64 size=8000 ops=1000", "threads=4 mib=16 ops=10",

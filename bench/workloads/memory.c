@@ -357,8 +357,10 @@ const workload_t bench_memory[] = {
      "generations of threads that leave live blocks, of `size` bytes on average"},
     {"idle-owner", idle_owner, "mib=400 size=100 wait=500", "mib=2 wait=1",
      "blocks of a thread that sleeps, freed by another, which then needs as much itself"},
-    {"pool", pool, "threads=200 blocks=40000 size=8192 ops=4000000 wait=500", "threads=4 blocks=100 ops=2000 wait=1",
-     "a pool of threads that free each other's blocks, a bounded number of them live; then all is freed and they sleep"},
+    {"pool", pool, "threads=200 blocks=40000 size=8192 ops=4000000 wait=500",
+     "threads=4 blocks=100 ops=2000 wait=1",
+     "a pool of threads that free each other's blocks, a bounded number of them live; then all is freed and "
+     "they sleep"},
     {"idle-process", idle_process, "threads=4 blocks=200000 size=4096 wait=4000", "blocks=1000 wait=8",
      "everything is freed, then nobody calls the allocator any more"},
     {"one-of-each", one_of_each, "threads=16 size=65536", "threads=2",

@@ -107,16 +107,14 @@ _Static_assert(sizeof(sem_t) <= sizeof(host_semaphore_t), "a semaphore fits");
 void host_semaphore_init(host_semaphore_t* s) { sem_init((sem_t*)s->handle, 0, 0); }
 void host_semaphore_post(host_semaphore_t* s) { sem_post((sem_t*)s->handle); }
 void host_semaphore_wait(host_semaphore_t* s) {
-  while (sem_wait((sem_t*)s->handle) != 0) {
-  }
+  while (sem_wait((sem_t*)s->handle) != 0) {}
 }
 
 void host_yield(void) { sched_yield(); }
 
 void host_sleep_ms(unsigned ms) {
   struct timespec t = {ms / 1000, (long)(ms % 1000) * 1000000};
-  while (nanosleep(&t, &t) != 0) {
-  }
+  while (nanosleep(&t, &t) != 0) {}
 }
 
 // The limit on private writable memory counts what mprotect makes writable, too.

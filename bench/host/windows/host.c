@@ -44,12 +44,15 @@ static uint64_t walked_commit_kib(void) {
   return bytes / 1024;
 }
 
-static bool on_wine(void) { return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL; }
+static bool on_wine(void) {
+  return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL;
+}
 
 void host_memory(host_memory_t* memory) {
   PROCESS_MEMORY_COUNTERS counters = {.cb = sizeof counters};
   if (!GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof counters)) fail("GetProcessMemoryInfo");
-  uint64_t own = (uint64_t)own_kib, commit = counters.PagefileUsage / 1024, peak = counters.PeakPagefileUsage / 1024;
+  uint64_t own = (uint64_t)own_kib, commit = counters.PagefileUsage / 1024,
+           peak = counters.PeakPagefileUsage / 1024;
   if (on_wine()) {
     commit = walked_commit_kib();
     peak = 0;
