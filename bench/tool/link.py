@@ -1,5 +1,6 @@
 """Builds the workloads and links them once per allocator."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -7,6 +8,7 @@ from tool.errors import BenchError
 from tool.peers import ROLES
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HOST = "x86_64-w64-mingw32"
 TRAITS = os.path.join(ROOT, "bench", "peers", "traits.c")
 
 
@@ -18,7 +20,7 @@ def call(command, what, cwd=None, env=None):
     except OSError as error:
         raise BenchError(f"{what}: {error}", "wine-ci/setup --bench installs what is missing") from None
     if done.returncode != 0:
-        tail = "\n".join(done.stdout.splitlines()[-30:])
+        tail = "\n".join(done.stdout.splitlines()[-12:])
         raise BenchError(f"{what} failed (exit code {done.returncode}):\n{tail}\n({' '.join(command)})")
     return done.stdout
 
@@ -77,22 +79,33 @@ def link_windows(peer, build_folder, out_folder):
     dll = os.path.basename(peer.path)
     if os.path.isabs(peer.path):
         shutil.copy2(peer.path, os.path.join(folder, dll))
+        copy_compiler_dlls(peer.path, folder)
     definition = os.path.join(folder, "alloc.def")
     with open(definition + ".new", "w", encoding="utf-8") as file:
-        file.write(f"LIBRARY {dll}\nEXPORTS\n")
+        file.write(f"LIBRARY \"{dll}\"\nEXPORTS\n")
         for role in ROLES:
             if role in peer.functions:
                 name = peer.functions[role]
                 file.write(f"  bench_{role}" + (f" == {name}\n" if name != f"bench_{role}" else "\n"))
     replace_if_changed(definition)
     library = os.path.join(folder, "liballoc.dll.a")
-    link(["x86_64-w64-mingw32-dlltool", "--input-def", definition, "--output-lib", library], library, [definition],
+    link([f"{HOST}-dlltool", "--input-def", definition, "--output-lib", library], library, [definition],
          peer.name)
     program = os.path.join(folder, "bench.exe")
-    command = ["x86_64-w64-mingw32-gcc-posix", "-O2", "-Wall", "-DBENCH_IMPORT=__declspec(dllimport)",
+    command = [f"{HOST}-gcc-posix", "-O2", "-Wall", "-DBENCH_IMPORT=__declspec(dllimport)",
                *(f"-D{macro}" for macro in peer.macros()), "-o", program, TRAITS, archive, library, "-static", "-lpsapi"]
     link(command, program, [TRAITS, archive, library], peer.name)
     return program
+
+
+def copy_compiler_dlls(path, folder):
+    """Copies those DLLs of the compiler's that a DLL needs, and that these need in turn."""
+    text = call([f"{HOST}-objdump", "-p", path], f"reading {path}")
+    for name in re.findall(r"DLL Name: (lib\S+\.dll)", text):
+        found = call([f"{HOST}-gcc-posix", f"-print-file-name={name}"], f"looking for {name}").strip()
+        if os.path.isabs(found) and not os.path.exists(os.path.join(folder, name)):
+            shutil.copy2(found, os.path.join(folder, name))
+            copy_compiler_dlls(found, folder)
 
 
 def replace_if_changed(path):

@@ -1,7 +1,11 @@
 """Runs workloads and reads their results."""
 import json
+import os
+import signal
 import statistics
 import subprocess
+import tempfile
+import threading
 import time
 
 from tool.errors import BenchError
@@ -33,24 +37,39 @@ def parse_result(text):
 
 
 def run_one(command, env=None, limit=600):
-    """One run of a workload: its result, or {"failed": why}."""
-    begun = time.monotonic()
-    try:
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              errors="replace", timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
+    """One run of a workload: its result, or {"failed": why}. The output goes to a file: a service of Wine that inherits a
+    pipe would keep it open."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        begun = time.monotonic()
+        try:
+            process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        except OSError as error:
+            raise BenchError(f"{command[0]} can't be started: {error}") from None
+        timer = threading.Timer(limit, process.kill)
+        timer.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+        seconds = time.monotonic() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        text, errors = out.read(), err.read().strip().splitlines()
+    if process.returncode == -signal.SIGKILL and seconds >= limit:
         return {"failed": f"not finished after {limit} s"}
-    except OSError as error:
-        raise BenchError(f"{command[0]} can't be started: {error}") from None
-    if done.returncode != 0:
-        why = EXIT_CODES.get(done.returncode, f"exit code {done.returncode}")
-        detail = done.stderr.strip().splitlines()
-        return {"failed": why + (f": {detail[-1]}" if detail else "")}
+    if process.returncode != 0:
+        why = EXIT_CODES.get(process.returncode, f"exit code {process.returncode}")
+        return {"failed": why + (f": {errors[-1]}" if errors else "")}
     try:
-        result = parse_result(done.stdout)
+        result = parse_result(text)
     except ValueError as error:
         return {"failed": str(error)}
-    result["seconds"] = time.monotonic() - begun
+    result["seconds"] = seconds
+    result["process_cpu_ns"] = round((usage.ru_utime + usage.ru_stime) * 1e9)
     return result
 
 
@@ -60,6 +79,9 @@ def value_of(result, name):
         return result["cpu_ns"] / result["ops"]
     if name == "wall_ns_per_op":
         return result["wall_ns"] / result["ops"]
+    if name in ("rss_net_mib", "commit_net_mib"):
+        kind = name.split("_")[0]
+        return max(0, result[f"{kind}_peak_kib"] - result[f"{kind}_begun_kib"]) / 1024
     if name.endswith("_mib") and name[:-4] + "_kib" in result:
         return result[name[:-4] + "_kib"] / 1024
     if name in result:

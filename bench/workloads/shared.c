@@ -229,8 +229,8 @@ const workload_t bench_shared[] = {
      "producers and consumers: every block is freed by another thread"},
     {"stress", stress, "ops=1000000 threads=4 blocks=200 size=1048576", "ops=2000 blocks=20",
      "8 bytes to 1 MiB, blocks also handed from thread to thread"},
-    {"churn", churn, "ops=4000 threads=10 blocks=100 size=2048", "ops=30 blocks=10",
+    {"churn", churn, "ops=2000 threads=10 blocks=100 size=2048", "ops=30 blocks=10",
      "threads that allocate a little, free it and end, ten at a time"},
-    {"churn-empty", churn, "ops=4000 threads=10 blocks=0 size=2048", "ops=30",
+    {"churn-empty", churn, "ops=2000 threads=10 blocks=0 size=2048", "ops=30",
      "threads that do nothing, ten at a time: what churn costs without allocation"},
     {0}};

@@ -7,14 +7,14 @@ typedef struct piece_s {
   size_t size;
 } piece_t;
 
-typedef struct heap_s {
+typedef struct store_s {
   piece_t* pieces;
   size_t count, room, live;
   uint64_t allocated;
   rng_t rng;
-} heap_t;
+} store_t;
 
-static void heap_grow(heap_t* h, size_t to_bytes, size_t least, size_t most) {
+static void store_grow(store_t* h, size_t to_bytes, size_t least, size_t most) {
   while (h->live < to_bytes && h->count < h->room) {
     piece_t piece = {.size = rng_size(&h->rng, least, most)};
     piece.block = block_new(piece.size);
@@ -24,7 +24,7 @@ static void heap_grow(heap_t* h, size_t to_bytes, size_t least, size_t most) {
   }
 }
 
-static void heap_thin(heap_t* h, size_t to_bytes) {
+static void store_thin(store_t* h, size_t to_bytes) {
   uint64_t checked = 0;
   while (h->live > to_bytes && h->count > 0) {
     piece_t* piece = &h->pieces[rng_below(&h->rng, h->count)];
@@ -39,7 +39,7 @@ static void heap_thin(heap_t* h, size_t to_bytes) {
 // The sizes of one round are not those of the next; a tenth of each round's heap stays for ever.
 static void fragmentation(const params_t* p) {
   static const size_t mixes[][2] = {{16, 256}, {200, 2000}, {1500, 16000}, {24, 90}, {64, 65536}};
-  heap_t h = {.room = (size_t)(p->mib << 20) / 40, .rng = rng_make(1)};
+  store_t h = {.room = (size_t)(p->mib << 20) / 40, .rng = rng_make(1)};
   size_t full = (size_t)(p->mib << 20), least = full / 10;
   double worst = 0, sum = 0;
   h.pieces = host_table(h.room * sizeof *h.pieces);
@@ -48,9 +48,9 @@ static void fragmentation(const params_t* p) {
   bench_start();
   for (uint64_t round = 0; round < p->rounds; round++) {
     const size_t* mix = mixes[round % (sizeof mixes / sizeof *mixes)];
-    heap_grow(&h, full, mix[0], mix[1]);
+    store_grow(&h, full, mix[0], mix[1]);
     bench_sample("grown");
-    heap_thin(&h, least);
+    store_thin(&h, least);
     bench_sample("thinned");
     host_memory_t memory;
     host_memory(&memory);
@@ -61,17 +61,17 @@ static void fragmentation(const params_t* p) {
   bench_stop(h.allocated);
   bench_figure("rss_per_live_mean", sum / (double)p->rounds);
   bench_figure("rss_per_live_worst", worst);
-  heap_thin(&h, 0);
+  store_thin(&h, 0);
   bench_sample("empty");
 }
 
 // ---- cost of an operation in a heap of a given size ----
 
 static void heap_size(const params_t* p) {
-  heap_t h = {.room = (size_t)(p->mib << 20) / 256, .rng = rng_make(1)};
+  store_t h = {.room = (size_t)(p->mib << 20) / 256, .rng = rng_make(1)};
   h.pieces = host_table(h.room * sizeof *h.pieces);
   pauses_t pauses = {0};
-  heap_grow(&h, (size_t)(p->mib << 20), 16, p->size);
+  store_grow(&h, (size_t)(p->mib << 20), 16, p->size);
   bench_sample(NULL);
   for (int timed = 0; timed < 2; timed++) {
     if (!timed) bench_start();
@@ -90,7 +90,7 @@ static void heap_size(const params_t* p) {
   }
   bench_checked(2 * p->ops);
   bench_pauses(&pauses);
-  heap_thin(&h, 0);
+  store_thin(&h, 0);
 }
 
 const workload_t bench_time[] = {
