@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 
+from tool import peers
 from tool.errors import BenchError
 from tool.peers import ROLES
 
@@ -61,6 +62,16 @@ def link_native(peer, build_folder, out_folder):
     inputs = [TRAITS, archive] + ([peer.path] if peer.path else [])
     link(command, program, inputs, peer.name)
     return program
+
+
+def native_programs(build_folder, specs, with_glibc):
+    """{name: program} of the native static library, of what --peer named, and of the C library."""
+    ours = peers.with_functions("mimalloc", os.path.join(build_folder, "src", "libmimalloc.a"), {})
+    listed = [ours, *map(peers.parse, specs), *([peers.glibc()] if with_glibc else [])]
+    if len({peer.name for peer in listed}) != len(listed):
+        raise BenchError("two allocators have the same name", "give each --peer a name of its own")
+    folder = os.path.join(ROOT, "build-bench", "native")
+    return {peer.name: link_native(peer, build_folder, folder) for peer in listed}
 
 
 def link(command, program, inputs, name):
