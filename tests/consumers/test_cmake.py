@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A user of CMake: find_package(mimalloc) and the four programs of examples/CMakeLists.txt."""
+"""A user of CMake: find_package(mimalloc) and the programs of examples/CMakeLists.txt."""
 import os
 import shutil
 
@@ -36,6 +36,7 @@ class CMake(Consumer):
         self.is_api(os.path.join(build, "api_static.exe"), False)
         self.is_app(os.path.join(build, "app.exe"), self.APP)
         self.is_app(os.path.join(build, "app_cxx.exe"), self.APP_CXX)
+        self.is_app(os.path.join(build, "app_override.exe"), self.APP, False)
 
     def case_older_versions_are_served(self):
         for version in ("2.0", "3.4.3 EXACT"):

@@ -38,6 +38,17 @@ class Compiler(Consumer):
             raise Failure(f"needs more DLLs: {needed}")
         self.is_app(path, self.APP_CXX)
 
+    def case_override_by_name(self):
+        self.is_app(self.compile("override.exe", self.cc, self.example("app.c"), self.libraries, "-lmimalloc-override"), self.APP, False)
+
+    def case_override_by_name_cxx(self):
+        path = self.compile("overridexx.exe", self.cxx, "-static", self.example("app.cpp"), self.libraries, "-lmimalloc-override")
+        self.is_app(path, self.APP_CXX, False)
+
+    def case_pkg_config_override(self):
+        self.is_app(self.compile("pcoverride.exe", self.cc, self.example("app.c"), *self.pkg_config("--libs", "mimalloc-override")),
+                    self.APP, False)
+
     def case_pkg_config_dll(self):
         self.is_api(self.compile("pcdll.exe", self.cc, self.example("api.c"),
                                  *self.pkg_config("--cflags", "--libs", "mimalloc >= 3.4")), True)
@@ -70,6 +81,10 @@ class Compiler(Consumer):
     def case_clang_crt(self):
         self.is_app(self.compile("clangcrt.exe", self.clang("clang"), self.example("app.c"),
                                  *self.pkg_config("--libs", "mimalloc-crt")), self.APP)
+
+    def case_clang_override(self):
+        self.is_app(self.compile("clangoverride.exe", self.clang("clang"), "-fuse-ld=lld", self.example("app.c"),
+                                 *self.pkg_config("--libs", "mimalloc-override")), self.APP, False)
 
     def case_clang_crt_cxx(self):
         self.is_app(self.compile("clangcrtxx.exe", self.clang("clang++"), "-static", "-pthread", self.example("app.cpp"),
