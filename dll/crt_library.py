@@ -13,6 +13,7 @@ for those of one imported function and drops them if that one is not called.)
 
 libmimalloc-override.a, where the functions themselves are in the archive: `NAME`, a label on a jump to the function, and
 `__imp_NAME`, its address, which dllimport-style calls read. All in one object, so that a linker takes all names or none.
+MSVC's mimalloc-crt.lib is made that way, too: there the functions are imports.
 """
 import argparse
 import re
@@ -110,9 +111,9 @@ def thunks(exports, architecture):
     return "\n".join(out) + "\n"
 
 
-def overrides(exports, architecture):
+def overrides(exports, architecture, anchor):
     prefix, word, pointer, _ = ARCHITECTURES[architecture]
-    out = [HEAD, '  .section .rdata, "dr"', f"  .p2align {3 if word == 8 else 2}", f"  .globl {STATIC_ANCHOR}", f"{STATIC_ANCHOR}:"]
+    out = [HEAD, '  .section .rdata, "dr"', f"  .p2align {3 if word == 8 else 2}", f"  .globl {anchor}", f"{anchor}:"]
     for export, names in exports.items():
         for name in names:
             out += [f"  .globl __imp_{prefix}{name}", f"__imp_{prefix}{name}:"]
@@ -133,11 +134,12 @@ def main():
     parser.add_argument("--def", dest="def_file", required=True, help="mimalloc.def, to check that each export exists")
     parser.add_argument("names", help="crt_names.txt")
     parser.add_argument("--static", action="store_true", help="for libmimalloc-override.a: one source")
+    parser.add_argument("--anchor", default=STATIC_ANCHOR, help="symbol by which a linker is made to take it (default: %(default)s)")
     parser.add_argument("outputs", nargs="+", help="assembler sources to write: table and thunks, or the one")
     arguments = parser.parse_args()
     exports = read_names(arguments.names)
     check_exports(exports, arguments.def_file)
-    writers = [overrides] if arguments.static else [table, thunks]
+    writers = [lambda *of: overrides(*of, arguments.anchor)] if arguments.static else [table, thunks]
     if len(arguments.outputs) != len(writers):
         fail(f"{len(writers)} outputs are needed")
     for path, write in zip(arguments.outputs, writers):
