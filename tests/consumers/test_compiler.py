@@ -92,7 +92,8 @@ class Compiler(Consumer):
 
     def case_files(self):
         # What packagers ask for, and nothing twice.
-        for name in ("LICENSE", "README.md", "CHANGELOG.md", "design.md", "mi-run.exe", "minject.exe", "mimalloc.dll"):
+        kind = ".html" if self.options.prefix else ".md"
+        for name in ("LICENSE", "README" + kind, "CHANGELOG" + kind, "design" + kind, "mi-run.exe", "minject.exe", "mimalloc.dll"):
             self.find(name)
         imports = [file for _, _, files in os.walk(self.prefix) for file in files if file.endswith("mimalloc.dll.a")]
         if imports != ["libmimalloc.dll.a"]:

@@ -76,6 +76,10 @@ class Subproject(Consumer):
             plan = json.loads(self.run(["meson", "introspect", "--install-plan", build]).stdout)
             plans[name] = {entry["destination"] for section in plan.values() for entry in section.values()
                            if entry.get("tag") != "tools"}
+            with open(os.path.join(build, "meson-private", name + ".pc"), encoding="utf-8") as file:
+                flags = next(line for line in file if line.startswith("Cflags:")).split()[1:]
+            if flags != ["-I${includedir}" + ("" if name == "mimalloc" else "/" + name), "-I${headers}"]:
+                raise Failure(f"{name}.pc: {flags}")
         both = {path for path in plans["mimalloc"] & plans["mimalloc-dll"]}
         if both:
             raise Failure(f"the same under both names: {sorted(both)}")
