@@ -27,9 +27,10 @@ STATIC_ANCHOR = "__imp_mimalloc_override"
 DLL = "mimalloc.dll"
 
 ARCHITECTURES = {
-    # prefix of C names, bytes per address, pointer directive, jump through a slot
-    "x86_64": ("", 8, ".quad", "jmp *{slot}(%rip)"),
-    "x86": ("_", 4, ".long", "jmp *{slot}"),
+    # prefix of C names, bytes per address, pointer directive, jump through a slot, jump
+    "x86_64": ("", 8, ".quad", "jmp *{slot}(%rip)", "jmp {target}"),
+    "x86": ("_", 4, ".long", "jmp *{slot}", "jmp {target}"),
+    "aarch64": ("", 8, ".quad", "adrp x16, {slot}\n  ldr x16, [x16, :lo12:{slot}]\n  br x16", "b {target}"),
 }
 
 
@@ -66,11 +67,11 @@ def check_exports(exports, def_path):
         fail(f"{def_path} does not export {', '.join(missing)}; add them there or correct the names file")
 
 
-HEAD = "# Made by crt_library.py from crt_names.txt: do not edit."
+HEAD = "/* Made by crt_library.py from crt_names.txt: do not edit. */"
 
 
 def table(exports, architecture):
-    prefix, word, pointer, _ = ARCHITECTURES[architecture]
+    prefix, word, pointer, _, _ = ARCHITECTURES[architecture]
     first_name = next(iter(exports.values()))[0]
     out = [
         HEAD,
@@ -95,12 +96,12 @@ def table(exports, architecture):
     for export in exports:
         out += ["  .p2align 1", f"hint_{export}:", "  .short 0", f'  .asciz "{export}"']
     out += ['  .section .idata$7, "dw"', "  .p2align 2", "dll_name:", f'  .asciz "{DLL}"', "  .p2align 2",
-            f"  .rva {prefix}{first_name}  # nobody reads it: it makes the linker take the thunks"]
+            f"  .rva {prefix}{first_name}  /* nobody reads it: it makes the linker take the thunks */"]
     return "\n".join(out) + "\n"
 
 
 def thunks(exports, architecture):
-    prefix, _, _, jump = ARCHITECTURES[architecture]
+    prefix, _, _, jump, _ = ARCHITECTURES[architecture]
     out = [HEAD, "  .text"]
     for names in exports.values():
         out += ["  .p2align 3"]
@@ -112,7 +113,7 @@ def thunks(exports, architecture):
 
 
 def overrides(exports, architecture, anchor):
-    prefix, word, pointer, _ = ARCHITECTURES[architecture]
+    prefix, word, pointer, _, jump = ARCHITECTURES[architecture]
     out = [HEAD, '  .section .rdata, "dr"', f"  .p2align {3 if word == 8 else 2}", f"  .globl {anchor}", f"{anchor}:"]
     for export, names in exports.items():
         for name in names:
@@ -124,7 +125,7 @@ def overrides(exports, architecture, anchor):
         for name in names:
             symbol = prefix + name
             out += [f"  .def {symbol}; .scl 2; .type 32; .endef", f"  .globl {symbol}", f"{symbol}:"]
-        out += [f"  jmp {prefix}{export}"]
+        out += ["  " + jump.format(target=prefix + export)]
     return "\n".join(out) + "\n"
 
 
