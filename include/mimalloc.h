@@ -68,7 +68,7 @@
 
 #if defined(__cplusplus) && __cplusplus >= 201703L
 #define mi_decl_nodiscard [[nodiscard]]
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) || defined(__clang__)
 #define mi_decl_nodiscard __attribute__((warn_unused_result))
 #elif defined(_MSC_VER)
 #define mi_decl_nodiscard _Check_return_
