@@ -17,7 +17,11 @@
 #define MI_UNUSED(x)   ((void)(x))
 #define MI_MALLOC_LIKE __attribute__((malloc))
 // gnu_printf: our own formatter understands %zu and %llu whatever the CRT does.
+#if defined(__clang__) // knows one kind of printf, standard C's
+#define MI_PRINTF(fmt_index, arg_index) __attribute__((format(printf, fmt_index, arg_index)))
+#else
 #define MI_PRINTF(fmt_index, arg_index) __attribute__((format(gnu_printf, fmt_index, arg_index)))
+#endif
 
 #define MI_KIB                          ((size_t)1024)
 #define MI_MIB                          (MI_KIB * 1024)

@@ -39,6 +39,12 @@ typedef struct group_s {
   size_t count;
 } group_t;
 
+#if defined(__MINGW_PRINTF_FORMAT) // standard C's or Microsoft's, whichever stdio.h has
+#define MISUSE_PRINTF(format_index, first) __attribute__((format(__MINGW_PRINTF_FORMAT, format_index, first)))
+#else
+#define MISUSE_PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
+#endif
+
 #define GROUP(title, cases)                                                                                  \
   { title, cases, sizeof(cases) / sizeof((cases)[0]) }
 extern const group_t group_control, group_double_free, group_bad_free, group_overflow, group_underflow,
@@ -72,8 +78,8 @@ void free_in_thread(void* p);
 
 // ---- verdicts -----------------------------------------------------------------------------------------------------
 
-void harm(const char* format, ...) __attribute__((format(gnu_printf, 1, 2), noreturn));
-void harm_unless_noticed(const char* format, ...) __attribute__((format(gnu_printf, 1, 2)));
+void harm(const char* format, ...) MISUSE_PRINTF(1, 2) __attribute__((noreturn));
+void harm_unless_noticed(const char* format, ...) MISUSE_PRINTF(1, 2);
 void refused(void); // the call told by what it returned that it did nothing
 void no_case(const char* why) __attribute__((noreturn));
 
