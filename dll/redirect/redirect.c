@@ -157,6 +157,27 @@ static bool redirect_inline(redirect_runtime_t* runtime, bool has_run) {
   return fail(runtime, problem, NULL);
 }
 
+static bool is_other_runtime(void* context, const module_t* module) {
+  return module->base != context || !config->is_runtime(module->name);
+}
+
+// Does `address` lie in a C runtime? Its heap can be asked whose block it is.
+static bool is_in_runtime(uintptr_t address) {
+  MEMORY_BASIC_INFORMATION info;
+  if (VirtualQuery((const void*)address, &info, sizeof(info)) == 0 || info.Type != MEM_IMAGE) return false;
+  return !modules_visit(is_other_runtime, info.AllocationBase);
+}
+
+// A function that somebody else sends elsewhere: there may be blocks from before that no heap of a runtime
+// knows, and nobody could tell whose they are. NULL when there is none.
+static const plan_hook_t* redirected_already(plan_runtime_t* plan) {
+  for (size_t i = 0; i < plan->count; i++) {
+    uintptr_t where = plan_leads_out(plan, &plan->hooks[i]);
+    if (where != 0 && !is_in_runtime(where)) return &plan->hooks[i];
+  }
+  return NULL;
+}
+
 static bool make_plan(redirect_runtime_t* runtime) {
   if (runtime->plan == NULL)
     runtime->plan = VirtualAlloc(NULL, sizeof(*runtime->plan), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
@@ -168,8 +189,7 @@ static bool make_plan(redirect_runtime_t* runtime) {
   runtime->function_count = plan->count;
   plan->is_exclusive = parse_export(&plan->image, config->debug_name) != 0;
   if (!resolved) return fail(runtime, plan->problem, plan->problem_name);
-  // There may be blocks from before that no heap of the runtime knows, and nobody could tell whose they are.
-  const plan_hook_t* taken = plan_redirected_already(plan);
+  const plan_hook_t* taken = redirected_already(plan);
   return taken == NULL || fail(runtime, "somebody else has redirected it already", taken->replacement->name);
 }
 
