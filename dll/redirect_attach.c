@@ -67,6 +67,7 @@ static redirect_config_t config = {
     .required_count = REDIRECT_REQUIRED,
     .malloc_name = "malloc",
     .free_name = "free",
+    .duplicate_name = "_strdup",
     .debug_name = "_malloc_dbg",
     .is_runtime = is_runtime,
     .is_ours = block_is_ours,

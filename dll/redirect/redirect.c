@@ -342,8 +342,9 @@ void redirect_start(const redirect_config_t* new_config) {
   get_proc_address_values[0] = export_of("kernel32.dll", "GetProcAddress");
   get_proc_address_values[1] = export_of("kernelbase.dll", "GetProcAddress");
   get_proc_address = (get_proc_address_t*)(uintptr_t)get_proc_address_values[0];
+  bool is_told = !config->without_notifications && modules_watch(&events);
   modules_visit(adopt_if_runtime, NULL);
-  if (!config->without_notifications && modules_watch(&events)) {
+  if (is_told) {
     config->report_watch("notifications of the loader", NULL);
   } else {
     watch_by_hook();
@@ -402,6 +403,7 @@ const redirect_runtime_t* redirect_runtime_of(const void* address) {
 
 typedef void* __cdecl test_malloc_t(size_t size);
 typedef void __cdecl test_free_t(void* block);
+typedef char* __cdecl test_duplicate_t(const char* text);
 
 // Is there an import table that still leads to the runtime?
 static bool has_open_slots(const redirect_runtime_t* runtime) {
@@ -425,6 +427,14 @@ static bool runtime_works(const redirect_runtime_t* runtime) {
   void* block = ((test_malloc_t*)(uintptr_t)functions[0])(1);
   bool works = block != NULL && config->is_ours(block);
   ((test_free_t*)(uintptr_t)functions[1])(block);
+  // A runtime may call itself by other entries than it exports: for programs of one processor on another, it has both.
+  void* duplicate =
+      runtime->method == REDIRECT_INLINE ? redirect_export(runtime, config->duplicate_name) : NULL;
+  if (works && duplicate != NULL) {
+    block = ((test_duplicate_t*)(uintptr_t)duplicate)("");
+    works = block != NULL && config->is_ours(block);
+    ((test_free_t*)(uintptr_t)functions[1])(block);
+  }
   return works;
 }
 

@@ -37,6 +37,8 @@ typedef struct redirect_config_s {
   size_t required_count;
   const char* malloc_name; // of the functions for the self-test
   const char* free_name;
+  // A function of the runtime that duplicates a text by a malloc from inside; what has none isn't tried by it.
+  const char* duplicate_name;
   bool (*is_runtime)(const char* module_name);
   bool (*is_ours)(const void* block);
   // A function that only debug runtimes have. Their functions call each other and add a header on the way
@@ -59,8 +61,9 @@ typedef struct redirect_config_s {
 // `config`.
 void redirect_start(const redirect_config_t* config);
 
-// Behavioural: does what each runtime allocates now come from us? False when there is no runtime, or more of
-// them than the engine has room for.
+// Behavioural: does what each runtime allocates now come from us, also what it allocates by itself? False when
+// there is no runtime, or more of them than the engine has room for. By imports, the runtime's own calls don't
+// arrive, and aren't tried.
 bool redirect_works(void);
 
 // Where to call a runtime's function as it was: its trampoline if it is hooked, else the function itself.
