@@ -32,11 +32,19 @@ static void report_runtime(const redirect_runtime_t* runtime) {
   message_release_callbacks();
 }
 
-static void report_static(const module_t* module) {
+static void report_static(const module_t* module, bool uses_heaps) {
   message_hold_callbacks();
-  message_verbose("redirect: %s uses heaps but no C runtime DLL: if a runtime is linked into it, that can't "
-                  "be redirected\n",
-                  module->name);
+  if (uses_heaps) {
+    message_verbose(
+        "redirect: %s uses heaps but no C runtime DLL: if a runtime is linked into it, that can't "
+        "be redirected\n",
+        module->name);
+  } else {
+    message_verbose(
+        "redirect: %s takes pages from the system and uses no C runtime DLL, as Go programs do: what it "
+        "allocates can't be redirected\n",
+        module->name);
+  }
   message_release_callbacks();
 }
 

@@ -233,7 +233,7 @@ static void forget(redirect_runtime_t* runtime) {
 // ---- modules that may hold a runtime of their own -------------------------------------------------------
 
 typedef struct import_kinds_s {
-  bool has_runtime, has_heap;
+  bool has_runtime, has_heap, has_pages;
 } import_kinds_t;
 
 static bool starts_with(const char* text, const char* start) {
@@ -251,16 +251,18 @@ static bool look_at_slot(void* context, const char* dll, const char* function, v
   import_kinds_t* kinds = context;
   if (config->is_runtime(dll) || starts_with(dll, "api-ms-win-crt-")) kinds->has_runtime = true;
   if (function != NULL && equals(function, "HeapAlloc")) kinds->has_heap = true;
+  if (function != NULL && equals(function, "VirtualAlloc")) kinds->has_pages = true;
   return !kinds->has_runtime;
 }
 
 static void look_for_static_runtime(const module_t* module) {
   parse_image_t image;
-  import_kinds_t kinds = {false, false};
+  import_kinds_t kinds = {false, false, false};
   if (config->report_static == NULL || module->is_system || module->base == config->self) return;
   if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return;
   parse_imports(&image, look_at_slot, &kinds);
-  if (kinds.has_heap && !kinds.has_runtime) config->report_static(module);
+  if ((kinds.has_heap || kinds.has_pages) && !kinds.has_runtime)
+    config->report_static(module, kinds.has_heap);
 }
 
 // ---- all modules ----------------------------------------------------------------------------------------

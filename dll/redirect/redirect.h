@@ -49,8 +49,9 @@ typedef struct redirect_config_s {
   bool without_notifications; // as if the loader couldn't tell of later modules
   // What happens; under the loader lock, on any thread.
   void (*report_runtime)(const redirect_runtime_t* runtime);
-  // A module uses heaps but no runtime DLL: it may hold a runtime of its own. NULL: don't look.
-  void (*report_static)(const module_t* module);
+  // A module uses the system's heaps, or else its pages, but no runtime DLL: it may hold a runtime of its own.
+  // NULL: don't look.
+  void (*report_static)(const module_t* module, bool uses_heaps);
   // There is no room to remember one more runtime: it is left alone.
   void (*report_too_many)(const module_t* module);
   // How we are told of later modules; NULL: not at all, `problem` says why.

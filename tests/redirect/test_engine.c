@@ -112,7 +112,8 @@ static void report_runtime(const redirect_runtime_t* runtime) {
   (void)runtime;
   report_count++;
 }
-static void report_static(const module_t* module) {
+static void report_static(const module_t* module, bool uses_heaps) {
+  if (!uses_heaps) return;
   static_count++;
   memcpy(last_static, module->name, sizeof(last_static));
 }

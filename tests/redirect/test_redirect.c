@@ -226,6 +226,10 @@ static void the_table_tells_what_was_done(void** state) {
   run("redirect-program-msvcrt", "load", "mimalloc.dll", (const char*[]){"fake-user.dll", NULL}, 1);
   assert_null(strstr(result.error, "uses heaps but no C runtime DLL"));
 
+  run("redirect-no-crt", NULL, NULL, NULL, 0);
+  assert_non_null(strstr(
+      result.error, "redirect: redirect-no-crt.exe takes pages from the system and uses no C runtime DLL"));
+
   child_set_environment("MIMALLOC_DISABLE_REDIRECT", "1");
   run("redirect-program-msvcrt", "disabled", "mimalloc.dll", NULL, 2);
   assert_non_null(strstr(result.error, "redirect: disabled by the environment"));
