@@ -248,3 +248,27 @@ const plan_replacement_t redirect_table[] = {
     {NULL, NULL, false},
 };
 _Static_assert(sizeof(redirect_table) / sizeof(redirect_table[0]) <= PLAN_HOOKS_MAX, "raise PLAN_HOOKS_MAX");
+
+static bool is_for_new_blocks(const void* function) {
+  const void* const allocators[] = {
+      (const void*)(uintptr_t)redirect_malloc,
+      (const void*)(uintptr_t)redirect_calloc,
+      (const void*)(uintptr_t)redirect_new,
+      (const void*)(uintptr_t)mi_crt_aligned_malloc,
+      (const void*)(uintptr_t)mi_crt_aligned_offset_malloc,
+  };
+  for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++) {
+    if (function == allocators[i]) return true;
+  }
+  return false;
+}
+
+const plan_replacement_t* redirect_table_of_frees(void) {
+  static plan_replacement_t frees[sizeof(redirect_table) / sizeof(redirect_table[0])];
+  size_t count = 0;
+  for (const plan_replacement_t* entry = redirect_table; entry->name != NULL; entry++) {
+    if (!is_for_new_blocks(entry->function)) frees[count++] = *entry;
+  }
+  frees[count] = (plan_replacement_t){NULL, NULL, false};
+  return frees;
+}

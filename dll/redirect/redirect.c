@@ -265,6 +265,31 @@ static void look_for_static_runtime(const module_t* module) {
     config->report_static(module, kinds.has_heap);
 }
 
+typedef struct importer_s {
+  const char* function;
+  module_t* importer;
+} importer_t;
+
+static bool is_other_import(void* context, const char* dll, const char* function, void** slot) {
+  MI_UNUSED(dll);
+  MI_UNUSED(slot);
+  return function == NULL || !equals(function, ((const importer_t*)context)->function);
+}
+
+static bool is_no_importer(void* context, const module_t* module) {
+  parse_image_t image;
+  importer_t* search = context;
+  if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return true;
+  if (parse_imports(&image, is_other_import, search)) return true;
+  *search->importer = *module;
+  return false;
+}
+
+bool redirect_find_importer(const char* function, module_t* importer) {
+  importer_t search = {function, importer};
+  return !modules_visit(is_no_importer, &search);
+}
+
 // ---- all modules ----------------------------------------------------------------------------------------
 
 static bool adopt_if_runtime(void* context, const module_t* module) {

@@ -62,6 +62,10 @@ typedef struct redirect_config_s {
 // `config`.
 void redirect_start(const redirect_config_t* config);
 
+// A module that imports a function of this name, from whatever DLL. False when there is none. Under the loader
+// lock, at any time.
+bool redirect_find_importer(const char* function, module_t* importer);
+
 // Behavioural: does what each runtime allocates now come from us, also what it allocates by itself? False when
 // there is no runtime, or more of them than the engine has room for. By imports, the runtime's own calls don't
 // arrive, and aren't tried.
