@@ -131,6 +131,10 @@ void redirect_attach(const void* module, bool is_start) {
                     is_disabled ? "" : " (MIMALLOC_DISABLE_REDIRECT=1 in the environment: no redirection)");
     message_verbose("redirect: %-24s %6s %6s %6s  %s\n", "functions of", "inline", "import", "left", "why");
     config.self = module;
+    if (!is_disabled) {
+      config.variant_name = "_recalloc";
+      config.variant_replacements = redirect_table_for_recalloc();
+    }
     config.is_alone = is_start;
     if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look
     redirect_start(&config);

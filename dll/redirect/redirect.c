@@ -185,7 +185,9 @@ static bool make_plan(redirect_runtime_t* runtime) {
   if (plan == NULL) return fail(runtime, "there is no memory for the plan", NULL);
   const char* problem = parse_image(runtime->module.base, SIZE_MAX, readable, &plan->image);
   if (problem != NULL) return fail(runtime, problem, NULL);
-  bool resolved = plan_resolve(plan, config->replacements, config->required_count);
+  bool is_variant = config->variant_name != NULL && parse_export(&plan->image, config->variant_name) != 0;
+  bool resolved = plan_resolve(plan, is_variant ? config->variant_replacements : config->replacements,
+                               config->required_count);
   runtime->function_count = plan->count;
   plan->is_exclusive = parse_export(&plan->image, config->debug_name) != 0;
   if (!resolved) return fail(runtime, plan->problem, plan->problem_name);

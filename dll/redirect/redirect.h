@@ -35,6 +35,9 @@ typedef struct redirect_runtime_s {
 typedef struct redirect_config_s {
   const plan_replacement_t* replacements; // ends with a NULL name; the first `required_count` make a runtime
   size_t required_count;
+  // For runtimes that have a function of this name, other ones. NULL: for none.
+  const char* variant_name;
+  const plan_replacement_t* variant_replacements;
   const char* malloc_name; // of the functions for the self-test
   const char* free_name;
   // A function of the runtime that duplicates a text by a malloc from inside; what has none isn't tried by it.

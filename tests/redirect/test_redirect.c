@@ -61,7 +61,7 @@ static bool line_has(const char* line, const char* part) {
 
 // ---- programs -------------------------------------------------------------------------------------------
 
-enum { CHECKS_NEW_MSVCRT = 9, CHECKS_NEW_UCRT = 7, CHECKS_OLD = 6 };
+enum { CHECKS_NEW_MSVCRT = 9, CHECKS_NEW_UCRT = 8, CHECKS_OLD = 6 };
 
 static void early_msvcrt(void** state) {
   (void)state;
