@@ -1,5 +1,5 @@
-// Do a function's first instructions lead out of the module that it belongs to? Only who redirects it writes
-// such a thing: compilers leave a module through its import slots alone.
+// Do a function's first instructions lead out of the module that it belongs to? Who redirects it writes such a
+// thing. Compilers leave a module through its import slots alone, mostly when some work is done.
 //
 //   slot   a pointer in memory that a jump goes through, or that is loaded into a register first
 //

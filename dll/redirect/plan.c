@@ -270,13 +270,13 @@ static bool is_readable(void* context, uintptr_t address, size_t size) {
   return parse_is_readable(context, (const void*)address, size);
 }
 
-// Import slots, and pointers in the module's data. The latter not for a function that is nothing but a jump
-// through one.
+// Import slots, and pointers in the module's data: behind some work of the function's own that is a call at its end.
+// Not so for a function that is nothing but a jump through one.
 static bool is_compilers_slot(void* context, uintptr_t slot, bool is_first) {
   parse_image_t* image = context;
-  if (parse_is_slot(image, slot)) return true;
   uintptr_t rva = slot - (uintptr_t)image->base;
-  return !is_first && rva < image->size && parse_code_size(image, (uint32_t)rva) == 0;
+  if (is_first) return false;
+  return (rva < image->size && parse_code_size(image, (uint32_t)rva) == 0) || parse_is_slot(image, slot);
 }
 
 uintptr_t plan_leads_out(plan_runtime_t* plan, const plan_hook_t* hook) {

@@ -161,11 +161,14 @@ static bool is_other_runtime(void* context, const module_t* module) {
   return module->base != context || !config->is_runtime(module->name);
 }
 
-// Does `address` lie in a C runtime? Its heap can be asked whose block it is.
-static bool is_in_runtime(uintptr_t address) {
+// Is there code at `address`, and of nobody whose blocks a runtime's heap knows? (Before a module's imports are
+// resolved, a jump through one of them leads nowhere.)
+static bool is_strangers_code(uintptr_t address) {
+  const DWORD code = PAGE_EXECUTE | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
   MEMORY_BASIC_INFORMATION info;
-  if (VirtualQuery((const void*)address, &info, sizeof(info)) == 0 || info.Type != MEM_IMAGE) return false;
-  return !modules_visit(is_other_runtime, info.AllocationBase);
+  if (VirtualQuery((const void*)address, &info, sizeof(info)) == 0) return false;
+  if (info.State != MEM_COMMIT || (info.Protect & code) == 0) return false;
+  return info.Type != MEM_IMAGE || modules_visit(is_other_runtime, info.AllocationBase);
 }
 
 // A function that somebody else sends elsewhere: there may be blocks from before that no heap of a runtime
@@ -173,7 +176,7 @@ static bool is_in_runtime(uintptr_t address) {
 static const plan_hook_t* redirected_already(plan_runtime_t* plan) {
   for (size_t i = 0; i < plan->count; i++) {
     uintptr_t where = plan_leads_out(plan, &plan->hooks[i]);
-    if (where != 0 && !is_in_runtime(where)) return &plan->hooks[i];
+    if (where != 0 && is_strangers_code(where)) return &plan->hooks[i];
   }
   return NULL;
 }

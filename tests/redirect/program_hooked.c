@@ -55,7 +55,7 @@ static size_t __cdecl other_msize(void* block) {
   return is_known(block) ? HeapSize(heap, 0, block) : (size_t)-1;
 }
 
-static const struct {
+static struct {
   const char* name;
   uintptr_t function;
 } functions[] = {{"malloc", (uintptr_t)other_malloc},
@@ -156,7 +156,8 @@ static const struct {
              {"register", form_register},
              {"scratch-register", form_scratch_register},
              {"push-return", form_push_return},
-             {"exchange-return", form_exchange_return}};
+             {"exchange-return", form_exchange_return},
+             {"other-runtime", form_register}}; // not a stranger: the UCRT, which gets redirected, too
 enum { FORM_COUNT = sizeof(forms) / sizeof(forms[0]), FORM_SIZE_MAX = 16 };
 
 static bool plant(HMODULE runtime, void (*write)(uintptr_t target)) {
@@ -189,7 +190,16 @@ static bool is_filled(const unsigned char* block, size_t size, size_t seed) {
   return true;
 }
 
-static const char* check(HMODULE runtime, void (*write)(uintptr_t target), const char* dll) {
+static bool lead_to_ucrt(void) {
+  HMODULE ucrt = LoadLibraryA("ucrtbase.dll");
+  for (size_t i = 0; i < FUNCTION_COUNT; i++)
+    functions[i].function = (uintptr_t)GetProcAddress(ucrt, functions[i].name);
+  intptr_t (*ucrt_heap)(void) = (intptr_t(*)(void))(uintptr_t)GetProcAddress(ucrt, "_get_heap_handle");
+  if (ucrt_heap != NULL) heap = (HANDLE)ucrt_heap();
+  return ucrt_heap != NULL;
+}
+
+static const char* check(HMODULE runtime, void (*write)(uintptr_t target), bool is_left, const char* dll) {
   unsigned char* blocks[BLOCK_COUNT];
   if (write != NULL && !plant(runtime, write)) return "the jumps can't be planted";
   LONG start = live;
@@ -201,7 +211,7 @@ static const char* check(HMODULE runtime, void (*write)(uintptr_t target), const
   HMODULE mimalloc = LoadLibraryA(dll);
   if (mimalloc == NULL) return "mimalloc.dll can't be loaded";
   bool (*is_redirected)(void) = (bool (*)(void))(uintptr_t)GetProcAddress(mimalloc, "mi_is_redirected");
-  if (is_redirected() != (write == NULL)) return "mi_is_redirected is wrong";
+  if (is_redirected() == is_left) return "mi_is_redirected is wrong";
   for (size_t i = 0; i < BLOCK_COUNT; i++) {
     size_t size = _msize(blocks[i]);
     if (size < 10 + i || size > 10 + i + 16) return "_msize of a block from before is wrong";
@@ -212,7 +222,7 @@ static const char* check(HMODULE runtime, void (*write)(uintptr_t target), const
   for (size_t i = 0; i < BLOCK_COUNT; i++) free(blocks[i]);
   if (live != start) return "blocks are lost";
   void* fresh = malloc(100);
-  if (write != NULL && !is_known(fresh)) return "the other allocator is no longer in front";
+  if (is_known(fresh) != is_left) return "the wrong allocator is in front";
   free(fresh);
   return live != start    ? "a new block is lost"
          : strangers != 0 ? "the other allocator was given others' blocks"
@@ -234,7 +244,10 @@ int main(int count, char** arguments) {
       printf("not ok %s: there is no msvcrt.dll, or no memory\n", forms[i].name);
       return 100;
     }
-    const char* problem = check(runtime, forms[i].write, arguments[2]);
+    bool is_other_runtime = strcmp(forms[i].name, "other-runtime") == 0;
+    bool is_left = forms[i].write != NULL && !is_other_runtime;
+    if (is_other_runtime && !lead_to_ucrt()) return 100;
+    const char* problem = check(runtime, forms[i].write, is_left, arguments[2]);
     LONG lost = live;
     if (problem == NULL) {
       printf("ok %s\n", forms[i].name);
