@@ -147,7 +147,8 @@ static void test_summary(void** state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_model), cmocka_unit_test(test_concurrent_claims),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_model),
+                                     cmocka_unit_test(test_concurrent_claims),
                                      cmocka_unit_test(test_word_set), cmocka_unit_test(test_summary)};
   return check_run(tests);
 }

@@ -2,6 +2,7 @@
 // after the n-th, for each n: no destructor, no notice. Then another thread reaps it, and nothing may be damaged: the
 // blocks of both are as they were, all of them can be freed, and what can't be found again is what the dead one had in
 // its hands. Every store of the slow paths is tried out that way, in the order in which the compiler put them.
+// long because all acts happen in one world, which is set up and counted in one way.
 #include "support/check.h"
 #include "support/test_data.h"
 
@@ -59,9 +60,9 @@ static owned_t heap_victims[IN_HEAP], heap_survivors[IN_HEAP];
 static char* full[FULL]; // more of one of them: pages without room
 static char* giant;      // outside of all arenas
 static thread_t *victim, *survivor;
-static heap_t* heap;      // with theaps of both
-static heap_t* more[3];   // that an act makes
-static subproc_t* other;  // the same
+static heap_t* heap;     // with theaps of both
+static heap_t* more[3];  // that an act makes
+static subproc_t* other; // the same
 
 static char* take(theap_t* theap, size_t size) {
   bool is_zero;
@@ -126,8 +127,8 @@ static void world_begin(void) {
 }
 
 typedef struct loss_s {
-  size_t pages;  // that are still there although all known blocks were freed
-  size_t slices; // that are neither free nor in a page
+  size_t pages;   // that are still there although all known blocks were freed
+  size_t slices;  // that are neither free nor in a page
   size_t outside; // reservations that belong to no page
 } loss_t;
 
@@ -234,7 +235,8 @@ static loss_t world_end(void) {
   loss_t loss = {0};
   arena_visit(&subproc_main()->arenas, &count_taken, &loss);
   arena_visit_pages(&subproc_main()->arenas, &count_page, &loss);
-  for (const outside_t* at = subproc_main()->arenas.outside; at != NULL; at = at->next) loss.outside += at->page->owner == 0;
+  for (const outside_t* at = subproc_main()->arenas.outside; at != NULL; at = at->next)
+    loss.outside += at->page->owner == 0;
   world_forget();
   return loss;
 }
@@ -250,14 +252,18 @@ static void allocate_tiny(void) { result = theap_allocate(victim->main, 48, &is_
 static void allocate_medium(void) { result = theap_allocate(victim->main, 40000, &is_zero); }
 static void allocate_large(void) { result = theap_allocate(victim->main, 130000, &is_zero); }
 static void allocate_huge(void) { result = theap_allocate(victim->main, 3000000, &is_zero); }
-static void allocate_at_offset(void) { result = theap_allocate_aligned(victim->main, 3000, 65536, 40, &is_zero); }
+static void allocate_at_offset(void) {
+  result = theap_allocate_aligned(victim->main, 3000, 65536, 40, &is_zero);
+}
 static void allocate_outside(void) { result = theap_allocate(victim->main, 200 * MI_MIB, &is_zero); }
 static void allocate_guarded(void) {
   theap_guarded_set_rate(victim->main, 1, 1);
   result = theap_allocate(victim->main, 500, &is_zero);
 }
 static void allocate_in_heap(void) { result = theap_allocate(thread_theap(victim, heap), 2000, &is_zero); }
-static void allocate_huge_in_heap(void) { result = theap_allocate(thread_theap(victim, heap), 3000000, &is_zero); }
+static void allocate_huge_in_heap(void) {
+  result = theap_allocate(thread_theap(victim, heap), 3000000, &is_zero);
+}
 static void grow_huge(void) { is_zero = theap_expand(victim->main, victims[22].p, 5000000); }
 static void grow_outside(void) { is_zero = theap_expand(victim->main, giant, 300 * MI_MIB); }
 
@@ -355,7 +361,8 @@ static void own_listed(void) {
 // Pages of the queue with remote frees.
 static void freed_in_queue(void) {
   for (size_t i = 0; i < 3 * FULL_EACH && i < FULL; i++) full[i] = take(victim->main, FULL_SIZE);
-  for (size_t i = 0; i < 3; i++) theap_free(victim->main, full[i * FULL_EACH / 2]), full[i * FULL_EACH / 2] = NULL;
+  for (size_t i = 0; i < 3; i++)
+    theap_free(victim->main, full[i * FULL_EACH / 2]), full[i * FULL_EACH / 2] = NULL;
   free_of_full(5, 50, survivor->main);
   free_of_full(FULL_EACH + 5, FULL_EACH + 50, survivor->main);
 }
@@ -539,7 +546,7 @@ static void test_act(void** state) {
     print_message("no single steps: this machine, or what it runs in, ignores the processor's trap flag\n");
     skip();
   }
-  assert_true(length > 20); // all of it
+  assert_true(length > 20);              // all of it
   assert_true(loss.pages <= act->pages); // what it has at the end
   uint64_t stride = length < 200 ? 1 : length / wanted + 1;
   uint64_t first = length % stride;
@@ -553,7 +560,8 @@ static void test_act(void** state) {
     if (loss.slices > most_slices) most_slices = loss.slices;
     if (loss.outside > most_outside) most_outside = loss.outside;
   }
-  printf("%-30s %6llu instructions, killed after %4zu of them: pages left <= %zu, slices lost %zu times, <= %zu%s\n",
+  printf("%-30s %6llu instructions, killed after %4zu of them: pages left <= %zu, slices lost %zu times, <= "
+         "%zu%s\n",
          act->name, (unsigned long long)length, deaths, most_pages, with_slices, most_slices,
          most_outside > 0 ? ", a reservation" : "");
   assert_true(most_pages <= act->pages);

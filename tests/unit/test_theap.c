@@ -1,5 +1,6 @@
 // Theaps and the pages that nobody owns: full pages and those of ended threads are abandoned, listed when an eighth is free,
 // adopted by who needs their class, taken back by who filled them, and gone with their last block. Dead owners are found.
+// long because all cases work on what the same leaving threads leave.
 #include "support/check.h"
 #include "support/test_data.h"
 #include "support/test_thread.h"
@@ -117,7 +118,8 @@ static void test_full_pages_are_abandoned(void** state) {
     assert_false(page->is_listed);
   }
   size_t reserved = page_of(own.blocks[0])->reserved;
-  assert_int_equal(full, (BLOCKS - 1) / reserved * reserved); // the last page that was filled may still be in the queue
+  assert_int_equal(full, (BLOCKS - 1) / reserved *
+                             reserved); // the last page that was filled may still be in the queue
   free_left(&own);
   mi_collect(true);
   assert_int_equal(pages_now(), 0);
@@ -171,7 +173,8 @@ static void test_thread_end(void** state) {
   assert_int_equal(stats_process.theaps.current, 1); // the test's own
   for (size_t i = 0; i < BLOCKS; i++) assert_true(is_abandoned(first.blocks[i]));
   size_t pages = pages_now();
-  assert_int_equal(pages, bits_divide_up(BLOCKS, page_of(first.blocks[0])->reserved)); // those with blocks alone
+  assert_int_equal(pages,
+                   bits_divide_up(BLOCKS, page_of(first.blocks[0])->reserved)); // those with blocks alone
   leave(&second, 1000);
   assert_ptr_equal(second.record, first.record);
   assert_ptr_equal(second.theap, first.theap);
@@ -217,7 +220,8 @@ static void test_adoption_order(void** state) {
     option_set(option_page_max_candidates, candidates);
     leaver_t leaver;
     leave(&leaver, 1000);
-    for (size_t i = PAGES * EACH; i < BLOCKS; i++) free_left_at(&leaver, i); // of the last page, which was listed first
+    for (size_t i = PAGES * EACH; i < BLOCKS; i++)
+      free_left_at(&leaver, i); // of the last page, which was listed first
     page_t* pages[PAGES];
     size_t at = 0;
     for (size_t k = 0; k < PAGES; k++) {
@@ -331,7 +335,8 @@ static void test_remote_frees_come_back(void** state) {
       test_thread_start(&own.thread, run_freeing, &own);
       test_thread_join(&own.thread);
       run_leaver(&own);
-      if (pages_now() > pages + 2) fail_msg("size %zu, round %zu: %zu pages, %zu at first", size, round, pages_now(), pages);
+      if (pages_now() > pages + 2)
+        fail_msg("size %zu, round %zu: %zu pages, %zu at first", size, round, pages_now(), pages);
     }
     free_left(&own);
   }
