@@ -165,8 +165,8 @@ static void test_fragmented(void** state) {
   run_count = 0;
   assert_true(claim(arena, arena->slice_count, 1));
   run_count = 0;
-  const size_t holes[] = {5, 4090, 2 * 4096 + 100,
-                          3 * 4096 + 4000}; // the second will cross into the next chunk
+  const size_t holes[] = {3 * 4096 + 1000, 4090, 2 * 4096 + 100,
+                          3 * 4096 + 4000}; // the second will grow into the next chunk
   for (size_t length = 1; length <= 64; length++) {
     for (size_t k = 0; k < 4; k++) {
       taken[holes[k] + length - 1] = false;

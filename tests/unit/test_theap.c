@@ -277,6 +277,34 @@ static void test_adoption_by_class_and_heap(void** state) {
   assert_int_equal(pages_now(), 0);
 }
 
+// Killed threads leave blocks that nobody has and that are in no list, or that count as used though they are handed out again:
+// neither is room that somebody could adopt the page for, again and again.
+static void test_lost_blocks_are_no_room(void** state) {
+  MI_UNUSED(state);
+  leaver_t leaver;
+  leave(&leaver, 60000);
+  page_t* page = page_of(leaver.blocks[0]);
+  assert_true(page->reserved <= LISTED_FREE_SHARE && page_used(page) == page->reserved);
+  page->allocated--; // the block at its start
+  leaver.blocks[0] = NULL;
+  page_look_at_abandoned(NULL, page);
+  assert_true(page->is_listed);
+  void* p = mi_malloc(60000);
+  assert_true(page_of(p) != page);
+  assert_false(page->is_listed);
+  mi_free(p);
+  page_t* other = page_of(leaver.blocks[page->reserved + 1]);
+  assert_true(other != page && page_used(other) == other->reserved);
+  other->allocated += 3;
+  page_look_at_abandoned(NULL, other);
+  assert_int_equal(page_available(other), 0);
+  assert_false(other->is_listed);
+  other->allocated -= 3;
+  free_left(&leaver); // the page with the lost block goes as well
+  mi_collect(true);
+  assert_int_equal(pages_now(), 0);
+}
+
 // Several threads free the blocks of pages that nobody owns, or that somebody goes on to fill: of those whose last block goes
 // none is left over, and none goes too early.
 enum { FREERS = 3, RACES = 60 };
@@ -505,6 +533,7 @@ int main(void) {
       CASE(test_listed_when_an_eighth_is_free),
       CASE(test_adoption_order),
       CASE(test_adoption_by_class_and_heap),
+      CASE(test_lost_blocks_are_no_room),
       CASE(test_last_block_of_many),
       CASE(test_remote_frees_come_back),
       CASE(test_kept_page),
