@@ -14,6 +14,7 @@
 #include "core/heaps/abandoned.h"
 #include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
+#include "os_posix.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -59,6 +60,7 @@ static owned_t victims[EACH], survivors[EACH], thirds[EACH];
 static owned_t heap_victims[IN_HEAP], heap_survivors[IN_HEAP];
 static char* full[FULL]; // more of one of them: pages without room
 static char* giant;      // outside of all arenas
+static char* others[2];  // its neighbours in their list
 static thread_t *victim, *survivor;
 static heap_t* heap;     // with theaps of both
 static heap_t* more[3];  // that an act makes
@@ -121,7 +123,7 @@ static void world_begin(void) {
   fill_heap(victim, heap, heap_victims);
   forget(thirds, EACH);
   for (size_t i = 0; i < FULL; i++) full[i] = NULL;
-  giant = NULL;
+  giant = others[0] = others[1] = NULL;
   other = NULL;
   memset(more, 0, sizeof(more));
 }
@@ -216,6 +218,7 @@ static loss_t world_end(void) {
   check_and_free(thirds, EACH);
   for (size_t i = 0; i < FULL; i++) theap_free(survivor->main, full[i]);
   theap_free(survivor->main, giant);
+  for (size_t i = 0; i < 2; i++) theap_free(survivor->main, others[i]);
   use_lists();
   if (heap_is_valid(heap)) check_lists(heap);
   check_and_free(heap_victims, IN_HEAP / 2);
@@ -235,8 +238,10 @@ static loss_t world_end(void) {
   loss_t loss = {0};
   arena_visit(&subproc_main()->arenas, &count_taken, &loss);
   arena_visit_pages(&subproc_main()->arenas, &count_page, &loss);
-  for (const outside_t* at = subproc_main()->arenas.outside; at != NULL; at = at->next)
-    loss.outside += at->page->owner == 0;
+  for (const outside_t* at = subproc_main()->arenas.outside; at != NULL; at = at->next) {
+    assert_true(os_posix_is_committed(at->page->start, SLICE_SIZE)); // not one that is gone
+    loss.outside++;
+  }
   world_forget();
   return loss;
 }
@@ -280,10 +285,10 @@ static void make_guarded(void) {
   freed = take(survivor->main, 500);
   theap_guarded_set_rate(survivor->main, 0, 1);
 }
-static void take_giant(void) {
-  make_giant();
-  freed = giant;
-  giant = NULL;
+static void take_giant(void) { // from the middle of the list
+  others[0] = take(survivor->main, 70 * MI_MIB);
+  freed = take(survivor->main, 70 * MI_MIB);
+  others[1] = take(survivor->main, 70 * MI_MIB);
 }
 static void free_taken(void) { theap_free(victim->main, freed); }
 
