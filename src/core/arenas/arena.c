@@ -166,6 +166,13 @@ size_t arena_size_wanted(void) {
 
 static bool wants_all_committed(void) { return option_get(option_arena_eager_commit) == 1; }
 
+// In large pages if the system grants them.
+static arena_t* arena_try_large(size_t size) {
+  arena_t* arena = arena_create_large(size, -1);
+  if (arena == NULL) message_verbose("no large pages for %zu MiB: normal ones are used\n", size / MI_MIB);
+  return arena;
+}
+
 // Without any arena and without the system there is nothing: then the option has to wait.
 bool arena_os_is_disallowed(const arena_set_t* set) {
   if (!option_is_enabled(option_disallow_os_alloc)) return false;
@@ -199,7 +206,7 @@ bool arena_add(arena_set_t* set, size_t slice_count, size_t seen) {
     }
     size_t needed = slice_count * SLICE_SIZE + 2 * ARENA_ALIGNMENT;
     if (size < needed) size = needed;
-    arena_t* arena = option_is_enabled(option_allow_large_os_pages) ? arena_create_large(size, -1) : NULL;
+    arena_t* arena = option_is_enabled(option_allow_large_os_pages) ? arena_try_large(size) : NULL;
     if (arena == NULL) arena = arena_create(size);
     while (arena == NULL && size > needed) arena = arena_create(size = size / 2 < needed ? needed : size / 2);
     if (arena != NULL && wants_all_committed() && !arena->is_large && !commit_all(arena))
@@ -241,8 +248,8 @@ static arena_t* add_or_unmake(arena_set_t* set, arena_t* arena) {
 arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, bool exclusive) {
   if (size > PTRDIFF_MAX - 2 * ARENA_ALIGNMENT) return NULL;
   if (size < ARENA_ALIGNMENT) size = ARENA_ALIGNMENT;
-  arena_t* arena = large ? arena_create_large(size, -1) : NULL;
-  if (arena == NULL) arena = arena_create(size);
+  arena_t* arena = large ? arena_try_large(size) : NULL;
+  if (arena == NULL) arena = arena_create(size + ARENA_ALIGNMENT); // some of it may lie before the first multiple
   if (arena == NULL) return NULL;
   arena->is_exclusive = exclusive;
   if (commit && !arena->is_large && !commit_all(arena)) {
@@ -255,9 +262,9 @@ arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, b
 arena_t* arena_reserve_huge(arena_set_t* set, size_t size, int numa_node, bool exclusive) {
   arena_t* arena = arena_create_large(size, numa_node);
   if (arena == NULL) {
-    message_warning("the system grants no large pages for %zu MiB: it needs the right to lock pages in memory, and that much "
-                    "memory in one piece; normal pages are used",
-                    size / MI_MIB);
+    message_warning("the system grants no large pages for %zu MiB (NUMA node %d): it needs the right to lock pages in "
+                    "memory, and that much memory in one piece; normal pages are used",
+                    size / MI_MIB, numa_node);
     return NULL;
   }
   arena->is_exclusive = exclusive;

@@ -14,6 +14,8 @@
 #define GROWTH_STEP_MIN   (1u << 20)
 #define GROWTH_STEP_SHARE 32
 #define PURGE_LONG_MS     1000
+// How long a forced purge waits for another's to end.
+#define FORCED_YIELDS 2000
 // Slices are nobody's while they are being purged: 16 MiB at a time, so that others find room meanwhile.
 #define PURGE_RUN_SLICES 256
 // What one call of arena_purge does at most: words of the bitmaps looked at, and system calls made.
@@ -104,6 +106,11 @@ static void run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
 
 static bool purge_enter(arena_t* arena, purge_scope_t scope, uint32_t now) {
   uint32_t busy = 0, self = os_thread_id();
+  for (int yields = 0; scope == PURGE_FREE && yields < FORCED_YIELDS; yields++) {
+    uint32_t by = atomic_get_relaxed(&arena->purge_busy);
+    if (by == 0 || by == self || os_is_exiting() || (yields % 64 == 0 && os_thread_is_dead(by))) break;
+    os_yield();
+  }
   if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
     // Somebody does it, or was killed while doing it. That is worth a question to the system if it takes long, or if
     // the caller wants all to be given back now.

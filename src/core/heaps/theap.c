@@ -164,16 +164,29 @@ void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
   return block;
 }
 
+// theap_allocate for what is aligned by its size. A guarded block stands against its guard page instead: where it isn't
+// aligned then, it isn't guarded.
+static void* allocate_by_size(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
+  void* p = theap_allocate(theap, size, is_zero);
+  if (MI_LIKELY(((uintptr_t)p & (alignment - 1)) == 0)) return p;
+  theap_free(theap, p);
+  size_t left = theap->guard_left;
+  theap->guard_left = SIZE_MAX;
+  p = theap_allocate(theap, size, is_zero);
+  theap->guard_left = left;
+  return p;
+}
+
 void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero) {
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   if (offset % alignment == 0) {
     // Pages start at multiples of SLICE_SIZE, so every block of a bin whose size is a multiple of the
     // alignment is aligned: nothing to search, nothing to remember. Powers of two always are such bins.
-    if (alignment <= 8 || (alignment == 16 && size > 8)) return theap_allocate(theap, size, is_zero);
+    if (alignment <= 8 || (alignment == 16 && size > 8)) return allocate_by_size(theap, size, alignment, is_zero);
     if (alignment <= SLICE_SIZE && size <= LARGE_SIZE_MAX) {
       unsigned bin = size_class_bin(size < alignment ? alignment : size);
       while (bin < BIN_HUGE && size_class_size(bin) % alignment != 0) bin++;
-      if (bin < BIN_HUGE) return theap_allocate(theap, size_class_size(bin), is_zero);
+      if (bin < BIN_HUGE) return allocate_by_size(theap, size_class_size(bin), alignment, is_zero);
     }
     return theap_allocate_huge(theap, size == 0 ? 1 : size, alignment, is_zero);
   }

@@ -272,9 +272,14 @@ void thread_late_forget(subproc_t* subproc) {
 
 // ---- collect ----------------------------------------------------------------------------------------------
 
+// Others may destroy a heap meanwhile: they wait for a theap that seems to end, as long as its thread lives.
 static void collect_theaps(thread_t* thread, bool force) {
-  for (theap_t* theap = thread->theaps; theap != NULL; theap = theap->thread_next)
+  for (theap_t* theap = thread->theaps; theap != NULL; theap = theap->thread_next) {
+    uint32_t owned = THEAP_OWNED;
+    if (!atomic_cas_acq_rel(&theap->state, &owned, (uint32_t)THEAP_ENDING)) continue;
     if (theap->heap != NULL) theap_collect(theap, force);
+    atomic_set_release(&theap->state, (uint32_t)THEAP_OWNED);
+  }
 }
 
 void thread_collect(thread_t* thread, bool force) {

@@ -134,7 +134,5 @@ void stats_print(message_output_t* output, void* arg, bool with_process) {
 
 void stats_print_at_exit(void) {
   if (!option_is_enabled(option_show_stats)) return;
-  message_hold_callbacks();
   stats_print(NULL, NULL, false);
-  message_release_callbacks();
 }
