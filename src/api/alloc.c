@@ -199,7 +199,7 @@ void* mi_reallocf(void* p, size_t newsize) {
 size_t mi_usable_size(const void* p) { return block_usable_size(p); }
 
 size_t mi_good_size(size_t size) {
-  if (size <= LARGE_SIZE_MAX) return size_class_size(size_class_bin(size));
+  if (size <= LARGE_SIZE_MAX - BLOCK_TAIL) return size_class_size(size_class_bin(block_size_for(size))) - BLOCK_TAIL;
   return size > PTRDIFF_MAX ? size : bits_align_up(size, SLICE_SIZE);
 }
 

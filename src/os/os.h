@@ -78,6 +78,9 @@ bool os_environment(const char* name, char* value, size_t capacity);
 // The same in wide characters; `capacity` counts characters.
 bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
+// Random numbers that others can't guess, from the best source that can be had without loading a library.
+void os_random(uint64_t random[2]);
+
 // Writes to the process's standard error; drops the text when there is none.
 void os_write_error(const char* text, size_t length);
 
