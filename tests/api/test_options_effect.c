@@ -1,8 +1,7 @@
 // Each option does what mimalloc.h says, or the header says that it has no effect: a list with an entry for every option,
 // and the test fails for one without. Children measure with the option at one value and at another; both results have to
 // be within their bounds.
-//
-// Long because it is one case for each of some forty options.
+// This file is long because there is a case for each of some forty options.
 #include "api_check.h"
 #include "support/child.h"
 #include "support/test_thread.h"
