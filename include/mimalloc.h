@@ -875,7 +875,8 @@ typedef void(mi_cdecl mi_output_fun)(const char* msg, void* arg);
 /**
  * Registers where messages go; NULL: standard error. What was said before the first registration is passed on
  * at once. While the process starts, ends or unloads the DLL, messages go to standard error all the same: no
- * function of the program may run then.
+ * function of the program may run under the loader lock. mi_process_done() uses `out`, and so does the report at
+ * exit (option show_stats) of a program that is linked with the static library.
  */
 mi_decl_export void mi_register_output(mi_output_fun* out, void* arg) mi_attr_noexcept;
 
