@@ -68,7 +68,7 @@
 
 #if defined(__cplusplus) && __cplusplus >= 201703L
 #define mi_decl_nodiscard [[nodiscard]]
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) || defined(__clang__)
 #define mi_decl_nodiscard __attribute__((warn_unused_result))
 #elif defined(_MSC_VER)
 #define mi_decl_nodiscard _Check_return_
@@ -1097,8 +1097,9 @@ mi_decl_new_block unsigned char* mi_mbsdup(const unsigned char* s) mi_attr_noexc
 
 /* ---- for C++'s operator new ---- */
 /* Out of memory, these call the program's new-handler for as long as there is one and try again. After that
-   the ones without "nothrow" don't return NULL: they end like operator new. A count * size that overflows is
-   out of memory. */
+   the ones without "nothrow" don't return NULL: they throw std::bad_alloc by the C++ runtime of the process. When
+   there is none (a C program, or a runtime that is inside of the program while this library is a DLL), and on 32-bit
+   Windows with MinGW's runtimes, they report and end the process. A count * size that overflows is out of memory. */
 
 /** operator new. */
 mi_decl_new_block void* mi_new(size_t size) mi_attr_malloc mi_attr_alloc_size(1);
@@ -1154,14 +1155,28 @@ template <class T> struct mi_stl_allocator {
   template <class U> struct rebind { typedef mi_stl_allocator<U> other; };
 
   mi_stl_allocator() mi_attr_noexcept {}
-  mi_stl_allocator(const mi_stl_allocator&) mi_attr_noexcept {}
   template <class U> mi_stl_allocator(const mi_stl_allocator<U>&) mi_attr_noexcept {}
-  mi_stl_allocator& operator=(const mi_stl_allocator&) mi_attr_noexcept { return *this; }
   mi_stl_allocator select_on_container_copy_construction() const { return *this; }
 
-  /** Room for `count` values. Throws, or ends the program, as mi_new_n() does when there is none. */
+  /** Room for `count` values; without it calls the new-handler, and throws std::bad_alloc when there is none. */
   mi_decl_nodiscard T* allocate(size_type count, const void* = NULL) {
-    return static_cast<T*>(mi_new_n(count, sizeof(T)));
+    for (;;) {
+      void* p = count > max_size() ? NULL : place(count * sizeof(T));
+      if (p != NULL) return static_cast<T*>(p);
+#if MI_CPP11_
+      std::new_handler handler = std::get_new_handler();
+#else
+      std::new_handler handler = std::set_new_handler(NULL);
+      std::set_new_handler(handler);
+#endif
+      if (handler == NULL) break;
+      handler(); /* frees memory, or throws, or ends the program */
+    }
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS) || defined(_CPPUNWIND)
+    throw std::bad_alloc();
+#else
+    return static_cast<T*>(mi_new_n(count, sizeof(T))); /* reports and ends the process */
+#endif
   }
   void deallocate(T* p, size_type) { mi_free(p); }
   size_type max_size() const mi_attr_noexcept { return static_cast<size_type>(-1) / 2 / sizeof(T); }
@@ -1182,6 +1197,14 @@ template <class T> struct mi_stl_allocator {
   void construct(pointer p, const T& value) { ::new (static_cast<void*>(p)) T(value); }
   void destroy(pointer p) { p->~T(); }
 #endif
+
+private:
+  static void* place(size_type size) {
+#if MI_CPP11_
+    if (alignof(T) > 2 * sizeof(void*)) return mi_malloc_aligned(size, alignof(T));
+#endif
+    return mi_malloc(size);
+  }
 };
 
 template <class T, class U>

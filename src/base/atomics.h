@@ -34,6 +34,9 @@
 
 // A compiler-only fence: code before it stays before it (one thread against itself, not against others).
 #define atomic_compiler_fence() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+// Reads before it are done before all that follows; writes after it are seen after all that came before.
+#define atomic_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+#define atomic_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
 
 MI_INLINE void atomic_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

@@ -54,6 +54,18 @@ void* os_reserve_large(size_t size, int numa_node);
 // Releases a whole reservation: `base` and `size` as returned by and given to os_reserve*.
 bool os_release(void* base, size_t size);
 
+// ---- C++ ------------------------------------------------------------------------------------------------
+// For operators new whose code is ours, which is C: what only a C++ runtime can do. `caller`: a return address in the
+// program, whose runtime is meant if the process has several. With none of our locks held: a handler may do anything,
+// throw included.
+
+// Calls the program's new-handler. False when there is none, or no runtime that has one.
+bool os_cxx_call_new_handler(const void* caller, size_t size);
+
+// Throws std::bad_alloc. Returns when there is no runtime that could, or when it couldn't find its way through our
+// functions to the program's.
+void os_cxx_throw_bad_alloc(const void* caller);
+
 // ---- time and environment -------------------------------------------------------------------------------
 
 // Milliseconds from an arbitrary start, monotonic, wraps at 2^32: compare by subtraction. Resolution 1-16 ms.

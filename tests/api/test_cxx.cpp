@@ -9,6 +9,7 @@
 #include <list>
 #include <map>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -161,6 +162,11 @@ static void test_containers(void**) {
   auto moved = std::move(numbers);
   assert_int_equal(moved[99999], 99999);
   assert_true(mi_stl_allocator<int>() == mi_stl_allocator<char>());
+  struct alignas(256) wide_t {
+    char bytes[256];
+  };
+  std::vector<wide_t, mi_stl_allocator<wide_t>> wides(7);
+  assert_int_equal((uintptr_t)wides.data() % 256, 0);
 }
 
 // ---- heaps ----------------------------------------------------------------------------------------------------------
@@ -243,12 +249,67 @@ static void test_heap_resource(void**) {
   assert_true(thrown);
 }
 
+// The allocator for containers loops and throws in the program, wherever the library is.
+static void test_container_failure(void**) {
+  std::vector<char, mi_stl_allocator<char>> bytes;
+  size_t sizes[] = {api_opaque(SIZE_MAX / 2 - 1), api_opaque(SIZE_MAX / 4)};
+  for (size_t size : sizes) {
+    handler_calls = 0;
+    std::set_new_handler(counting_handler);
+    bool thrown = false;
+    try {
+      bytes.reserve(size);
+    } catch (const std::bad_alloc&) {
+      thrown = true;
+    }
+    assert_true(thrown);
+    assert_int_equal(handler_calls, 5);
+    bool is_too_long = false; // as the container says itself
+    try {
+      bytes.reserve(bytes.max_size() + 1);
+    } catch (const std::length_error&) {
+      is_too_long = true;
+    }
+    assert_true(is_too_long);
+  }
+}
+
+#if !defined(_WIN32) // there it depends on where the C++ runtime is: tests/dll/test_cxx.c
+static void test_new_throws(void**) {
+  void (*const failing[])() = {[] { mi_free(mi_new(api_opaque(SIZE_MAX - 4096))); },
+                               [] { mi_free(mi_new_n(api_opaque(SIZE_MAX / 2), 16)); },
+                               [] { mi_free(mi_new_aligned(api_opaque(SIZE_MAX - 4096), 64)); },
+                               [] { mi_free(mi_new_realloc(nullptr, api_opaque(SIZE_MAX - 4096))); },
+                               [] { mi_free(mi_new_reallocn(nullptr, api_opaque(SIZE_MAX / 2), 16)); }};
+  for (auto allocate : failing) {
+    bool thrown = false;
+    handler_calls = 0;
+    std::set_new_handler(counting_handler);
+    try {
+      allocate();
+    } catch (const std::bad_alloc&) {
+      thrown = true;
+    }
+    assert_true(thrown);
+    assert_int_equal(handler_calls, 5);
+  }
+}
+#endif
+
 int main() {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_new),         cmocka_unit_test(test_nothrow_failure),
-      cmocka_unit_test(test_operators),   cmocka_unit_test(test_operator_failure),
-      cmocka_unit_test(test_new_handler), cmocka_unit_test(test_containers),
-      cmocka_unit_test(test_heap_allocators), cmocka_unit_test(test_heap_resource),
+    cmocka_unit_test(test_new),
+    cmocka_unit_test(test_nothrow_failure),
+    cmocka_unit_test(test_operators),
+    cmocka_unit_test(test_operator_failure),
+    cmocka_unit_test(test_new_handler),
+    cmocka_unit_test(test_containers),
+    cmocka_unit_test(test_container_failure),
+    cmocka_unit_test(test_heap_allocators),
+    cmocka_unit_test(test_heap_resource),
+#if !defined(_WIN32)
+    cmocka_unit_test(test_new_throws),
+#endif
   };
   return check_run(tests);
 }
