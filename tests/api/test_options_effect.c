@@ -176,10 +176,11 @@ static int64_t stays_after_the_end(void) {
 }
 
 #if defined(_WIN32)
+// There is address space for such a block, but hardly memory.
 static int64_t ms_until_failure(void) {
   size_t begin = 0, end = 0;
   mi_process_info(&begin, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-  if (mi_malloc(api_opaque(PTRDIFF_MAX / 4)) != NULL) return -1;
+  if (mi_malloc(api_opaque(sizeof(void*) == 8 ? MIB(512) << 10 : MIB(1900))) != NULL) return -1;
   mi_process_info(&end, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
   return (int64_t)(end - begin);
 }
