@@ -940,6 +940,9 @@ mi_decl_export void mi_stats_merge(void) mi_attr_noexcept;
  * beyond what an option can hold counts as the nearest that it can, a negative one where there is no such amount as
  * 0. The default is in brackets. Functions take and return the unit that is named here. "No effect" is what
  * the names of older versions have, and options that have no use in this implementation.
+ *
+ * Two more are read from the environment alone: MIMALLOC_DISABLE_REDIRECT=1 leaves the process's C runtimes as
+ * they are, MIMALLOC_DISABLE_IDLE_PURGE=1 does without the timer that purges while nobody allocates.
  */
 /* clang-format off */
 typedef enum mi_option_e {
