@@ -128,12 +128,12 @@ static void test_show_stats(void** state) {
 static void test_report_is_heard(void** state) {
   (void)state;
   static child_result_t result;
+  bool is_dll = strcmp(mi_thread_exit_mechanism(), "DllMain") == 0; // first: it reads the environment
   child_set_environment("MIMALLOC_SHOW_STATS", "1");
   run_self("listens-by-hand", 44, &result);
   assert_int_equal(count_of(result.output, "mimalloc: summary:"), 1);
   assert_int_equal(count_of(result.error, "mimalloc: summary:"), 0);
   run_self("listens", 44, &result);
-  bool is_dll = strcmp(mi_thread_exit_mechanism(), "DllMain") == 0;
   assert_int_equal(count_of(result.output, "mimalloc: summary:"), is_dll ? 0 : 1);
   assert_int_equal(count_of(result.error, "mimalloc: summary:"), is_dll ? 1 : 0);
 }
