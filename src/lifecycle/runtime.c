@@ -8,8 +8,6 @@
 #include "core/memory/sysmem.h"
 
 static uint32_t process_state; // process_state_t
-#define TIMER_PURGES 64 // bounded steps of purging per call of the timer
-
 static uint32_t has_slot;      // the slot works; without it every thread is served by the late theap
 
 static thread_state_t thread_state(void) {
@@ -33,6 +31,11 @@ static void reserve_at_start(void) {
 // Free memory goes back after its delay also when the whole process is idle: the system's timer calls. It is started by
 // whoever frees something while it rests, and rests again when nothing waits any more.
 
+#define TIMER_PURGES     64 // bounded steps of purging per call of the timer
+#define TIMER_SLICES_MIN 16 // 1 MiB: less isn't worth a thread, which a short-lived program would have to start
+
+static size_t idle_slices; // that began to wait since the timer rests
+
 static uint32_t timer_ms(void) {
   long delay = option_get_clamp(option_purge_delay, 1, 1 << 20) * option_get_clamp(option_arena_purge_mult, 1, 1 << 10);
   return (uint32_t)(delay / 2 < 10 ? 10 : delay / 2 > 1 << 22 ? 1 << 22 : delay / 2);
@@ -46,10 +49,14 @@ static bool on_timer(void) {
     for (int i = 0; i < TIMER_PURGES; i++) arena_purge(&subproc->arenas, false, NULL);
     is_waiting |= arena_purge_is_waiting(&subproc->arenas);
   }
+  if (!is_waiting) atomic_set_relaxed(&idle_slices, (size_t)0);
   return is_waiting;
 }
 
-static void purge_wanted(void) {
+static void purge_wanted(size_t slice_count) {
+  size_t idle = atomic_get_relaxed(&idle_slices); // roughly: other threads may be writing it, too
+  if (idle < TIMER_SLICES_MIN) atomic_set_relaxed(&idle_slices, idle += slice_count);
+  if (idle < TIMER_SLICES_MIN) return;
   if (option_get(option_purge_delay) <= 0 || runtime_is_exiting()) return;
   os_timer_start(timer_ms(), &on_timer);
 }

@@ -1,5 +1,5 @@
-// What fuzz targets share. A target is one function; libFuzzer calls it with inputs that it makes up (wine-ci/fuzz), and
-// replay.c with the files of a corpus, in any build.
+// What fuzz targets share. A target is one function; libFuzzer calls it with inputs that it makes up (wine-
+// ci/fuzz), and replay.c with the files of a corpus, in any build.
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
 

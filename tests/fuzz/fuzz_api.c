@@ -1,9 +1,10 @@
-// Sequences of calls of the public functions, by several threads, with calls of the operating system that fail now and
-// then, against a shadow: contents, alignment, zeros, sizes, no two blocks in the same place.
+// Sequences of calls of the public functions, by several threads, with calls of the operating system that
+// fail now and then, against a shadow: contents, alignment, zeros, sizes, no two blocks in the same place.
 //
-// An input is a header of 4 bytes and a list of calls of 4 bytes each. Up to 64 calls are a round: in it each thread makes
-// those of its slots. Then the slots go on to the next thread, which so resizes and frees other threads' blocks. All but
-// the first thread end with the round; what they leave belongs to threads that are gone.
+// An input is a header of 4 bytes and a list of calls of 4 bytes each. Up to 64 calls are a round: in it each
+// thread makes those of its slots. Then the slots go on to the next thread, which so resizes and frees other
+// threads' blocks. All but the first thread end with the round; what they leave belongs to threads that are
+// gone.
 #include "fuzz.h"
 #include "support/os_faults.h"
 #include "support/test_data.h"

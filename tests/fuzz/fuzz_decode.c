@@ -1,5 +1,5 @@
-// The decoder of instructions, and what is done with what it says: any bytes as code. An input is a byte of choices and
-// the code.
+// The decoder of instructions, and what is done with what it says: any bytes as code. An input is a byte of
+// choices and the code.
 #include "fuzz.h"
 #include "plan.h"
 

@@ -1,5 +1,5 @@
-// The parser of options: any text as the value of any option. An input is the option's number, a byte of choices, and the
-// text.
+// The parser of options: any text as the value of any option. An input is the option's number, a byte of
+// choices, and the text.
 #include "fuzz.h"
 
 #include "base/format.h"

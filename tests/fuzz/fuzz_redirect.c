@@ -1,5 +1,5 @@
-// The reader of mapped modules and the planner on top of it: any bytes as a module. An input is a byte of choices and the
-// module.
+// The reader of mapped modules and the planner on top of it: any bytes as a module. An input is a byte of
+// choices and the module.
 #include "fuzz.h"
 #include "plan.h"
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the modules that fuzzing of the redirection starts from: small ones, with one of everything that is read.
+"""Makes the modules that fuzzing of the redirection starts from: small, with one of everything that is read.
 
 usage: make_seeds.py FOLDER
 
-Writes module64 and module32, inputs for the target `redirect`: a byte of choices, then a module as it lies in memory. They
-are in tests/fuzz/corpus/redirect; run this again when the target's format changes.
+Writes module64 and module32, inputs for the target `redirect`: a byte of choices, then a module as it lies in
+memory. They are in tests/fuzz/corpus/redirect; run this again when the target's format changes.
 """
 import os
 import struct
@@ -67,7 +67,8 @@ def module(is_64):
         put(directories + 8 * 3, "II", TABLES + 0x300, 36)
         for index, (begin, end) in enumerate([(0, 0x1F), (0x20, 0x3F), (0x40, 0x5F)]):
             put(TABLES + 0x300 + 12 * index, "II", CODE + begin, CODE + end)
-    code = bytes.fromhex("534883ec204889cb e810000000 4883c420 5b c3" if is_64 else "8bff558bec83ec10 e810000000 c9 c3")
+    code = bytes.fromhex("534883ec204889cb e810000000 4883c420 5b c3" if is_64
+                         else "8bff558bec83ec10 e810000000 c9 c3")
     for start in range(0, 0x80, 0x20):
         image[CODE + start:CODE + start + len(code)] = code
     return bytes(image)

@@ -1,4 +1,5 @@
-// Gives a fuzz target the files of a corpus, without libFuzzer: so every test run goes over what fuzzing has found.
+// Gives a fuzz target the files of a corpus, without libFuzzer: so every test run goes over what fuzzing has
+// found.
 //   replay FILE-OR-FOLDER...
 #include "fuzz.h"
 

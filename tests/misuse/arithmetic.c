@@ -1,4 +1,5 @@
-// Sizes that overflow and alignments that are none: the call must return NULL (or an error) and leave all as it was.
+// Sizes that overflow and alignments that are none: the call must return NULL (or an error) and leave all as
+// it was.
 #include "misuse.h"
 
 enum {

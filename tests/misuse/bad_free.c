@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-// `amount` bytes into a block, which stays in use: only its contents are at stake, and whoever gets the rest of it.
+// `amount` bytes into a block, which stays in use: only its contents are at stake, and whoever gets the rest
+// of it.
 static void interior(const case_t* c) {
   keep_neighbours(c->size);
   char* p = keep(c->size);
@@ -12,7 +13,8 @@ static void interior(const case_t* c) {
   if (c->how == 1) free_in_thread(hide(p + c->amount));
 }
 
-// In front of a block: what a program does that keeps a header before what it gives out, and forgets which is which.
+// In front of a block: what a program does that keeps a header before what it gives out, and forgets which is
+// which.
 static void before(const case_t* c) {
   keep_neighbours(c->size);
   char* p = keep(c->size);
@@ -110,7 +112,8 @@ static void wild(const case_t* c) {
   mi_free(hide((void*)(uintptr_t)addresses[c->how]));
 }
 
-// The records of the allocator itself, as far as an address tells where they are: the slices before the first page.
+// The records of the allocator itself, as far as an address tells where they are: the slices before the first
+// page.
 static void metadata(const case_t* c) {
   char* p = keep(c->size);
   keep_neighbours(c->size);

@@ -54,7 +54,7 @@ static void aligned(const case_t* c) {
   mi_free(hide(p));
 }
 
-// ---- with threads ---------------------------------------------------------------------------------------------------
+// ---- with threads -----------------------------------------------------------------------------------------
 
 enum { OWN_THEN_OTHER, OTHER_THEN_OWN, OTHER_TWICE, TWO_OTHERS, OTHER_THEN_OWN_LATER, OTHER_TWICE_FULL };
 

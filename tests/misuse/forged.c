@@ -1,5 +1,5 @@
-// The first word of a freed block, where allocators keep a link, is made to point elsewhere. The lists are those of the
-// owner's own frees and of other threads' frees.
+// The first word of a freed block, where allocators keep a link, is made to point elsewhere. The lists are
+// those of the owner's own frees and of other threads' frees.
 #include "misuse.h"
 #include "support/test_thread.h"
 

@@ -14,7 +14,7 @@ static const group_t* const groups[] = {&group_control,    &group_double_free,  
                                         &group_arithmetic, &group_open};
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 
-// ---- the world ----------------------------------------------------------------------------------------------------
+// ---- the world --------------------------------------------------------------------------------------------
 
 typedef struct watched_s {
   unsigned char* p; // NULL: forgotten
@@ -170,7 +170,7 @@ void in_thread(void (*run)(void* arg), void* arg) {
 static void free_it(void* p) { mi_free(p); }
 void free_in_thread(void* p) { in_thread(free_it, p); }
 
-// ---- verdicts -----------------------------------------------------------------------------------------------------
+// ---- verdicts ---------------------------------------------------------------------------------------------
 
 void probe(size_t size, size_t count) {
   for (size_t i = 0; i < count; i++) {
@@ -214,9 +214,10 @@ void judge(size_t size) {
   __builtin_unreachable();
 }
 
-// ---- main -----------------------------------------------------------------------------------------------------------
+// ---- main -------------------------------------------------------------------------------------------------
 
-// A loop without end is found by the processor time it takes; Windows has no such limit, there the runner sets one.
+// A loop without end is found by the processor time it takes; Windows has no such limit, there the runner
+// sets one.
 static void limit_processor_time(void) {
 #if !defined(_WIN32)
   setrlimit(RLIMIT_CPU, &(struct rlimit){.rlim_cur = 2, .rlim_max = 3});

@@ -1,6 +1,6 @@
-// Cases of misuse, and what they prove themselves. A case runs in a process of its own: it makes a world of blocks with
-// known contents, misuses memory once, and lets judge() look for harm. The exit code is the verdict; a process that the
-// allocator or the machine ended has none, and that is a verdict, too (run.py).
+// Cases of misuse, and what they prove themselves. A case runs in a process of its own: it makes a world of
+// blocks with known contents, misuses memory once, and lets judge() look for harm. The exit code is the
+// verdict; a process that the allocator or the machine ended has none, and that is a verdict, too (run.py).
 //
 // Harm is only what is proven:
 //   - malloc returns memory that overlaps a block in use, or that was never the allocator's
@@ -50,11 +50,11 @@ typedef struct group_s {
 extern const group_t group_control, group_double_free, group_bad_free, group_overflow, group_underflow,
     group_after_free, group_forged, group_size_mismatch, group_realloc, group_arithmetic, group_open;
 
-// Sizes that the allocator treats in different ways: a class of small blocks, of medium ones, of large ones; a block with
-// slices to itself. Each is a whole size class: there is no slack behind the block.
+// Sizes that the allocator treats in different ways: a class of small blocks, of medium ones, of large ones;
+// a block with slices to itself. Each is a whole size class: there is no slack behind the block.
 enum { TINY = 8, SMALL = 64, KILO = 1024, MEDIUM = 20480, LARGE = 196608, HUGE = 3 * 1024 * 1024 };
 
-// ---- the world ----------------------------------------------------------------------------------------------------
+// ---- the world --------------------------------------------------------------------------------------------
 
 void* keep(size_t size);               // mi_malloc, filled with a pattern and watched from now on
 void* keep_this(void* p, size_t size); // the same for a block that is there already
@@ -76,15 +76,15 @@ void* hide(const volatile void* p);                // the same pointer, and the 
 void in_thread(void (*run)(void* arg), void* arg); // starts a thread and waits for its end
 void free_in_thread(void* p);
 
-// ---- verdicts -----------------------------------------------------------------------------------------------------
+// ---- verdicts ---------------------------------------------------------------------------------------------
 
 void harm(const char* format, ...) MISUSE_PRINTF(1, 2) __attribute__((noreturn));
 void harm_unless_noticed(const char* format, ...) MISUSE_PRINTF(1, 2);
 void refused(void); // the call told by what it returned that it did nothing
 void no_case(const char* why) __attribute__((noreturn));
 
-// Allocates blocks of `size` until harm would show, here and in another thread; frees all; allocates again; ends the
-// process with the verdict.
+// Allocates blocks of `size` until harm would show, here and in another thread; frees all; allocates again;
+// ends the process with the verdict.
 void judge(size_t size) __attribute__((noreturn));
 
 // A loop of malloc: every block is checked and kept.

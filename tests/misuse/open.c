@@ -1,5 +1,5 @@
-// What was found open in the allocator before it was hardened, by number, each as it was found. Other groups have
-// variants of most.
+// What was found open in the allocator before it was hardened, by number, each as it was found. Other groups
+// have variants of most.
 #include "misuse.h"
 #include "support/child.h"
 #include "support/test_thread.h"

@@ -1,5 +1,5 @@
-// Writes behind the end of a block and before its start, forwards and backwards as a loop would. What is written is an
-// address that the attacker likes, so that a link that is overwritten sends malloc there.
+// Writes behind the end of a block and before its start, forwards and backwards as a loop would. What is
+// written is an address that the attacker likes, so that a link that is overwritten sends malloc there.
 #include "misuse.h"
 
 enum { PLAIN, ALIGNED, ALIGNED_AT, SLACK, FREE_NEIGHBOUR };
@@ -12,7 +12,8 @@ static void* make(const case_t* c) {
 
 static char* blocks[200];
 
-// The block in the middle, by address, of some: with neighbours on both sides wherever the allocator puts them.
+// The block in the middle, by address, of some: with neighbours on both sides wherever the allocator puts
+// them.
 static char* make_victim(const case_t* c, size_t* count) {
   *count = c->size <= 8192 ? 60 : c->size > 524288 ? 5 : 9;
   for (size_t i = 0; i < *count; i++) {

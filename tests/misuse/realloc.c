@@ -1,4 +1,5 @@
-// realloc and usable_size of what is no block in use. `amount`: offset into the block, or the new size in `how`'s terms.
+// realloc and usable_size of what is no block in use. `amount`: offset into the block, or the new size in
+// `how`'s terms.
 #include "misuse.h"
 #include "support/test_thread.h"
 

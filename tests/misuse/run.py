@@ -40,7 +40,8 @@ NO_CASE = 43
 CPU_SECONDS = 2  # of processor time (misuse.c has the same): a busy machine makes no case fail
 WALL_SECONDS = 120  # for a process that waits for ever without using the processor
 ABORTS = {3}  # exit codes of abort() and of faults on Windows, modulo 256
-FAULTS = {0x05: "access violation", 0x1D: "illegal instruction", 0x96: "privileged instruction", 0xFD: "stack overflow"}
+FAULTS = {0x05: "access violation", 0x1D: "illegal instruction", 0x96: "privileged instruction",
+          0xFD: "stack overflow"}
 CPU_EXIT = 128 + signal.SIGXCPU  # what a shell between us and the program makes of it
 
 
@@ -95,12 +96,12 @@ class Table:
 
 
 def limit_processor():
-    """For what runs under a wrapper; a native program limits itself, which is quicker than to fork this one."""
+    """For what runs under a wrapper. A native program limits itself: quicker than to fork this one."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
 
 
 def environment():
-    """Nothing of the caller's changes how the allocator behaves. Redirected, the C runtime's blocks were its own."""
+    """No option of the caller's. Redirected, the C runtime's blocks would be the allocator's own."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("MIMALLOC_")}
     return {**kept, "MIMALLOC_DISABLE_REDIRECT": "1"}
 
@@ -152,30 +153,40 @@ def judge(build, case, outcomes, table, update):
     for outcome, said in outcomes:
         if outcome not in wanted:
             worst = min(map(OUTCOMES.index, wanted))
-            how = "worse" if OUTCOMES.index(outcome) < worst else "better"
-            return (f"{build}: {outcome} ({said}); the table says {'|'.join(wanted)}, so this is {how}: "
-                    + ("what guards against it is broken" if how == "worse" else "put it into the table, or run --update"))
+            if OUTCOMES.index(outcome) < worst:
+                how = "worse: what guards against it is broken"
+            else:
+                how = "better: put it into the table, or run --update"
+            return f"{build}: {outcome} ({said}); the table says {'|'.join(wanted)}, so this is {how}"
     return None
 
 
+def rank(outcome):
+    return OUTCOMES.index(outcome) if outcome in OUTCOMES else -1
+
+
 def print_summary(builds, titles, results):
+    """How many cases of each category ended how; one that was run several times counts as its worst."""
     width = max(map(len, titles.values()))
+
+    def print_line(title, cells):
+        print(f"# {title:{width + 2}}" + "".join(f"{cell:>9}" for cell in cells))
+
     for build in builds:
-        print(f"# {build:{width}}  " + "".join(f"{outcome:>9}" for outcome in reversed(OUTCOMES)))
-        total = collections.Counter()
         by_title = collections.defaultdict(collections.Counter)
-        for (b, case), outcomes in results.items():
-            if b == build:
-                by_title[titles[case]][min((o for o, _ in outcomes), key=lambda o: OUTCOMES.index(o) if o in OUTCOMES else -1)] += 1
-        for title, counts in by_title.items():
-            print(f"#   {title:{width}}" + "".join(f"{counts[outcome] or '.':>9}" for outcome in reversed(OUTCOMES)))
-            total += counts
-        print(f"#   {'all':{width}}" + "".join(f"{total[outcome] or '.':>9}" for outcome in reversed(OUTCOMES)))
+        for (of_build, case), outcomes in results.items():
+            if of_build == build:
+                by_title[titles[case]][min((outcome for outcome, _ in outcomes), key=rank)] += 1
+        print_line(build, reversed(OUTCOMES))
+        total = sum(by_title.values(), collections.Counter())
+        for title, counts in [*by_title.items(), ("all", total)]:
+            print_line("  " + title, [counts[outcome] or "." for outcome in reversed(OUTCOMES)])
         print("#")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", action="append", required=True, metavar="BUILD=PATH")
     parser.add_argument("--wrapper", action="append", default=[])
     parser.add_argument("--table", required=True)
@@ -194,21 +205,24 @@ def main():
             die(f"--program: the table has no column '{build}', but {', '.join(table.columns)}")
         commands[build] = options.wrapper + [path]
 
-    listed = subprocess.run(next(iter(commands.values())) + ["--list"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                            check=True, text=True).stdout.replace("\r", "")
+    listed = subprocess.run(next(iter(commands.values())) + ["--list"], stdout=subprocess.PIPE, check=True,
+                            stdin=subprocess.DEVNULL, text=True).stdout.replace("\r", "")
     titles = {case: title for title, case in (line.split("\t") for line in listed.splitlines())}
     for case in options.cases:
         if case not in titles:
             die(f"there is no case '{case}'; the program's --list tells all")
     failures = []
     if not options.update:
-        failures += [(case, f"{options.table} has no line for it; --update makes one") for case in titles if case not in table.rows]
-        failures += [(case, f"{options.table} has a line for it, but there is no such case") for case in table.rows if case not in titles]
+        failures += [(case, f"{options.table} has no line for it; --update makes one")
+                     for case in titles if case not in table.rows]
+        failures += [(case, f"{options.table} has a line for it, but there is no such case")
+                     for case in table.rows if case not in titles]
     todo = [(build, case) for case in (options.cases or titles) for build in commands
             if options.update and case not in table.rows or case in table.rows and table.wanted(case, build)]
     results = {}
     with concurrent.futures.ThreadPoolExecutor(max(options.jobs, 1)) as pool:
-        started = {key: [pool.submit(run_case, commands[key[0]], key[1]) for _ in range(options.repeat)] for key in todo}
+        started = {(build, case): [pool.submit(run_case, commands[build], case) for _ in range(options.repeat)]
+                   for build, case in todo}
         for key, runs in started.items():
             results[key] = [run.result() for run in runs]
 

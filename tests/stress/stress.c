@@ -1,10 +1,11 @@
-// Threads that allocate, resize, hand over, check and free blocks of random sizes; threads that end and leave blocks
-// to their successors. Any damage, any block given out twice, any lost hand-over ends the program with a message.
+// Threads that allocate, resize, hand over, check and free blocks of random sizes; threads that end and leave
+// blocks to their successors. Any damage, any block given out twice, any lost hand-over ends the program with
+// a message.
 //
 //   stress [--seed N] [--threads N] [--rounds N] [--seconds N] [--observers N]
 //
-// Observers ask, while the others work, what any thread may ask at any time: statistics, sizes of blocks that are being
-// handed over, whose an address is, options.
+// Observers ask, while the others work, what any thread may ask at any time: statistics, sizes of blocks that
+// are being handed over, whose an address is, options.
 //
 // The work is a function of the seed; how the threads interleave is not.
 #include "support/test_data.h"
@@ -108,7 +109,7 @@ static void release(header_t* block) {
   mi_free(block);
 }
 
-// ---- observers --------------------------------------------------------------------------------------------------
+// ---- observers --------------------------------------------------------------------------------------------
 
 enum { OBSERVERS_MAX = 8 };
 static uint32_t observers_stop;

@@ -270,7 +270,8 @@ static void test_purge_in_steps(void** state) {
     if (os_clock_ms() - begin > 20000) fail_msg("only %zu of %zu runs were purged", purged, runs);
   }
   assert_true(calls >= runs / (STEP_RUNS + 1));
-  for (size_t i = 0; i < 2 * SCATTERED; i += 2) assert_false(os_posix_is_committed(pages[i]->start, SLICE_SIZE));
+  for (size_t i = 0; i < 2 * SCATTERED; i += 2)
+    assert_false(os_posix_is_committed(pages[i]->start, SLICE_SIZE));
   for (size_t i = 1; i < 2 * SCATTERED; i += 2) release(pages[i]);
 }
 
@@ -376,8 +377,7 @@ static void test_extend_blocked(void** state) {
     pages[i]->slice_count = 3; // of the one or two that did grow, look at the filled part
     check(pages[i]);
   }
-  assert_true(bitmap_count(arena->free, 0, arena->slice_count) + 3 * count + 4 >=
-              arena->slice_count);
+  assert_true(bitmap_count(arena->free, 0, arena->slice_count) + 3 * count + 4 >= arena->slice_count);
 }
 
 // ---- threads --------------------------------------------------------------------------------------------------
@@ -439,6 +439,25 @@ static void test_reserve(void** state) {
   release(page);
 }
 
+// A thread killed in the middle of taking a page off the list of those outside leaves it whole in one direction.
+static void test_outside_list_of_killed_thread(void** state) {
+  MI_UNUSED(state);
+  enum { NO_THREAD = 0x7FFFFFF0 };
+  page_t* pages[3];
+  for (size_t i = 0; i < 3; i++) pages[i] = allocate(option_get_size(option_arena_reserve) / SLICE_SIZE, 1);
+  outside_t *last = pages[0]->outside, *middle = pages[1]->outside, *first = pages[2]->outside;
+  assert_true(set.outside == first && first->next == middle && middle->next == last);
+  first->next = last; // and no further: last->previous leads to the middle one still
+  set.outside_lock.owner = NO_THREAD;
+  release(pages[0]);
+  assert_ptr_equal(set.outside, first);
+  assert_null(first->next);
+  release(pages[2]);
+  assert_null(set.outside);
+  middle->next = middle->previous = NULL; // the dead one's is lost until the unload; put back here for that
+  set.outside = middle;
+}
+
 static void test_too_much(void** state) {
   MI_UNUSED(state);
   assert_null(arena_page_allocate(&source, SIZE_MAX / SLICE_SIZE, 1, 1));
@@ -452,11 +471,23 @@ int main(void) {
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      CASE(test_random_pages), CASE(test_queries),        CASE(test_visit),
-      CASE(test_commit_in_parts), CASE(test_purge_in_steps), CASE(test_purge_after_clock_wrap), CASE(test_purge_is_wanted),
-      CASE(test_purge),        CASE(test_purge_all),      CASE(test_purge_spares_used_pages),
-      CASE(test_extend),       CASE(test_extend_blocked), CASE(test_threads),
-      CASE(test_reserve),      CASE(test_too_much),       CASE(test_purge_after_killed_purger),
+      CASE(test_random_pages),
+      CASE(test_queries),
+      CASE(test_visit),
+      CASE(test_commit_in_parts),
+      CASE(test_purge_in_steps),
+      CASE(test_purge_after_clock_wrap),
+      CASE(test_purge_is_wanted),
+      CASE(test_purge),
+      CASE(test_purge_all),
+      CASE(test_purge_spares_used_pages),
+      CASE(test_extend),
+      CASE(test_extend_blocked),
+      CASE(test_threads),
+      CASE(test_reserve),
+      CASE(test_too_much),
+      CASE(test_outside_list_of_killed_thread),
+      CASE(test_purge_after_killed_purger),
   };
   return check_run(tests);
 }

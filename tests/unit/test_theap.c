@@ -1,5 +1,6 @@
 // Theaps and the pages that nobody owns: full pages and those of ended threads are abandoned, listed when an eighth is free,
 // adopted by who needs their class, taken back by who filled them, and gone with their last block. Dead owners are found.
+// long because all cases work on what the same leaving threads leave.
 #include "support/check.h"
 #include "support/test_data.h"
 #include "support/test_thread.h"
@@ -117,7 +118,8 @@ static void test_full_pages_are_abandoned(void** state) {
     assert_false(page->is_listed);
   }
   size_t reserved = page_of(own.blocks[0])->reserved;
-  assert_int_equal(full, (BLOCKS - 1) / reserved * reserved); // the last page that was filled may still be in the queue
+  assert_int_equal(full, (BLOCKS - 1) / reserved *
+                             reserved); // the last page that was filled may still be in the queue
   free_left(&own);
   mi_collect(true);
   assert_int_equal(pages_now(), 0);
@@ -171,7 +173,8 @@ static void test_thread_end(void** state) {
   assert_int_equal(stats_process.theaps.current, 1); // the test's own
   for (size_t i = 0; i < BLOCKS; i++) assert_true(is_abandoned(first.blocks[i]));
   size_t pages = pages_now();
-  assert_int_equal(pages, bits_divide_up(BLOCKS, page_of(first.blocks[0])->reserved)); // those with blocks alone
+  assert_int_equal(pages,
+                   bits_divide_up(BLOCKS, page_of(first.blocks[0])->reserved)); // those with blocks alone
   leave(&second, 1000);
   assert_ptr_equal(second.record, first.record);
   assert_ptr_equal(second.theap, first.theap);
@@ -217,7 +220,8 @@ static void test_adoption_order(void** state) {
     option_set(option_page_max_candidates, candidates);
     leaver_t leaver;
     leave(&leaver, 1000);
-    for (size_t i = PAGES * EACH; i < BLOCKS; i++) free_left_at(&leaver, i); // of the last page, which was listed first
+    for (size_t i = PAGES * EACH; i < BLOCKS; i++)
+      free_left_at(&leaver, i); // of the last page, which was listed first
     page_t* pages[PAGES];
     size_t at = 0;
     for (size_t k = 0; k < PAGES; k++) {
@@ -269,6 +273,34 @@ static void test_adoption_by_class_and_heap(void** state) {
   mi_free(same);
   assert_true(heap_destroy(heap));
   free_left(&leaver);
+  mi_collect(true);
+  assert_int_equal(pages_now(), 0);
+}
+
+// Killed threads leave blocks that nobody has and that are in no list, or that count as used though they are handed out again:
+// neither is room that somebody could adopt the page for, again and again.
+static void test_lost_blocks_are_no_room(void** state) {
+  MI_UNUSED(state);
+  leaver_t leaver;
+  leave(&leaver, 60000);
+  page_t* page = page_of(leaver.blocks[0]);
+  assert_true(page->reserved <= LISTED_FREE_SHARE && page_used(page) == page->reserved);
+  page->allocated--; // the block at its start
+  leaver.blocks[0] = NULL;
+  page_look_at_abandoned(NULL, page);
+  assert_true(page->is_listed);
+  void* p = mi_malloc(60000);
+  assert_true(page_of(p) != page);
+  assert_false(page->is_listed);
+  mi_free(p);
+  page_t* other = page_of(leaver.blocks[page->reserved + 1]);
+  assert_true(other != page && page_used(other) == other->reserved);
+  other->allocated += 3;
+  page_look_at_abandoned(NULL, other);
+  assert_int_equal(page_available(other), 0);
+  assert_false(other->is_listed);
+  other->allocated -= 3;
+  free_left(&leaver); // the page with the lost block goes as well
   mi_collect(true);
   assert_int_equal(pages_now(), 0);
 }
@@ -331,7 +363,8 @@ static void test_remote_frees_come_back(void** state) {
       test_thread_start(&own.thread, run_freeing, &own);
       test_thread_join(&own.thread);
       run_leaver(&own);
-      if (pages_now() > pages + 2) fail_msg("size %zu, round %zu: %zu pages, %zu at first", size, round, pages_now(), pages);
+      if (pages_now() > pages + 2)
+        fail_msg("size %zu, round %zu: %zu pages, %zu at first", size, round, pages_now(), pages);
     }
     free_left(&own);
   }
@@ -500,6 +533,7 @@ int main(void) {
       CASE(test_listed_when_an_eighth_is_free),
       CASE(test_adoption_order),
       CASE(test_adoption_by_class_and_heap),
+      CASE(test_lost_blocks_are_no_room),
       CASE(test_last_block_of_many),
       CASE(test_remote_frees_come_back),
       CASE(test_kept_page),

@@ -78,9 +78,18 @@ static arena_t* record_make(size_t slice_count) {
 // ---- reserving ------------------------------------------------------------------------------------------
 
 // Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table with others.
+#if MI_64BIT
+static uintptr_t next_hint = (uintptr_t)2 << 40;
+
+// The place of the arena asked for last is used again: tables of the page map stay for ever, and so does their memory.
+static void space_is_free(const void* base, size_t size) {
+  uintptr_t hint = (uintptr_t)base + bits_align_up(size, MI_GIB);
+  atomic_cas_acq_rel(&next_hint, &hint, (uintptr_t)base);
+}
+#endif
+
 static void* reserve_space(size_t size) {
 #if MI_64BIT
-  static uintptr_t next_hint = (uintptr_t)2 << 40;
   for (int attempt = 0; attempt < 3; attempt++) {
     size_t step = bits_align_up(size, MI_GIB);
     uintptr_t hint = atomic_add_relaxed(&next_hint, step);
@@ -113,6 +122,9 @@ static void arena_unmake(arena_t* arena) {
   if (arena->os_base != NULL) {
     size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
     sysmem_release(arena->os_base, arena->os_size, committed);
+#if MI_64BIT
+    space_is_free(arena->os_base, arena->os_size);
+#endif
   }
   spare_give(arena);
 }

@@ -136,8 +136,8 @@ bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands);
 // Purges what has waited for its delay, a bounded part of it. `force`: everything that is free, now.
 void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands);
 
-// Called when slices begin to wait for their purge, on any thread: somebody is to call arena_purge in a while.
-extern void (*arena_purge_wanted)(void);
+// Called whenever slices begin to wait for their purge, on any thread: somebody is to call arena_purge in a while.
+extern void (*arena_purge_wanted)(size_t slice_count);
 
 // Is anything waiting for its purge?
 bool arena_purge_is_waiting(const arena_set_t* set);

@@ -22,8 +22,8 @@
 #define PURGE_STEP_WORDS 64
 #define PURGE_STEP_RUNS  8
 
-static void purge_not_wanted(void) {}
-void (*arena_purge_wanted)(void) = purge_not_wanted;
+static void purge_not_wanted(size_t slice_count) { MI_UNUSED(slice_count); }
+void (*arena_purge_wanted)(size_t slice_count) = purge_not_wanted;
 
 static uint32_t purge_period(void) {
   long delay = option_get_clamp(option_purge_delay, 0, 1 << 20);
@@ -208,8 +208,8 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
     atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
     atomic_swap_seq_cst(&arena->purge_waiting, 1);
     bitmap_word_set(arena->set->waiting, arena->index);
-    arena_purge_wanted();
   }
+  arena_purge_wanted(count);
 }
 
 // For each arena of `bits` (a bitmap over the set): the index, or the count when there is none any more.

@@ -150,7 +150,7 @@ void page_look_at_abandoned(theap_t* theap, page_t* page) {
     uint32_t pending = (uint32_t)atomic_get_seq_cst(&page->remote);
     uint64_t used = page_used(page);
     if (pending < used) {
-      uint64_t available = page->reserved - used + pending;
+      uint64_t available = page_available_of(page, used, pending);
       if (available == 0 || available * LISTED_FREE_SHARE < page->reserved || atomic_get_relaxed(&page->is_listed)) return;
       page_list(page);
       if (!page_is_abandoned(atomic_get_seq_cst(&page->owner))) return;

@@ -67,6 +67,8 @@ static page_t* page_adopted(theap_t* theap, unsigned bin) {
     queue_push(theap, page);
     if (page_has_room(theap, page)) return page;
     if (page->extended < page->reserved) return NULL; // no memory to commit: abandoned, it would be listed and come again
+    // What seemed to be room a killed thread has lost.
+    if (page_used(page) < page->reserved) page->reserved = (uint32_t)page_used(page);
     page_set_full(theap, page);
   }
 }

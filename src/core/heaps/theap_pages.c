@@ -115,7 +115,7 @@ void page_emptied(theap_t* theap, page_t* page) {
 
 void page_set_full(theap_t* theap, page_t* page) {
   page_unkeep(theap, page);
-  if (page->extended == page->reserved) theap->bins[page->bin].filled++;
+  if (page->extended >= page->reserved) theap->bins[page->bin].filled++;
   queue_remove(theap, page);
   page_abandon(theap, page);
 }

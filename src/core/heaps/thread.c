@@ -195,7 +195,7 @@ static void thread_salvage(thread_t* dead, theap_t* by, bool was_owned) {
 
 size_t thread_reap(thread_t* self, size_t checks) {
   size_t reaped = 0;
-  thread_t* candidate = atomic_get_relaxed(&reap_cursor);
+  thread_t* candidate = atomic_get_acquire(&reap_cursor);
   size_t count = atomic_get_relaxed(&thread_count);
   uint64_t taken = THREAD_HOLDER(THREAD_TAKEN, os_thread_id(), self == NULL ? 0 : thread_holder_number(self->holder));
   for (size_t seen = 0; checks > 0 && seen < count; seen++) {
@@ -214,7 +214,7 @@ size_t thread_reap(thread_t* self, size_t checks) {
     }
     candidate = candidate->all_next;
   }
-  atomic_set_relaxed(&reap_cursor, candidate);
+  atomic_set_release(&reap_cursor, candidate);
   return reaped;
 }
 

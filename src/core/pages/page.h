@@ -121,8 +121,12 @@ MI_INLINE bool page_is_abandoned(uintptr_t owner) { return (owner & PAGE_OWNER_A
 MI_INLINE uint32_t page_remote_count(const page_t* page) { return (uint32_t)atomic_get_relaxed(&page->remote); }
 
 // Blocks that could be handed out, those in the remote list included.
+MI_INLINE uint64_t page_available_of(const page_t* page, uint64_t used, uint32_t pending) {
+  uint64_t all = (uint64_t)page->reserved + pending;
+  return all > used ? all - used : 0; // a killed thread may have left more blocks counted as used than there are
+}
 MI_INLINE uint64_t page_available(const page_t* page) {
-  return page->reserved - page_used(page) + page_remote_count(page);
+  return page_available_of(page, page_used(page), page_remote_count(page));
 }
 
 // The next untouched block lies in slices that are not committed yet (see arena_page_commit).
