@@ -69,7 +69,8 @@ bool block_is_ours(const void* p);
 // blocks that were born zeroed. NULL leaves `p` as it is. `p` may be NULL. The second one goes without alignment
 // when `alignment` is no power of two.
 void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero);
-void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset, bool zero);
+void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,
+                                  bool zero);
 
 // True when the product overflows; reports and sets errno then.
 bool block_count_overflows(size_t count, size_t size, size_t* total);
@@ -97,7 +98,8 @@ MI_INLINE void* block_calloc_fast(const theap_t* theap, size_t size) {
   if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX)) return NULL;
   page_t* page = page_for_small(theap, size);
   void* p = block_pop(page);
-  if (MI_LIKELY(p != NULL)) mem_zero(p, page->block_size); // all of it: mi_rezalloc goes on from the usable size
+  if (MI_LIKELY(p != NULL))
+    mem_zero(p, page->block_size); // all of it: mi_rezalloc goes on from the usable size
   return p;
 }
 

@@ -79,7 +79,8 @@ static int child_main(const char* mode) {
         size_t size = 1 + i * 97;
         blocks[i] = mi_realloc(blocks[i], size * 2);
         if (blocks[i] == NULL || pattern_mismatch(blocks[i], size, i) != SIZE_MAX) return 4;
-        if (mi_heap_of(blocks[i]) != mi_heap_main() || mi_heap_of(blocks[i] + size) != mi_heap_main()) return 5;
+        if (mi_heap_of(blocks[i]) != mi_heap_main() || mi_heap_of(blocks[i] + size) != mi_heap_main())
+          return 5;
       }
       for (size_t i = 0; i < 200; i++) mi_free(blocks[i]);
       mi_collect(true);

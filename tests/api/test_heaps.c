@@ -72,8 +72,10 @@ static void test_other_forms(void** state) {
     assert_true(mi_heap_contains(heap, q));
     assert_null(mi_heap_reallocf(heap, q, api_opaque(SIZE_MAX))); // frees q
     for (size_t alignment = 1; alignment <= MIB(1); alignment *= 4) {
-      char* blocks[] = {mi_heap_malloc_aligned(heap, 300, alignment), mi_heap_zalloc_aligned(heap, 300, alignment),
-                        mi_heap_calloc_aligned(heap, 3, 100, alignment), mi_heap_realloc_aligned(heap, NULL, 300, alignment),
+      char* blocks[] = {mi_heap_malloc_aligned(heap, 300, alignment),
+                        mi_heap_zalloc_aligned(heap, 300, alignment),
+                        mi_heap_calloc_aligned(heap, 3, 100, alignment),
+                        mi_heap_realloc_aligned(heap, NULL, 300, alignment),
                         mi_heap_rezalloc_aligned(heap, NULL, 300, alignment),
                         mi_heap_recalloc_aligned(heap, NULL, 3, 100, alignment)};
       for (size_t i = 0; i < 6; i++) {
@@ -82,7 +84,8 @@ static void test_other_forms(void** state) {
         assert_true(mi_heap_contains(heap, blocks[i]));
         mi_free(blocks[i]);
       }
-      char* at[] = {mi_heap_malloc_aligned_at(heap, 300, alignment, 40), mi_heap_zalloc_aligned_at(heap, 300, alignment, 40),
+      char* at[] = {mi_heap_malloc_aligned_at(heap, 300, alignment, 40),
+                    mi_heap_zalloc_aligned_at(heap, 300, alignment, 40),
                     mi_heap_calloc_aligned_at(heap, 3, 100, alignment, 40),
                     mi_heap_realloc_aligned_at(heap, NULL, 300, alignment, 40),
                     mi_heap_rezalloc_aligned_at(heap, NULL, 300, alignment, 40),
@@ -164,7 +167,8 @@ static void test_destroy_frees_blocks(void** state) {
   }
   mi_collect(true);
   int64_t after = committed_now();
-  if (after > before + (int64_t)MIB(8)) fail_msg("committed: %lld before, %lld after", (long long)before, (long long)after);
+  if (after > before + (int64_t)MIB(8))
+    fail_msg("committed: %lld before, %lld after", (long long)before, (long long)after);
 }
 
 static void test_main_heap_stays(void** state) {
@@ -195,7 +199,8 @@ static void test_questions(void** state) {
   assert_false(mi_any_heap_contains(&in_data));
   assert_false(mi_any_heap_contains(NULL));
   char* huge = mi_malloc(MIB(20));
-  for (size_t at = 0; at < MIB(20); at += KIB(64) + 1) assert_ptr_equal(mi_heap_of(huge + at), mi_heap_main());
+  for (size_t at = 0; at < MIB(20); at += KIB(64) + 1)
+    assert_ptr_equal(mi_heap_of(huge + at), mi_heap_main());
   mi_free(huge);
 }
 
