@@ -114,7 +114,8 @@ void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero) {
   return move_to(malloc_in(heap, size), p, usable, size, zero);
 }
 
-void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset, bool zero) {
+void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,
+                                  bool zero) {
   if (!bits_is_power_of_two(alignment)) return block_reallocate_in(heap, p, size, zero);
   if (p == NULL) return block_allocate_aligned_in(heap, size, alignment, offset, zero);
   size_t usable = theap_usable_size(p);
@@ -171,7 +172,9 @@ char* text_full_path(heap_t* heap, const char* name, char* resolved) {
   return resolved;
 }
 
-char* mi_realpath(const char* fname, char* resolved_name) { return text_full_path(NULL, fname, resolved_name); }
+char* mi_realpath(const char* fname, char* resolved_name) {
+  return text_full_path(NULL, fname, resolved_name);
+}
 
 // ---- extended -------------------------------------------------------------------------------------------
 

@@ -73,7 +73,8 @@ bool block_is_ours(const void* p);
 // blocks that were born zeroed. NULL leaves `p` as it is. `p` may be NULL. The second one goes without alignment
 // when `alignment` is no power of two.
 void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero);
-void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset, bool zero);
+void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,
+                                  bool zero);
 
 // True when the product overflows; reports and sets errno then.
 bool block_count_overflows(size_t count, size_t size, size_t* total);

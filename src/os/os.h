@@ -180,6 +180,7 @@ void os_lock_release(os_lock_t* lock);
 typedef struct os_bell_hooks_s {
   void (*thread_exit)(
       void); // on the ending thread; may be rung more than once, or for a thread that never allocated
+  void (*process_done)(void);   // before process_exit where that isn't under the loader lock; NULL: not wanted
   void (*process_exit)(void);   // on the exiting thread; may be rung more than once
   void (*process_unload)(void); // the module that we are linked into is unloaded, the process goes on
   bool wants_exit; // process_exit matters, however the process ends: worth an index of fiber-local storage

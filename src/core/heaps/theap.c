@@ -202,6 +202,10 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
   if (misaligned == 0) return block;
   uint8_t* p = block + (alignment - misaligned);
   page_t* page = page_map_page(block);
+  if (page->bin == BIN_HUGE && !page_map_cover(p, 1)) { // perhaps a region further
+    theap_free(theap, block);
+    return NULL;
+  }
   owner_set_flag(page, PAGE_OWNER_INTERIOR);
   if (page->bin == BIN_HUGE) {
     page_map_mark_pointer(page, p, true);
