@@ -184,6 +184,7 @@ bool parse_has_export_in(parse_image_t* image, uint32_t from, uint32_t to) {
 // ---- code -----------------------------------------------------------------------------------------------
 
 size_t parse_code_size(parse_image_t* image, uint32_t rva) {
+  if (rva >= image->size) return 0; // a damaged section may claim to reach further
   const uint8_t* section = image->base + image->sections;
   for (uint32_t i = 0; i < image->section_count; i++, section += SECTION_SIZE) {
     uint32_t size = u32(section + 8), start = u32(section + 12);

@@ -322,6 +322,9 @@ static const char* plan_hook(plan_runtime_t* plan, plan_hook_t* hook, size_t ind
 
 bool plan_inline(plan_runtime_t* plan, uintptr_t memory) {
   plan->memory = memory;
+#if defined(__aarch64__)
+  return fail(plan, NULL, "jumps are known for x86 and x64 only");
+#endif
   for (size_t i = 0; i < plan->count; i++) {
     plan_hook_t* hook = &plan->hooks[i];
     const char* problem = plan_hook(plan, hook, i);
