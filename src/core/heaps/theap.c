@@ -11,10 +11,6 @@
 #include "core/report/options.h"
 #include "base/memory.h"
 
-// What debug builds fill blocks with.
-#define FILL_FRESH 0xD0
-#define FILL_FREED 0xDF
-
 #define TICK_CALLS        64   // slow calls between two looks at kept pages, purges and the deferred free callback
 #define SWEEP_PAGES       16   // pages looked at per tick
 #define OOM_COLLECT_MS    1000 // a failed allocation collects everything at most so often
@@ -101,15 +97,18 @@ static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, 
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
   arena_source_t source = theap_source(theap);
-  page_t* page = arena_page_allocate(&source, slice_count, slice_count, alignment);
+  // Secure builds: an inaccessible slice behind each, and so before the next one.
+  size_t with_guard = slice_count + (MI_SECURE && slice_count > 1 ? 1 : 0);
+  page_t* page = arena_page_allocate(&source, with_guard, slice_count, alignment);
   if (page == NULL) {
     // No way to find more than we have (arena_page_allocate has purged already).
     if (size > (size_t)atomic_get_relaxed(&stats_process.committed.current)) return NULL;
     collect_for_memory(theap);
-    page = arena_page_allocate(&source, slice_count, slice_count, alignment);
+    page = arena_page_allocate(&source, with_guard, slice_count, alignment);
     if (page == NULL) return NULL;
   }
   *is_zero = page->is_zero;
+  if (with_guard > slice_count) slice_count = arena_page_guard(page);
   page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE, theap->heap);
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);
@@ -144,6 +143,17 @@ static void huge_free(theap_t* theap, page_t* page) {
   arena_page_free(page, hands_of(theap));
 }
 
+// Checking builds: a free block holds what it was filled with. Link, mark and tail are looked at elsewhere.
+static void check_still_freed(const page_t* page, const block_t* block) {
+  const uint8_t* bytes = (const uint8_t*)block;
+  size_t end = page->block_size - BLOCK_TAIL;
+  for (size_t i = 16; i < end; i++) {
+    if (MI_LIKELY(bytes[i] == FILL_FREED)) continue;
+    block_report(MISUSE_LINK, page, block, NULL);
+    return;
+  }
+}
+
 // Not for BIN_HUGE.
 static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
   page_t* page = theap->bins[bin].first;
@@ -152,6 +162,7 @@ static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
     if (page == NULL) return NULL;
   }
   if (page->free == NULL) theap->counts.extended++;
+  if (MI_DEBUG && page->free != NULL) check_still_freed(page, page->free);
   block_t* block = page_take(page, is_zero);
   if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size - BLOCK_TAIL);
   return block;
@@ -179,7 +190,8 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
   if (offset % alignment == 0) {
     // Pages start at multiples of SLICE_SIZE, so every block of a bin whose size is a multiple of the
     // alignment is aligned: nothing to search, nothing to remember. Powers of two always are such bins.
-    if (alignment <= 8 || (alignment == 16 && size > 8 - BLOCK_TAIL)) return theap_allocate(theap, size, is_zero);
+    bool is_natural = alignment <= 8 || (alignment == 16 && size > 8 - BLOCK_TAIL);
+    if (is_natural && theap->guard_rate == 0) return theap_allocate(theap, size, is_zero);
     count_call(theap);
     if (MI_UNLIKELY(theap->guard_rate != 0)) {
       void* guarded = guarded_allocate(theap, size, alignment, is_zero);
@@ -252,7 +264,11 @@ static bool check_free(const page_t* page, const void* p, const block_t* block, 
 // From here on the block must not be taken for one in use. Its link and mark follow.
 static void retire_contents(const page_t* page, block_t* block) {
   if (page->bin == BIN_HUGE) return; // its memory goes back at once
-  if (MI_DEBUG) mem_fill(block, FILL_FREED, page->block_size);
+  if (MI_DEBUG) {
+    mem_fill(block, FILL_FREED, page->block_size);
+  } else if (page->block_size <= SMALL_SIZE_MAX) {
+    mem_zero(block, page->block_size);
+  }
   block_words((block_t*)((uint8_t*)block + page->block_size - 8))[0] = 0;
 }
 
@@ -306,6 +322,52 @@ static void free_abandoned(theap_t* theap, page_t* page, block_t* block, uintptr
   free_own(taker, page, block);
 }
 
+// ---- delayed reuse (secure builds) ------------------------------------------------------------------------
+// A freed block takes the place of another one, at random, in a small ring of the thread's, and that one goes on its way. Only
+// blocks of main heaps, which are never destroyed under the ring.
+
+static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
+  if (page_is_abandoned(owner)) {
+    free_abandoned(theap, page, block, owner);
+    return;
+  }
+  theap_t* of = page_owner_theap(owner);
+  if (theap != NULL && (of == theap || of->thread == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
+    free_own(of, page, block);
+  } else {
+    free_remote(theap, page, block);
+  }
+}
+
+static void ring_release(theap_t* theap, block_t* block) {
+  page_t* page = page_map_page(block);
+  block_t* next;
+  if (!block_get_next(page, block, &next)) block_report(MISUSE_LINK, page, block, NULL);
+  release_block(theap, page, block, atomic_get_acquire(&page->owner));
+}
+
+void theap_flush_ring(theap_t* theap) {
+  for (size_t i = 0; i < THEAP_RING; i++) {
+    block_t* block = theap->ring[i];
+    theap->ring[i] = NULL;
+    if (block != NULL) ring_release(theap, block);
+  }
+}
+
+// True: the block stays in the ring.
+static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
+  if (theap == NULL || page->heap != theap->heap || !heap_is_main(theap->heap) || thread_is_late(theap->thread)) return false;
+  uint64_t state = theap->ring_state == 0 ? block_keys[2] ^ (uintptr_t)theap : theap->ring_state;
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  theap->ring_state = state;
+  block_t** place = &theap->ring[(state >> 40) % THEAP_RING];
+  block_t* before = *place;
+  block_set_next(page, block, NULL); // marked as free
+  *place = block;
+  if (before != NULL) ring_release(theap, before);
+  return true;
+}
+
 free_result_t theap_free(theap_t* theap, void* p) {
   if (p == NULL) return FREE_DONE;
   page_t* page = page_map_page(p);
@@ -320,15 +382,8 @@ free_result_t theap_free(theap_t* theap, void* p) {
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {
     if (is_interior) page_map_mark_pointer(page, p, false);
     huge_free(theap, page);
-  } else if (page_is_abandoned(owner)) {
-    free_abandoned(theap, page, block, owner);
-  } else {
-    theap_t* of = page_owner_theap(owner);
-    if (theap != NULL && (of == theap || of->thread == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
-      free_own(of, page, block);
-    } else {
-      free_remote(theap, page, block);
-    }
+  } else if (!MI_SECURE || !ring_take(theap, page, block)) {
+    release_block(theap, page, block, owner);
   }
   return FREE_DONE;
 }
@@ -371,6 +426,7 @@ bool theap_expand(theap_t* theap, void* p, size_t size) {
 }
 
 void theap_collect(theap_t* theap, bool force) {
+  if (MI_SECURE) theap_flush_ring(theap);
   theap_sweep(theap, SIZE_MAX);
   if (force) {
     for (unsigned bin = 1; bin < BIN_HUGE; bin++) { // kept ones go as well

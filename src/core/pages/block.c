@@ -41,7 +41,7 @@ MI_COLD void block_report(misuse_t misuse, const page_t* page, const void* p, co
     message_misuse(always, MESSAGE_EFAULT, "block %p (size %zu) was written beyond its end", p, size);
     break;
   case MISUSE_DOUBLE_FREE:
-    message_misuse(always, MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
+    message_misuse(always, MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, size);
     break;
   case MISUSE_INSIDE:
     message_misuse(always, MESSAGE_EINVAL, "%s of invalid pointer %p: inside a block, not at its start", function, p);

@@ -25,6 +25,10 @@ extern uint32_t block_reciprocals[BIN_COUNT]; // 2^32 / size, rounded up
 // Keys and tables. Idempotent, any thread; page_init sees to it.
 void block_init(void);
 
+// What checking builds fill blocks with.
+#define FILL_FRESH 0xD0
+#define FILL_FREED 0xDF
+
 #define BLOCK_NONE UINT32_MAX
 
 // The index of the block that starts at `p`, BLOCK_NONE when none starts there. Not for huge pages.

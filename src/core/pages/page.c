@@ -1,5 +1,6 @@
 #include "core/pages/block.h"
 #include "core/report/message.h"
+#include "base/memory.h"
 
 const page_t page_none;
 
@@ -42,6 +43,7 @@ static block_t* link_shuffled(const page_t* page, uint8_t* first, size_t count) 
   block_t* list = page->free;
   for (size_t i = 0; i < count; i++) {
     block_t* block = (block_t*)(first + order[i] * page->block_size);
+    if (MI_DEBUG) mem_fill(block, FILL_FREED, page->block_size);
     block_set_next(page, block, list);
     list = block;
   }

@@ -203,6 +203,7 @@ static bool environment_flag(const char* name, const char* otherwise) {
 }
 
 bool options_redirect_is_disabled(void) { return environment_flag("disable_redirect", "redirection stays enabled"); }
+bool options_addresses_are_fixed(void) { return environment_flag("fixed_addresses", "addresses are random"); }
 
 bool options_abort_on_error(void) {
   static uint8_t known; // 1: no, 2: yes
