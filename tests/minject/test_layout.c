@@ -216,7 +216,10 @@ static void test_warnings(void** state) {
   seed_free(&edited);
   seed_put_directory(&seed, PE_CLR, 0x1000, 72);
   edited = edit(&seed, request, &result);
-  assert_true(has_note(&result, true, "it is a .NET program"));
+  seed_put_u32(&seed, seed_offset(&seed, 0x1000) + 16, 1); // code of .NET alone
+  seed_free(&edited);
+  edited = edit(&seed, request, &result);
+  assert_true(has_note(&result, true, "it is a .NET program without machine code"));
   seed_free(&edited);
   seed_put_u16(&seed, pe.header + 92, 1);
   edited = edit(&seed, request, &result);
