@@ -228,3 +228,5 @@ wine_stop() (
 
 # shellcheck source-path=SCRIPTDIR source=i386.sh
 . "$MI_ROOT/wine-ci/i386.sh"
+# shellcheck source-path=SCRIPTDIR source=debian.sh
+. "$MI_ROOT/wine-ci/debian.sh"

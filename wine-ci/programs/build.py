@@ -31,12 +31,12 @@ ZSTD_FLAGS = "-DZSTD_MULTITHREAD -DZSTD_LEGACY_SUPPORT=0 -DXXH_NAMESPACE=ZSTD_ -
 
 def programs(source, generated):
     """name -> (sources, flags for the compiler)"""
-    lua = source / "lua-5.4.4/src"
-    zstd = source / "zstd-1.5.4"
+    lua = source / "lua/src"
+    zstd = source / "zstd"
     sqlite_flags = f"{SQLITE_FLAGS} -I{shlex.quote(str(generated))}"
     return {
         "sqlite3": ([generated / "shell.c", generated / "sqlite3.c"], sqlite_flags),
-        "speedtest1": ([source / "sqlite3-3.40.1/test/speedtest1.c", generated / "sqlite3.c"], sqlite_flags),
+        "speedtest1": ([source / "sqlite3/test/speedtest1.c", generated / "sqlite3.c"], sqlite_flags),
         "lua": ([c for c in sorted(lua.glob("*.c")) if c.name != "luac.c"], "-DLUA_COMPAT_5_3"),
         "zstd": (
             [c for folder in ZSTD_FOLDERS for c in sorted((zstd / folder).glob("*.c"))],
@@ -77,7 +77,7 @@ def ucrt_program(args, name, sources, flags, generated):
 def ninja_file(args, crt_flags):
     generated = args.out / "sqlite-generated"
     triplet = f"{args.arch}-w64-mingw32"
-    sqlite = shlex.quote(str(args.source / "sqlite3-3.40.1"))
+    sqlite = shlex.quote(str(args.source / "sqlite3"))
     yield f"""ninja_required_version = 1.8
 cc = {triplet}-gcc-posix
 crt_flags = {crt_flags}
