@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """minject as a user meets it: what it prints, its exit codes, what it leaves on the disk, and every mistake that one can make.
 Runs the native program, or with --wine minject.exe through MESON_EXE_WRAPPER. Each case has a folder of its own; where an
-error is expected, nothing in it may have changed. Long because every option, message and exit code has its case here.
+error is expected, nothing in it may have changed. It is long because every option, message and exit code has its case here.
 
 Prints a line per case and "N passed, N failed" at the end.
 """
