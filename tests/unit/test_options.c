@@ -356,10 +356,10 @@ static void test_print(void** state) {
   size_t lines = 0;
   for (const char* c = said; *c != 0; c++) lines += *c == '\n';
   assert_int_equal(lines, PROMISED + 1);
-  assert_non_null(strstr(said, "\noption 'show_errors': 0"));
-  assert_non_null(strstr(said, "\noption 'os_tag': 77 (set)\n"));
+  assert_non_null(strstr(said, "\nmimalloc: option 'show_errors': 0"));
+  assert_non_null(strstr(said, "\nmimalloc: option 'os_tag': 77 (set)\n"));
   char line[64];
-  snprintf(line, sizeof(line), "\noption 'arena_reserve': %ld KiB",
+  snprintf(line, sizeof(line), "\nmimalloc: option 'arena_reserve': %ld KiB",
            promised[option_arena_reserve].default_value);
   assert_non_null(strstr(said, line));
   assert_non_null(strstr(said, "(deprecated: no effect)"));
@@ -367,6 +367,7 @@ static void test_print(void** state) {
   options_print_set(NULL, NULL); // through the registered function
   assert_non_null(strstr(said, "option 'os_tag': 77 (set)\n"));
   for (char* text = strtok(said, "\n"); text != NULL; text = strtok(NULL, "\n")) {
+    assert_memory_equal(text, "mimalloc: option '", 18);
     assert_non_null(strstr(text, " (set)"));
   }
 }

@@ -204,7 +204,7 @@ void option_set_default(option_t option, long value) {
 
 static void print_option(message_output_t* output, void* arg, option_t option) {
   const option_entry_t* entry = &option_entries[option];
-  message_print_to(output, arg, "option '%s': %ld%s%s%s\n", entry->name, option_get(option),
+  message_print_to(output, arg, "mimalloc: option '%s': %ld%s%s%s\n", entry->name, option_get(option),
                    kind_unit(entry->kind), option_is_set(option) ? " (set)" : "",
                    entry->is_deprecated ? " (deprecated: no effect)" : "");
 }
