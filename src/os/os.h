@@ -59,6 +59,10 @@ bool os_environment(const char* name, char* value, size_t capacity);
 // The same in wide characters; `capacity` counts characters.
 bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
+// Calls `visit` with the name of each environment variable that begins with `prefix`, in whatever case, as long as it is
+// ASCII and shorter than 64 characters.
+void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context);
+
 // Writes to the process's standard error; drops the text when there is none.
 void os_write_error(const char* text, size_t length);
 

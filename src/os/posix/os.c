@@ -14,6 +14,7 @@
 #include "os_posix.h"
 #include "base/atomics.h"
 #include "base/bits.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -333,6 +334,17 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   if (count >= capacity) return false;
   value[count] = 0;
   return true;
+}
+
+void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context) {
+  char name[64];
+  for (char** at = environ; at != NULL && *at != NULL; at++) {
+    size_t length = strcspn(*at, "=");
+    if (length == 0 || length >= sizeof(name)) continue;
+    memcpy(name, *at, length);
+    name[length] = 0;
+    if (text_begins_ignoring_case(name, prefix)) visit(context, name);
+  }
 }
 
 void os_write_error(const char* text, size_t length) {
