@@ -1,5 +1,6 @@
 // The options: order and defaults as promised, and every way to set one. Options are read once, so a case
-// that wants one read again makes it unread by hand.
+// that wants one read again makes it unread by hand. This file is long because the interface's table stands in it a second
+// time.
 #include "support/check.h"
 #include "support/child.h"
 #include "support/test_thread.h"

@@ -155,7 +155,7 @@ MI_COLD long option_read_slow(option_t option) {
 static const char prefix[] = "MIMALLOC_";
 
 // What else begins with the prefix: read by others than this file, or before there are options.
-static const char* const other_names[] = {"disable_redirect"};
+static const char* const other_names[] = {"disable_redirect", "log"};
 
 #define NAME_MAX 40 // of an option
 
