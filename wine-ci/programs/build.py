@@ -7,7 +7,7 @@ FOLDER given with --source holds the unpacked Debian sources (wine-ci/setup --pr
 Meson build folder with dll/mimalloc.dll and dll/libmimalloc-crt.a. Writes OUT/build.ninja and runs
 ninja, so a second run does only what changed. Results: OUT/crt/*.exe, OUT/mimalloc/*.exe and beside them
 a copy of mimalloc.dll; OUT/timed, the runner that measure.py uses. With --ucrt also OUT/ucrt/*.exe, which are
-built for the universal C runtime instead of msvcrt.dll. --only says which programs, as OUT/crt/NAME.exe is called.
+built for the universal C runtime instead of msvcrt.dll. --only says which programs, as OUT/crt/NAME.exe is called ("none": only the runner).
 """
 import argparse
 import os
@@ -155,7 +155,7 @@ def main():
     args.source, args.build, args.out = (p.resolve() for p in (args.source, args.build, args.out))
     known = programs(args.source, args.out)
     for name in args.only or ():
-        if name not in known:
+        if name not in known and name != "none":
             parser.error(f"there is no program '{name}'; there are {', '.join(known)}")
     for name, (sources, _) in known.items():
         if not sources and (not args.only or name in args.only):
