@@ -6,8 +6,10 @@ it. There are two ways to tell which of them are the runtimes':
   HEAP   by the heap (WINEDEBUG=+pid,+heap,+module). A runtime's heap is the one that is created while its DllMain runs;
          what is allocated from it is malloc and its family, as Wine's runtimes have no other use for it. A runtime that
          makes no heap is blind for this: Wine 10's ucrtbase.dll works on the process's heap.
-  RELAY  by the caller (WINEDEBUG=+pid,+relay,+loaddll): who called RtlAllocateHeap lies in the runtime. Wine's registry
-         must say that this function is to be relayed, and no other (REGISTRY).
+  RELAY  by the caller (WINEDEBUG=+pid,+relay,+loaddll): who called RtlAllocateHeap lies in the runtime, and in malloc or its
+         family. Which places these are is learnt from a run of heap_callers.c, which calls them often; what else a
+         runtime takes from the process's heap, for itself, is nobody's malloc. Wine's registry must say that this
+         function is to be relayed, and no other (REGISTRY).
 
 A block counts as missed when a runtime gives it although mimalloc.dll is there: after mimalloc.dll's DllMain has returned
 and, for a runtime that is loaded later, from the beginning of that runtime's DllMain.
@@ -21,6 +23,8 @@ import re
 
 HEAP = "+pid,+heap,+module"
 RELAY = "+pid,+relay,+loaddll"
+CALLS = 1000  # of each function by heap_callers.c
+RUNTIMES = ("msvcrt.dll", "ucrtbase.dll")  # that RELAY can learn about
 REGISTRY = ("HKCU\\Software\\Wine\\Debug", "RelayInclude", "ntdll.RtlAllocateHeap")
 
 LINE = re.compile(
@@ -47,7 +51,9 @@ class Unreadable(Exception):
 
 
 class Process:
-    def __init__(self):
+    def __init__(self, sites):
+        self.sites = sites  # runtime -> offsets in it that malloc calls the system from; None: learn them
+        self.callers = collections.Counter()  # (runtime, offset) -> calls
         self.is_ready = self.has_mimalloc = False
         self.running = {}  # thread -> stack of (base, name) whose DllMain runs
         self.handles = {}  # heap -> runtime's name, or None for a heap of somebody else
@@ -102,7 +108,15 @@ class Process:
         """The module that begins next below the caller is the one that it lies in."""
         at = bisect.bisect_right(self.bases, caller)
         name = self.names[self.bases[at - 1]] if at else None
-        self.count(name.decode().lower() if name and RUNTIME.match(name) else None)
+        if not name or not RUNTIME.match(name):
+            return
+        owner, offset = name.decode().lower(), caller - self.bases[at - 1]
+        self.callers[owner, offset] += 1
+        if self.sites is not None:
+            if owner not in self.sites:
+                raise Unreadable(f"nothing is known of {owner}; see RUNTIMES in tests/programs/heap_trace.py")
+            if offset in self.sites[owner]:
+                self.count(owner)
 
     def event(self, thread, match):
         if match["heap"]:
@@ -123,16 +137,30 @@ class Process:
             self.init(thread, match["what"] == b"CALL", match["base"], match["name"])
 
 
-def read(path):
-    """process number -> Counts, of all processes that the trace file tells of."""
-    processes = collections.defaultdict(Process)
+def processes_of(path, sites):
+    processes = collections.defaultdict(lambda: Process(sites))
     with open(path, "rb") as file:
         for line in file:
             match = LINE.search(line)
             if match:
                 processes[match[1]].event(match[2], match)
+    return processes
+
+
+def read(path, sites=None):
+    """process number -> Counts, of all processes that the trace file tells of."""
     return {
         pid: Counts(p.has_mimalloc, p.before, sum(p.missed.values()), dict(p.missed), p.runtimes,
                     sorted(set(p.runtimes) - {owner for owner in p.handles.values() if owner}))
-        for pid, p in processes.items()
+        for pid, p in processes_of(path, sites).items()
     }
+
+
+def learn(path):
+    """runtime -> offsets in it that malloc and its family call the system from, from a trace of heap_callers.c."""
+    sites = collections.defaultdict(set)
+    for process in processes_of(path, None).values():
+        for (owner, offset), calls in process.callers.items():
+            if calls >= CALLS:
+                sites[owner].add(offset)
+    return dict(sites)
