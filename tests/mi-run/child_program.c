@@ -196,7 +196,8 @@ static void spawn(const wchar_t* name) {
   print(L"spawned %lu\n", process.dwProcessId);
 }
 
-// MI_RUN_GRANDCHILD, up to a '|', for the next program as MI_RUN_CHILD; what follows is for those that it starts.
+// MI_RUN_GRANDCHILD, up to a '|', for the next program as MI_RUN_CHILD; what follows is for those that it
+// starts.
 static void hand_down(void) {
   wchar_t todo[1024] = L"";
   GetEnvironmentVariableW(L"MI_RUN_GRANDCHILD", todo, 1024);

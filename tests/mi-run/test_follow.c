@@ -1,5 +1,5 @@
-// mi-run --follow: the processes that a program starts, by whatever function, get the DLL, too; what isn't followed is
-// named, and works as without mi-run.
+// mi-run --follow: the processes that a program starts, by whatever function, get the DLL, too; what isn't
+// followed is named, and works as without mi-run.
 #include <stdlib.h>
 
 #include "run.h"

@@ -1,5 +1,6 @@
-// Calls the allocation functions of C runtimes, each very often: in a trace of who calls the system's heap, the places that
-// do it as often are those that malloc and its family end in. heap_trace.py tells them from a runtime's other calls so.
+// Calls the allocation functions of C runtimes, each very often: in a trace of who calls the system's heap,
+// the places that do it as often are those that malloc and its family end in. heap_trace.py tells them from a
+// runtime's other calls so.
 //
 // usage: heap-callers ROUNDS DLL...
 #include <stddef.h>

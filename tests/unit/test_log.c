@@ -1,5 +1,6 @@
-// MIMALLOC_LOG: text goes to the file that it names, and to standard error where that is impossible. The variable is read
-// once per process, so the cases run in child processes: `case_x` is the child's side and ends with 42.
+// MIMALLOC_LOG: text goes to the file that it names, and to standard error where that is impossible. The
+// variable is read once per process, so the cases run in child processes: `case_x` is the child's side and
+// ends with 42.
 #include "support/check.h"
 #include "support/child.h"
 #include "support/test_thread.h"

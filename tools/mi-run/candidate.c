@@ -4,6 +4,7 @@
 #include <windows.h>
 
 #include "exit_codes.h"
+#include "image_file.h"
 #include "paths.h"
 #include "pe_image.h"
 #include "report.h"
@@ -64,26 +65,9 @@ int candidate_find_app(const wchar_t* name, wchar_t** path) {
 
 // --- headers -----------------------------------------------------------------------------------------------
 
-static bool read_file(void* source, uint64_t offset, void* to, size_t size) {
-  HANDLE file = source;
-  LARGE_INTEGER at = {.QuadPart = (LONGLONG)offset};
-  DWORD length;
-  return SetFilePointerEx(file, at, NULL, FILE_BEGIN) && ReadFile(file, to, (DWORD)size, &length, NULL) &&
-         length == size;
-}
-
-static bool read_image(const wchar_t* path, pe_image_t* image) {
-  HANDLE file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-                            OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
-  if (file == INVALID_HANDLE_VALUE) return false;
-  bool is_image = pe_read(read_file, file, image) == PE_OK;
-  CloseHandle(file);
-  return is_image;
-}
-
 bool candidate_is_other_bits(const wchar_t* path) {
   pe_image_t image;
-  if (!read_image(path, &image) || image.is_dll) return false;
+  if (!image_file_header(path, &image) || image.is_dll) return false;
   if (candidate_own_machine() == PE_MACHINE_X64) return image.machine == PE_MACHINE_X86 && !image.is_managed;
   return image.machine == PE_MACHINE_X64;
 }
@@ -99,7 +83,7 @@ static wchar_t* find_own_dll(void) {
     pe_image_t image;
     if (path == NULL) return NULL;
     bool is_there = GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES;
-    if (is_there && read_image(path, &image) && image.machine == candidate_own_machine()) return path;
+    if (is_there && image_file_header(path, &image) && image.machine == candidate_own_machine()) return path;
     if (first == NULL || (is_there && GetFileAttributesW(first) == INVALID_FILE_ATTRIBUTES)) first = path;
   }
   return first;
@@ -205,7 +189,7 @@ int candidate_check_app(const wchar_t* path, method_t method) {
   int failed = open_to_read(L"program", path, &file);
   if (failed) return failed;
   pe_image_t image;
-  pe_status_t status = pe_read(read_file, file, &image);
+  pe_status_t status = pe_read(image_file_read, file, &image);
   CloseHandle(file);
   return status == PE_OK ? check_app_image(path, &image, method) : not_a_program(path, status);
 }
@@ -215,7 +199,7 @@ int candidate_check_dll(const wchar_t* path) {
   int failed = open_to_read(L"DLL", path, &file);
   if (failed) return failed;
   pe_image_t image;
-  pe_status_t status = pe_read(read_file, file, &image);
+  pe_status_t status = pe_read(image_file_read, file, &image);
   if (status != PE_OK || !image.is_dll) {
     report_error(L"'%ls' is not a DLL%ls", path, status == PE_DAMAGED ? L": its header is damaged" : L"");
     report_remedy(L"say where mimalloc.dll is with --dll PATH");
@@ -225,7 +209,7 @@ int candidate_check_dll(const wchar_t* path) {
                  candidate_machine_name(image.machine), candidate_machine_name(candidate_own_machine()));
     report_remedy(L"use mi-run.exe and mimalloc.dll of the same build");
     failed = EXIT_CANNOT;
-  } else if (!pe_file_exports(read_file, file, &image, CANDIDATE_SYMBOL)) {
+  } else if (!pe_file_exports(image_file_read, file, &image, CANDIDATE_SYMBOL)) {
     report_error(L"DLL '%ls' is not mimalloc: it exports no %hs", path, CANDIDATE_SYMBOL);
     report_remedy(L"say where mimalloc.dll is with --dll PATH");
     failed = EXIT_CANNOT;

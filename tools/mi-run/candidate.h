@@ -20,8 +20,8 @@ bool candidate_is_other_bits(const wchar_t* path);
 
 // Finds the program as the command prompt would.
 int candidate_find_app(const wchar_t* name, wchar_t** path);
-// --dll's file; NULL: the one beside mi-run: mimalloc.dll, mimalloc64.dll or x64\mimalloc.dll (32 bits: mimalloc32.dll,
-// x86\mimalloc.dll), whichever is there for mi-run's own machine.
+// --dll's file; NULL: the one beside mi-run: mimalloc.dll, mimalloc64.dll or x64\mimalloc.dll (32 bits:
+// mimalloc32.dll, x86\mimalloc.dll), whichever is there for mi-run's own machine.
 int candidate_find_dll(const wchar_t* name, wchar_t** path);
 
 int candidate_check_app(const wchar_t* path, method_t method);

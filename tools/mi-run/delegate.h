@@ -1,4 +1,5 @@
-// What the mi-run of the other number of bits does for this one: it lies beside it, as mi-run32.exe or mi-run64.exe.
+// What the mi-run of the other number of bits does for this one: it lies beside it, as mi-run32.exe or
+// mi-run64.exe.
 #ifndef MI_RUN_DELEGATE_H
 #define MI_RUN_DELEGATE_H
 

@@ -126,7 +126,8 @@ static int check_bits(HANDLE process, const subject_t* subject) {
   }
 }
 
-// The mi-run that has the process's number of bits, when it isn't this one; NULL: there is none, or none is needed.
+// The mi-run that has the process's number of bits, when it isn't this one; NULL: there is none, or none is
+// needed.
 static const wchar_t* other_mi_run(const options_t* options, HANDLE process) {
   return options->delegated || bits_of(process) != BITS_OTHER ? NULL : delegate_path();
 }

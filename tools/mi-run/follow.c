@@ -1,12 +1,13 @@
-// mi-follow.dll: in a program that mi-run --follow has started, it sees to it that the processes which that one starts
-// get the same two DLLs. docs/decisions/0012 says why it is made so.
+// mi-follow.dll: in a program that mi-run --follow has started, it sees to it that the processes which that
+// one starts get the same two DLLs. docs/decisions/0012 says why it is made so.
 //
 //   CreateProcessW, ...A, ...AsUserW, ...AsUserA of kernelbase.dll --- jump here
 //     |- the function as it was, but the new process stays suspended
 //     |- mi-run --adopt PID, waited for: rewrites the import directory of the new process, or says why it can't
 //     '- the new process is set going, unless the program itself wanted it suspended
 //
-// Like mimalloc.dll, it imports KERNEL32 alone and has no C runtime, so that it changes nothing else in the program.
+// Like mimalloc.dll, it imports KERNEL32 alone and has no C runtime, so that it changes nothing else in the
+// program.
 #include "follow.h"
 
 #include "redirect/apply.h"
@@ -84,7 +85,8 @@ static wchar_t* line_for(DWORD pid) {
 
 static void adopt(DWORD pid) {
   PROCESS_INFORMATION helper;
-  // Its messages go where the program's go. Handles are inherited for as long as it takes, which is waited for here.
+  // Its messages go where the program's go. Handles are inherited for as long as it takes, which is waited
+  // for here.
   STARTUPINFOW startup = {.cb = sizeof(startup), .dwFlags = STARTF_USESTDHANDLES};
   startup.hStdError = GetStdHandle(STD_ERROR_HANDLE);
   startup.hStdOutput = startup.hStdError;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "candidate.h"
+#include "image_file.h"
 #include "paths.h"
 #include "pe_image.h"
 
@@ -22,8 +23,8 @@ static void visit(const wchar_t* path) {
   if (file_count < FILES_MAX) files[file_count++] = _wcsdup(path);
 }
 
-// The folders that the loader looks through, as SearchPath takes them: the program's, Windows' own, the current one,
-// PATH. NULL: no memory.
+// The folders that the loader looks through, as SearchPath takes them: the program's, Windows' own, the
+// current one, PATH. NULL: no memory.
 static wchar_t* search_list(const wchar_t* app) {
   size_t folder = (size_t)(path_file_name(app) - app);
   DWORD path = GetEnvironmentVariableW(L"PATH", NULL, 0);
@@ -46,8 +47,8 @@ static bool is_system(const wchar_t* path) {
   return length > 0 && _wcsnicmp(path, folder, length) == 0;
 }
 
-// Names that stand for no file: API sets, which a table of Windows' own resolves. Loading one here is harmless, as what
-// it stands for belongs to Windows.
+// Names that stand for no file: API sets, which a table of Windows' own resolves. Loading one here is
+// harmless, as what it stands for belongs to Windows.
 static bool is_api_set(const wchar_t* name) {
   bool named = _wcsnicmp(name, L"api-", 4) == 0 || _wcsnicmp(name, L"ext-", 4) == 0;
   return named && LoadLibraryW(name) != NULL;
@@ -59,30 +60,9 @@ static bool is_side_by_side(const wchar_t* name) {
   return FindActCtxSectionStringW(0, NULL, SIDE_BY_SIDE_NAMES, name, &data);
 }
 
-static bool read_file(void* source, uint64_t offset, void* to, size_t size) {
-  HANDLE file = source;
-  LARGE_INTEGER at = {.QuadPart = (LONGLONG)offset};
-  DWORD length;
-  return SetFilePointerEx(file, at, NULL, FILE_BEGIN) && ReadFile(file, to, (DWORD)size, &length, NULL) &&
-         length == size;
-}
-
-static HANDLE open_image(const wchar_t* path, pe_image_t* image) {
-  HANDLE file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
-                            FILE_ATTRIBUTE_NORMAL, NULL);
-  if (file != INVALID_HANDLE_VALUE && pe_read(read_file, file, image) != PE_OK) {
-    CloseHandle(file);
-    file = INVALID_HANDLE_VALUE;
-  }
-  return file;
-}
-
 static bool fits(const wchar_t* path) {
   pe_image_t image;
-  HANDLE file = open_image(path, &image);
-  if (file == INVALID_HANDLE_VALUE) return false;
-  CloseHandle(file);
-  return image.machine == candidate_own_machine();
+  return image_file_header(path, &image) && image.machine == candidate_own_machine();
 }
 
 // False when the DLL is the one looked for.
@@ -106,9 +86,9 @@ static bool look_into(const wchar_t* list, const wchar_t* path, missing_t* missi
   char ascii[PE_NAME_MAX];
   wchar_t name[PE_NAME_MAX];
   bool all_there = true;
-  HANDLE file = open_image(path, &image);
-  if (file == INVALID_HANDLE_VALUE) return true; // its importer was told
-  for (uint32_t i = 0; all_there && pe_file_import(read_file, file, &image, i, ascii); i++) {
+  HANDLE file = image_file_open(path, &image);
+  if (file == NULL) return true; // its importer was told
+  for (uint32_t i = 0; all_there && pe_file_import(image_file_read, file, &image, i, ascii); i++) {
     if (MultiByteToWideChar(CP_ACP, 0, ascii, -1, name, PE_NAME_MAX) == 0) continue;
     all_there = look_for(list, name, path, missing);
   }

@@ -11,8 +11,8 @@ typedef struct missing_s {
   wchar_t unfit[1024];     // the file that was found but can't be loaded; empty: none was found
 } missing_t;
 
-// Walks the imports of a program, and theirs, in the loader's order and through its folders. False: all of them are
-// there and fit, as far as can be seen without loading them.
+// Walks the imports of a program, and theirs, in the loader's order and through its folders. False: all of
+// them are there and fit, as far as can be seen without loading them.
 bool missing_find(const wchar_t* app, missing_t* missing);
 
 #endif

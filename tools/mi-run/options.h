@@ -8,8 +8,8 @@
 
 #include "utf16.h"
 
-// ACTION_ADOPT and `delegated` are for mi-run itself: --adopt brings the DLL into a process that is suspended before its
-// first instruction, as mi-follow.dll leaves it.
+// ACTION_ADOPT and `delegated` are for mi-run itself: --adopt brings the DLL into a process that is suspended
+// before its first instruction, as mi-follow.dll leaves it.
 typedef enum action_e { ACTION_RUN, ACTION_ATTACH, ACTION_ADOPT, ACTION_HELP, ACTION_VERSION } action_t;
 typedef enum method_e { METHOD_IMPORT, METHOD_THREAD, METHOD_APC } method_t;
 

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported by nobody. Adding it makes minject strip what any edit strips; then it is taken out with the others.
+// Imported by nobody. Adding it makes minject strip what any edit strips; then it is taken out with the
+// others.
 static const char probe[] = "minject-probe.dll";
 
 // One edit of *data, which is replaced by the result. False when the edit was not done.
