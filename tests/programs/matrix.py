@@ -17,6 +17,8 @@ of the run without it. A C runtime that is linked into a program has no share: i
 usage: matrix.py --tools FOLDER --downloads FOLDER --built FOLDER --helpers FOLDER --work FOLDER
                  [--arch x86_64|i686] [--only PROGRAM]... [--way WAY]... [--jobs N] [--keep] [--required]
 
+This file is long because programs, ways and judgement are one table.
+
 Windows programs are started by the command in MESON_EXE_WRAPPER (wine-ci/run-wine). Exit code 77, and the reason,
 when downloads are missing, unless --required or MI_PROGRAMS_REQUIRED=1 in the environment makes that an error.
 """
