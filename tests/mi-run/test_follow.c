@@ -43,6 +43,10 @@ static void every_way_of_starting(void** state) {
       fail();
     }
     assert_string_equal(ran.error, "");
+    // Initialised before the C runtime, so it needs none; and mimalloc.dll still comes before it.
+    const char *mimalloc = strstr(ran.output, "mimalloc.dll"), *own = strstr(ran.output, "mi-follow");
+    const char* runtime = strstr(ran.output, "msvcrt.dll");
+    assert_true(mimalloc != NULL && own != NULL && runtime != NULL && mimalloc < own && own < runtime);
   }
   follow(L"start=suspended", L"", L"--follow");
   assert_output("suspended 1 times");
