@@ -8,8 +8,9 @@ it. There are two ways to tell which of them are the runtimes':
          makes no heap is blind for this: Wine 10's ucrtbase.dll works on the process's heap.
   RELAY  by the caller (WINEDEBUG=+pid,+relay,+loaddll): who called RtlAllocateHeap lies in the runtime, and in malloc or its
          family. Which places these are is learnt from a run of heap_callers.c, which calls them often; what else a
-         runtime takes from the process's heap, for itself, is nobody's malloc. Wine's registry must say that this
-         function is to be relayed, and no other (REGISTRY).
+         runtime takes from the process's heap, for itself, is nobody's malloc. Where a function of the runtime ends in a
+         jump to RtlAllocateHeap (calloc, say), the caller is who called the runtime. Wine's registry must say that this
+         function is to be relayed and no other, and for whom: for the runtimes (REGISTRY).
 
 A block counts as missed when a runtime gives it although mimalloc.dll is there: after mimalloc.dll's DllMain has returned
 and, for a runtime that is loaded later, from the beginning of that runtime's DllMain.
@@ -25,7 +26,11 @@ HEAP = "+pid,+heap,+module"
 RELAY = "+pid,+relay,+loaddll"
 CALLS = 1000  # of each function by heap_callers.c
 RUNTIMES = ("msvcrt.dll", "ucrtbase.dll")  # that RELAY can learn about
-REGISTRY = ("HKCU\\Software\\Wine\\Debug", "RelayInclude", "ntdll.RtlAllocateHeap")
+REGISTRY_KEY = "HKCU\\Software\\Wine\\Debug"
+REGISTRY = {"RelayInclude": "ntdll.RtlAllocateHeap", "RelayFromInclude": "msvcrt;ucrtbase"}
+# The owner of a block whose caller is a program's own code. Callers in Wine's DLLs don't count: some of them are relayed
+# whatever the registry says.
+BY_JUMP = "a runtime's jump"
 
 LINE = re.compile(
     rb"([0-9a-f]{4,}):([0-9a-f]{4,}):(?:trace:(?:"
@@ -33,7 +38,7 @@ LINE = re.compile(
     rb"|heap:(?P<create>RtlCreateHeap) "
     rb"|module:MODULE_InitDLL \((?P<base>[0-9A-Fa-f]+)(?: L\"(?P<name>[^\"]*)\")?,PROCESS_ATTACH,"
     rb".*- (?P<what>CALL|RETURN)"
-    rb"|loaddll:\w+ Loaded L\"(?P<path>[^\"]*)\" at (?P<loaded>[0-9A-Fa-f]+):)"
+    rb"|loaddll:\w+ Loaded L\"(?P<path>[^\"]*)\" at (?P<loaded>[0-9A-Fa-f]+): (?P<kind>\w+))"
     rb"|(?P<relay>Call|Ret ) PE DLL \(proc=\w+,module=(?P<relay_base>[0-9A-Fa-f]+)(?: L\"(?P<relay_name>[^\"]*)\")?,"
     rb"reason=PROCESS_ATTACH,"
     rb"|Ret  ntdll\.RtlAllocateHeap\(\) retval=(?P<given>[0-9A-Fa-f]+) ret=(?P<caller>[0-9A-Fa-f]+))"
@@ -62,6 +67,7 @@ class Process:
         self.missed = collections.Counter()
         self.runtimes = []
         self.bases, self.names = [], {}  # of modules, for RELAY
+        self.natives = set()  # names of those that are not Wine's
 
     def init(self, thread, begins, base, name):
         stack = self.running.setdefault(thread, [])
@@ -108,9 +114,13 @@ class Process:
         """The module that begins next below the caller is the one that it lies in."""
         at = bisect.bisect_right(self.bases, caller)
         name = self.names[self.bases[at - 1]] if at else None
-        if not name or not RUNTIME.match(name):
+        if not name:
             return
-        owner, offset = name.decode().lower(), caller - self.bases[at - 1]
+        owner, offset = name.decode("utf-8", "replace").lower(), caller - self.bases[at - 1]
+        if not RUNTIME.match(name):
+            if owner in self.natives and self.sites is not None:
+                self.count(BY_JUMP)
+            return
         self.callers[owner, offset] += 1
         if self.sites is not None:
             if owner not in self.sites:
@@ -125,7 +135,10 @@ class Process:
         elif match["create"]:
             self.heap_created(thread)
         elif match["loaded"]:
-            self.mapped(int(match["loaded"], 16), re.split(rb"[\\/]", match["path"])[-1])
+            name = re.split(rb"[\\/]", match["path"])[-1]
+            self.mapped(int(match["loaded"], 16), name)
+            if match["kind"] == b"native":
+                self.natives.add(name.decode("utf-8", "replace").lower())
         elif match["relay"]:
             if match["relay_name"]:
                 self.mapped(int(match["relay_base"], 16), match["relay_name"])

@@ -313,12 +313,14 @@ class Runner:
 
     def set_up_relay(self):
         """What RELAY needs in Wine's registry; without that debug channel, nobody reads it."""
-        key, name, value = heap_trace.REGISTRY
         folder = self.args.work / "registry"
         folder.mkdir(parents=True, exist_ok=True)
-        code = self.start(["reg", "add", key, "/v", name, "/d", value, "/f"], folder, None, folder / "out", folder / "out", {})
-        if code != 0:
-            sys.exit(f"matrix.py: Wine's registry can't be set: reg add ended with exit code {code}: {last_line(folder / 'out')}")
+        for name, value in heap_trace.REGISTRY.items():
+            command = ["reg", "add", heap_trace.REGISTRY_KEY, "/v", name, "/d", value, "/f"]
+            code = self.start(command, folder, None, folder / "out", folder / "out", {})
+            if code != 0:
+                sys.exit(f"matrix.py: Wine's registry can't be set: reg add ended with exit code {code}: "
+                         f"{last_line(folder / 'out')}")
 
     @staticmethod
     def check_works(program, outputs):
