@@ -13,11 +13,13 @@
 #include "mimalloc.h"
 
 // MinGW's headers have these for the UCRT alone: the first always, the others since MinGW-w64 12.
+#ifndef _UCRT
 size_t _aligned_msize(void* p, size_t alignment, size_t offset);
-#if __MINGW64_VERSION_MAJOR >= 12 && !defined(_UCRT)
+#if __MINGW64_VERSION_MAJOR >= 12
 void* _recalloc(void* p, size_t count, size_t size);
 void* _aligned_recalloc(void* p, size_t count, size_t size, size_t alignment);
 void* _aligned_offset_recalloc(void* p, size_t count, size_t size, size_t alignment, size_t offset);
+#endif
 #endif
 
 static void* volatile keep; // the compiler must neither drop nor foresee the calls
