@@ -154,7 +154,7 @@ step_need() {
 configure() {
   local folder=$1 want arg
   shift
-  want="meson $(meson --version) $*"
+  want="meson $(meson --version) --werror $*"
   for arg in "$@"; do
     case $arg in --cross-file=*) want+=$'\n'$(<"${arg#*=}") ;; esac
   done
@@ -163,7 +163,7 @@ configure() {
     echo "$folder was set up with other arguments: making it afresh"
     rm -rf "$folder"
   fi
-  meson setup "$folder" "$MI_ROOT" "$@"
+  meson setup "$folder" "$MI_ROOT" --werror "$@"
   printf '%s\n' "$want" >"$folder/.wine-ci"
 }
 

@@ -1,9 +1,10 @@
-// The log file that an environment variable names (os.h).
+// The log file that an environment variable names (os.h), and the names of such variables.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "os/os.h"
 #include "base/atomics.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context) {
+  char name[64];
+  for (char** at = environ; at != NULL && *at != NULL; at++) {
+    size_t length = strcspn(*at, "=");
+    if (length == 0 || length >= sizeof(name)) continue;
+    memcpy(name, *at, length);
+    name[length] = 0;
+    if (text_begins_ignoring_case(name, prefix)) visit(context, name);
+  }
+}
 
 enum { STATE_UNREAD, STATE_READING, STATE_NONE, STATE_FILE, STATE_TOO_LONG };
 
