@@ -80,9 +80,24 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
 // Random numbers that others can't guess, from the best source that can be had without loading a library.
 void os_random(uint64_t random[2]);
+// Calls `visit` with the name of each environment variable that begins with `prefix`, in whatever case, as long as it is
+// ASCII and shorter than 64 characters.
+void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context);
 
 // Writes to the process's standard error; drops the text when there is none.
 void os_write_error(const char* text, size_t length);
+
+typedef enum os_log_e {
+  OS_LOG_NONE,    // the environment names none: `text` is to go to standard error
+  OS_LOG_WRITTEN, // it has the text
+  OS_LOG_FAILED,  // it can't be opened or written
+} os_log_t;
+
+// Appends to the file that the environment variable `variable` names; "%p" in the name is this process's number. The
+// variable is read once, and a relative name refers to the current folder of then. The file is opened and closed each time:
+// no handle is kept, and several processes may share a file. On Windows the value "debugger" means that text which has no
+// standard error to go to goes to the debugger (OutputDebugString). `text` is NUL-terminated.
+os_log_t os_log_write(const char* variable, const char* text, size_t length);
 
 typedef struct os_process_usage_s {
   uint64_t elapsed_ms, user_ms, system_ms; // elapsed: since os_init

@@ -10,6 +10,10 @@
 #include <string.h>
 #include "is_ours.h"
 
+#if __MINGW64_VERSION_MAJOR >= 12 && !defined(_UCRT) // whose headers have it for the UCRT alone
+void* _recalloc(void* p, size_t count, size_t size);
+#endif
+
 static is_ours_t* is_ours;
 static int failures;
 

@@ -59,6 +59,19 @@ void message_register_output(message_output_t* output, void* arg) {
   }
 }
 
+// To the log file, if MIMALLOC_LOG names one, else to standard error.
+static void write_text(const char* text, size_t length) {
+  static const char problem[] =
+      "mimalloc: warning: the file that MIMALLOC_LOG names can't be written: messages go to standard error\n";
+  static uint32_t is_told;
+  os_log_t log = os_log_write("MIMALLOC_LOG", text, length);
+  if (log == OS_LOG_WRITTEN) return;
+  uint32_t untold = 0;
+  if (log == OS_LOG_FAILED && atomic_cas_acq_rel(&is_told, &untold, 1u))
+    os_write_error(problem, sizeof(problem) - 1);
+  os_write_error(text, length);
+}
+
 static void emit(const char* text, size_t length) {
   callback_entry_t entry;
   if (!message_callbacks_are_held() && callback_enter(&output_callback.guard, &entry)) {
@@ -68,7 +81,7 @@ static void emit(const char* text, size_t length) {
     callback_leave(&output_callback.guard, &entry);
     if (output != NULL) return;
   }
-  os_write_error(text, length);
+  write_text(text, length);
   early_append(text, length);
 }
 

@@ -1,6 +1,7 @@
 // What the allocator says: verbose information, warnings, errors. Formats into a buffer on the stack, allocates nothing.
 // A registered output or error callback is user code: never called while the process is attached, exited or unloaded
-// under the loader lock; the text goes to standard error then (message_hold_callbacks).
+// under the loader lock; the text goes to standard error then (message_hold_callbacks). So does all text without such a
+// callback, unless the environment variable MIMALLOC_LOG names a file or "debugger" (os_log_write).
 #ifndef CORE_REPORT_MESSAGE_H
 #define CORE_REPORT_MESSAGE_H
 

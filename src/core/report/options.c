@@ -185,8 +185,74 @@ MI_COLD long option_read_slow(option_t option) {
   return value;
 }
 
+// ---- variables that are no option -------------------------------------------------------------------------
+
+static const char prefix[] = "MIMALLOC_";
+
+// What else begins with the prefix: read by others than this file, or before there are options.
+static const char* const other_names[] = {"disable_redirect", "disable_idle_purge", "log"};
+
+#define NAME_MAX 40 // of an option
+
+// How many characters must be changed, added or left out to make one name of the other; at most `limit`.
+static size_t name_distance(const char* a, const char* b, size_t limit) {
+  size_t row[NAME_MAX + 1], length = text_length(b);
+  if (length > NAME_MAX) return limit;
+  for (size_t k = 0; k <= length; k++) row[k] = k;
+  for (size_t i = 0; a[i] != 0; i++) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t k = 1; k <= length; k++) {
+      size_t changed = diagonal + (text_lower(a[i]) != text_lower(b[k - 1]));
+      size_t least = row[k] < row[k - 1] ? row[k] + 1 : row[k - 1] + 1;
+      diagonal = row[k];
+      row[k] = changed < least ? changed : least;
+    }
+  }
+  return row[length] < limit ? row[length] : limit;
+}
+
+// The known name that `name` comes nearest to, if a slip can have made it: a third of it may be wrong. *distance 0: it
+// is known.
+static const char* nearest_name(const char* name, size_t* distance) {
+  const char* nearest = NULL;
+  *distance = text_length(name) / 3 + 2;
+  for (unsigned i = 0; i < 2 * OPTION_COUNT + sizeof(other_names) / sizeof(other_names[0]); i++) {
+    const char* known = i < OPTION_COUNT       ? option_entries[i].name
+                        : i < 2 * OPTION_COUNT ? option_entries[i - OPTION_COUNT].older_name
+                                               : other_names[i - 2 * OPTION_COUNT];
+    size_t found = known == NULL ? *distance : name_distance(name, known, *distance);
+    if (found < *distance) {
+      nearest = known;
+      *distance = found;
+    }
+  }
+  return nearest;
+}
+
+static void warn_of_name(void* context, const char* variable) {
+  MI_UNUSED(context);
+  size_t distance;
+  const char* nearest = nearest_name(variable + sizeof(prefix) - 1, &distance);
+  char known[VARIABLE_CAPACITY];
+  if (distance == 0) return;
+  if (nearest == NULL) {
+    message_warning("environment variable %s has no effect: there is no such option\n", variable);
+    return;
+  }
+  size_t length = format_print(known, sizeof(known), "%s%s", prefix, nearest);
+  for (size_t i = 0; i < length; i++) known[i] = text_upper(known[i]);
+  message_warning("environment variable %s has no effect: there is no such option; is %s meant?\n", variable,
+                  known);
+}
+
 void options_init(void) {
+  static uint32_t are_names_checked;
   for (unsigned i = 0; i < OPTION_COUNT; i++) (void)option_get((option_t)i);
+  uint32_t unchecked = 0;
+  if ((option_is_enabled(option_show_errors) || option_is_enabled(option_verbose)) &&
+      atomic_cas_acq_rel(&are_names_checked, &unchecked, 1u))
+    os_environment_names(prefix, warn_of_name, NULL);
 }
 
 static bool environment_flag(const char* name, const char* otherwise) {
@@ -251,7 +317,7 @@ void option_set_default(option_t option, long value) {
 
 static void print_option(message_output_t* output, void* arg, option_t option) {
   const option_entry_t* entry = &option_entries[option];
-  message_print_to(output, arg, "option '%s': %ld%s%s%s\n", entry->name, option_get(option),
+  message_print_to(output, arg, "mimalloc: option '%s': %ld%s%s%s\n", entry->name, option_get(option),
                    kind_unit(entry->kind), option_is_set(option) ? " (set)" : "",
                    entry->is_deprecated ? " (deprecated: no effect)" : "");
 }

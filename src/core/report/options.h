@@ -49,7 +49,8 @@ bool option_is_set(option_t option);
 // "show_errors"; the environment variable is MIMALLOC_ and the name in capitals.
 const char* option_name(option_t option);
 
-// Reads all options, so that later changes of the environment have no effect. Idempotent.
+// Reads all options, so that later changes of the environment have no effect, and warns of variables that begin with
+// MIMALLOC_ but name no option. Idempotent.
 void options_init(void);
 
 // One line per option, or per option that is set.

@@ -1,5 +1,6 @@
 #include "os/os.h"
 #include "base/atomics.h"
+#include "base/text.h"
 #include "teb.h"
 
 #define WIN32_LEAN_AND_MEAN
@@ -139,6 +140,30 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   SetLastError(ERROR_SUCCESS); // an empty value returns 0 and leaves this as it is
   if (capacity > 0) value[0] = 0;
   return environment_result(GetEnvironmentVariableW(name, value, (DWORD)capacity), capacity, error);
+}
+
+// The name of a "NAME=value" in ASCII; false when it isn't of that kind or doesn't fit. "=C:=C:\\folder" has none.
+static bool variable_name(const wchar_t* variable, char* name, size_t capacity) {
+  size_t length = 0;
+  for (; variable[length] != 0 && variable[length] != L'='; length++) {
+    if (length + 1 >= capacity || variable[length] >= 0x7F) return false;
+    name[length] = (char)variable[length];
+  }
+  name[length] = 0;
+  return length > 0;
+}
+
+void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context) {
+  DWORD error = GetLastError();
+  wchar_t* variables = GetEnvironmentStringsW();
+  char name[64];
+  for (const wchar_t* at = variables; at != NULL && *at != 0;) {
+    if (variable_name(at, name, sizeof(name)) && text_begins_ignoring_case(name, prefix))
+      visit(context, name);
+    while (*at++ != 0) {}
+  }
+  if (variables != NULL) FreeEnvironmentStringsW(variables);
+  SetLastError(error);
 }
 
 void os_write_error(const char* text, size_t length) {
