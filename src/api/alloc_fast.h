@@ -19,9 +19,8 @@ MI_INLINE void* block_pop(page_t* page) {
   if (MI_DEBUG) return NULL; // the slow path fills fresh blocks with a pattern
   block_t* block = page->free;
   if (MI_UNLIKELY(block == NULL)) return NULL;
-  page->free = block_next(page, block);
+  page->free = block_hand_out(page, block);
   page->allocated++;
-  block_hand_out(page, block);
   return block;
 }
 
@@ -32,13 +31,14 @@ MI_INLINE page_t* page_for_small(const theap_t* theap, size_t size) {
 // Frees `p` if it lies in an ordinary page of the calling thread that doesn't become empty. False: take the
 // slow path.
 MI_INLINE bool block_free_fast(void* p) {
-  if (MI_DEBUG || MI_SECURE) return false; // the slow path checks
+  if (MI_DEBUG) return false; // the slow path checks
   uintptr_t table = page_map_table(p);
   if (MI_UNLIKELY(table == 0)) return false;
   page_t* page = page_map_record_in(table, p);
   // A slice without a page has owner 0 and counts of 0, so in a thread without a theap the second test fails
   // for it.
   if (MI_UNLIKELY(atomic_get_relaxed(&page->owner) != (uintptr_t)os_slot_get_fast())) return false;
+  if (MI_SECURE) return theap_free_checked(page, (block_t*)p);
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(freed >= page->allocated)) return false;
   block_t* block = (block_t*)p;

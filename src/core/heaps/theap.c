@@ -228,10 +228,10 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
 
 // ---- slow path of free ----------------------------------------------------------------------------------
 
+// Not in use: its tail was struck out, or, should that have been written over, it still bears link and mark.
 static bool is_freed(const page_t* page, const block_t* block) {
   block_t* next;
-  const uint64_t* tail = block_words((const block_t*)((const uint8_t*)block + page->block_size - 8));
-  return block_get_next(page, block, &next) || *tail == 0;
+  return *block_tail(page, block) == 0 || block_get_next(page, block, &next);
 }
 
 // Is `p` what the program was given of a block in use? Else that is reported, and the free has no effect.
@@ -248,17 +248,9 @@ static bool check_free(const page_t* page, const void* p, const block_t* block, 
     return false;
   }
   if (!MI_SECURE) return true;
-  // A free block bears a link and a mark that depend on keys and on its address: 96 bits that a block in use doesn't have by
-  // chance. Freed and then written to, it lacks the canary at least.
-  if (MI_UNLIKELY(is_freed(page, block))) {
-    block_report(MISUSE_DOUBLE_FREE, page, p, "free");
-    return false;
-  }
-  if (MI_UNLIKELY(!block_tail_is_whole(page, block))) {
-    block_report(MISUSE_OVERFLOW, page, block, "free");
-    return false;
-  }
-  return true;
+  if (MI_LIKELY(block_tail_is_whole(page, block))) return true;
+  block_report(is_freed(page, block) ? MISUSE_DOUBLE_FREE : MISUSE_OVERFLOW, page, is_freed(page, block) ? p : block, "free");
+  return false;
 }
 
 // From here on the block must not be taken for one in use. Its link and mark follow.
@@ -269,7 +261,7 @@ static void retire_contents(const page_t* page, block_t* block) {
   } else if (page->block_size <= SMALL_SIZE_MAX) {
     mem_zero(block, page->block_size);
   }
-  block_words((block_t*)((uint8_t*)block + page->block_size - 8))[0] = 0;
+  *block_tail(page, block) = 0;
 }
 
 // The page is the calling thread's, by this theap of it.
@@ -341,8 +333,7 @@ static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_
 
 static void ring_release(theap_t* theap, block_t* block) {
   page_t* page = page_map_page(block);
-  block_t* next;
-  if (!block_get_next(page, block, &next)) block_report(MISUSE_LINK, page, block, NULL);
+  if (*block_tail(page, block) != 0) block_report(MISUSE_LINK, page, block, NULL); // written to meanwhile
   release_block(theap, page, block, atomic_get_acquire(&page->owner));
 }
 
@@ -354,17 +345,42 @@ void theap_flush_ring(theap_t* theap) {
   }
 }
 
+MI_INLINE block_t* ring_swap(theap_t* theap, block_t* block) {
+  uint64_t state = theap->ring_state * 0x5851f42d4c957f2du + (block_keys[2] ^ (uintptr_t)theap); // odd enough: keys are
+  theap->ring_state = state;
+  block_t** place = &theap->ring[state >> 59];
+  block_t* before = *place;
+  *place = block;
+  return before;
+}
+_Static_assert(THEAP_RING == 1 || THEAP_RING == 32, "ring_swap takes five bits");
+
 // True: the block stays in the ring.
 static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
-  if (theap == NULL || page->heap != theap->heap || !heap_is_main(theap->heap) || thread_is_late(theap->thread)) return false;
-  uint64_t state = theap->ring_state == 0 ? block_keys[2] ^ (uintptr_t)theap : theap->ring_state;
-  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-  theap->ring_state = state;
-  block_t** place = &theap->ring[(state >> 40) % THEAP_RING];
-  block_t* before = *place;
-  block_set_next(page, block, NULL); // marked as free
-  *place = block;
+  if (theap == NULL || page->heap != theap->heap || !theap->has_ring) return false;
+  block_t* before = ring_swap(theap, block);
   if (before != NULL) ring_release(theap, before);
+  return true;
+}
+
+bool theap_free_checked(page_t* page, block_t* block) {
+  theap_t* theap = (theap_t*)page->owner;
+  if (MI_UNLIKELY(block_index(page, block) == BLOCK_NONE || page->block_size > SMALL_SIZE_MAX)) return false;
+  if (MI_UNLIKELY(!block_tail_is_whole(page, block) || page->heap != theap->heap || !theap->has_ring)) return false;
+  mem_zero(block, page->block_size);
+  block_t* before = ring_swap(theap, block);
+  if (MI_UNLIKELY(before == NULL)) return true;
+  page_t* other = page_map_record(before);
+  uint64_t freed = other->freed + 1;
+  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated && *block_tail(other, before) == 0)) {
+    block_set_next(other, before, other->free);
+    atomic_compiler_fence();
+    other->free = before;
+    atomic_compiler_fence();
+    other->freed = freed;
+  } else {
+    ring_release(theap, before);
+  }
   return true;
 }
 

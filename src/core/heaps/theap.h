@@ -53,6 +53,7 @@ typedef struct MI_ALIGNED(64) theap_s {
   size_t guard_rate, guard_left, guard_min, guard_max;
   block_t* ring[THEAP_RING]; // freed blocks whose reuse is delayed
   uint64_t ring_state;
+  bool has_ring; // of a main heap's, which nobody destroys under the ring, and not a late theap
   theap_counts_t counts;
   heap_t* counts_of;                   // the heap that `counts` belong to: they outlive the theap
   int64_t huge_flushed, pages_flushed; // what the shared levels know of this theap
@@ -89,6 +90,10 @@ typedef enum free_result_e { FREE_DONE, FREE_NOT_OURS } free_result_t;
 // Frees any block of ours from any thread; `theap` is any theap of the calling thread's (NULL if it has none). NULL pointers are
 // fine.
 free_result_t theap_free(theap_t* theap, void* p);
+
+// Secure builds: the same for a block of the calling thread's default theap, in a page without flags. False, and nothing done,
+// when it has to take the long way.
+bool theap_free_checked(page_t* page, block_t* block);
 
 // Bytes usable from `p` on; 0 when `p` isn't one of our blocks.
 size_t theap_usable_size(const void* p);

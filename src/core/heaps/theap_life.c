@@ -175,6 +175,7 @@ theap_t* theap_make(thread_t* thread, heap_t* heap) {
   atomic_set_release(&theap->thread, thread);
   atomic_set_release(&theap->heap, heap);
   atomic_set_release(&theap->state, (uint32_t)THEAP_OWNED);
+  theap->has_ring = MI_SECURE && heap_is_main(heap) && !thread_is_late(thread);
   guarded_init(theap);
   thread_link(thread, theap);
   if (heap == thread->subproc->main && thread->main == NULL) {

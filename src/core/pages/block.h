@@ -116,24 +116,38 @@ MI_INLINE block_t* block_next(const page_t* page, const block_t* block) {
   return NULL;
 }
 
-// The block is the program's from here on; nothing of ours stays in what it may read.
-MI_INLINE void block_hand_out(const page_t* page, block_t* block) {
+MI_INLINE uint64_t* block_tail(const page_t* page, const block_t* block) {
+  return block_words((const block_t*)((const uint8_t*)block + page->block_size - 8));
+}
+
+// The first block of the page's free list leaves it: returns the next one. From here on the block is the program's, and nothing of
+// ours stays in what that may read.
+MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
   if (!MI_SECURE) {
+    block_t* next = block->next;
     block->next = NULL;
-    return;
+    return next;
   }
-  block_words(block)[0] = 0;
-  if (block_has_mark(page)) block_words(block)[1] = 0;
-  block_words((block_t*)((uint8_t*)block + page->block_size - 8))[0] = block_canary(block_pad(block));
+  uint64_t pad = block_pad(block), *words = block_words(block);
+  uint32_t index = (uint32_t)words[0] ^ (uint32_t)pad;
+  block_t* next = index == 0 ? NULL : (block_t*)(page->start + (size_t)(index - 1) * 8);
+  if (MI_UNLIKELY(words[0] != block_link(pad, index) || words[1] != block_mark(pad))) {
+    block_report(MISUSE_LINK, page, block, NULL);
+    next = NULL; // the rest is lost
+  }
+  words[0] = words[1] = 0;
+  *block_tail(page, block) = block_canary(pad);
+  return next;
 }
 
 // The canary alone, for a block whose memory is left as it is (fresh from the system, known to be zero).
 MI_INLINE void block_set_tail(const page_t* page, block_t* block) {
-  if (MI_SECURE) block_words((block_t*)((uint8_t*)block + page->block_size - 8))[0] = block_canary(block_pad(block));
+  if (MI_SECURE) *block_tail(page, block) = block_canary(block_pad(block));
 }
 
+// A block in use ends with its canary, a free one with 0.
 MI_INLINE bool block_tail_is_whole(const page_t* page, const block_t* block) {
-  return block_words((const block_t*)((const uint8_t*)block + page->block_size - 8))[0] == block_canary(block_pad(block));
+  return *block_tail(page, block) == block_canary(block_pad(block));
 }
 
 #endif

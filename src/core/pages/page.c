@@ -92,9 +92,8 @@ block_t* page_take(page_t* page, bool* is_zero) {
     page_extend(page);
   }
   block_t* block = page->free;
-  page->free = block_next(page, block);
+  page->free = block_hand_out(page, block);
   page->allocated++;
-  block_hand_out(page, block);
   return block;
 }
 
