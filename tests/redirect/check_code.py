@@ -88,16 +88,16 @@ PREFIXES = {0x66, 0x67, 0xF0, 0xF2, 0xF3, 0x2E, 0x36, 0x3E, 0x26, 0x64, 0x65}
 LONE_PREFIXES = {"cs", "ds", "es", "ss", "fs", "gs", "lock", "repz", "repnz", "data16", "addr16", "addr32"}
 
 
-
-def is_apx(code):
-    """Registers r16 to r31, by REX2 or by bits of EVEX that had to have one value before: objdump 2.43 knows them."""
+def has_apx_bits(code):
+    """Bits of EVEX that had to have one value before they came to mean registers r16 to r31: objdump 2.43 knows them."""
     while code and code[0] in PREFIXES:
         code = code[1:]
-    return code[:1] == b"\xd5" or (code[:1] == b"\x62" and len(code) > 2 and bool(code[1] & 8 or not code[2] & 4))
+    return code[:1] == b"\x62" and len(code) > 2 and bool(code[1] & 8 or not code[2] & 4)
 
 
 EXPECTED_REFUSALS = [
-    ("of APX", re.compile(r""), is_apx),
+    ("of APX", re.compile(r"\{rex2"), lambda b: True),
+    ("of APX", re.compile(r"^(?!.*\bbound\b)"), has_apx_bits),
     ("branch with an operand-size prefix", re.compile(r"^(?:\S+ )*?(?:data16 |addr(?:16|32) )*"
                                                       r"(?:(?:j|call|loop|xbegin)\w*)(?:,p[nt])?\s"), lambda b: 0x66 in b[:4]),
     ("xbegin", re.compile(r"\bxbegin"), lambda b: b"\xc7\xf8" in b),
