@@ -146,6 +146,9 @@ class Page(unittest.TestCase):
         self.assertIn("tiny &lt;objects&gt;", text)
         self.assertIn("gone: SKIPPED, no source", text)
         self.assertNotIn("<script src", text)
+        self.assertEqual([trouble[1] for trouble in report.troubles()], ["bad"])
+        self.assertEqual(report.failures(), [])
+        cells[row.name]["ours"].add({"failed": "crash"})
         self.assertEqual(len(report.failures()), 1)
         json.dumps(report.as_json())
 
