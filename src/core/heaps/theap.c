@@ -333,7 +333,9 @@ static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_
 
 static void ring_release(theap_t* theap, block_t* block) {
   page_t* page = page_map_page(block);
-  if (*block_tail(page, block) != 0) block_report(MISUSE_LINK, page, block, NULL); // written to meanwhile
+  bool is_zeroed = !MI_DEBUG && page->block_size <= SMALL_SIZE_MAX;
+  if (*block_tail(page, block) != 0 || (is_zeroed && (block_words(block)[0] | block_words(block)[1]) != 0))
+    block_report(MISUSE_LINK, page, block, NULL); // written to meanwhile
   release_block(theap, page, block, atomic_get_acquire(&page->owner));
 }
 
@@ -372,7 +374,8 @@ bool theap_free_checked(page_t* page, block_t* block) {
   if (MI_UNLIKELY(before == NULL)) return true;
   page_t* other = page_map_record(before);
   uint64_t freed = other->freed + 1;
-  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated && *block_tail(other, before) == 0)) {
+  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated &&
+                (*block_tail(other, before) | block_words(before)[0] | block_words(before)[1]) == 0)) {
     block_set_next(other, before, other->free);
     atomic_compiler_fence();
     other->free = before;

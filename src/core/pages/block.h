@@ -140,9 +140,12 @@ MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
   return next;
 }
 
-// The canary alone, for a block whose memory is left as it is (fresh from the system, known to be zero).
-MI_INLINE void block_set_tail(const page_t* page, block_t* block) {
-  if (MI_SECURE) *block_tail(page, block) = block_canary(block_pad(block));
+// The same for a block that was in no list: its memory is the system's, or a page's that lay there before, whose marks may still
+// stand in it.
+MI_INLINE void block_hand_out_fresh(const page_t* page, block_t* block) {
+  if (!MI_SECURE) return;
+  block_words(block)[0] = block_words(block)[1] = 0;
+  *block_tail(page, block) = block_canary(block_pad(block));
 }
 
 // A block in use ends with its canary, a free one with 0.
