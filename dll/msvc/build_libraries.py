@@ -69,8 +69,9 @@ def main():
             objects.append(name + ".obj")
         return objects
 
-    # No AVX: the objects run wherever Windows does.
-    c_flags = FLAGS + ([] if options.arch == "aarch64" else ["-mno-avx"]) + includes
+    # No AVX: the objects run wherever Windows does. _X86_: MinGW-w64's headers ask for it, its compilers define it.
+    more = {"x86_64": ["-mno-avx"], "x86": ["-mno-avx", "-D_X86_=1"], "aarch64": []}[options.arch]
+    c_flags = FLAGS + more + includes
     core = compile_all(options.core, c_flags)
     crt = compile_all(options.crt, c_flags)
     dll_thunks, thunks = (compile_all([source], ["-x", "assembler-with-cpp"])[0] for source in options.thunks)
