@@ -19,7 +19,8 @@ TARGETS = {"x86_64": ("x86_64-pc-windows-msvc", "i386:x86-64", "x86_64-w64-mingw
            "aarch64": ("aarch64-pc-windows-msvc", "arm64", None)}
 # -fgnuc-version: the sources, and MinGW-w64's headers, use GCC's extensions. -idirafter: clang's own stdarg.h comes first.
 FLAGS = ["-std=c11", "-O2", "-DNDEBUG", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-ffreestanding", "-fno-stack-protector",
-         "-nostdlibinc", "-fgnuc-version=4.2.1", "-mno-incremental-linker-compatible"]  # the last: no time stamp
+         "-nostdlibinc", "-fgnuc-version=4.2.1"]
+TIMELESS = ["-mno-incremental-linker-compatible"]  # no time stamp
 
 
 def run(command):
@@ -79,11 +80,11 @@ def main():
 
     # No AVX: the objects run wherever Windows does. _X86_: MinGW-w64's headers ask for it, its compilers define it.
     more = {"x86_64": ["-mno-avx"], "x86": ["-mno-avx", "-D_X86_=1"], "aarch64": []}[options.arch]
-    c_flags = FLAGS + more + includes
+    c_flags = FLAGS + TIMELESS + more + includes
     core = compile_all(options.core)
     crt = compile_all(options.crt)
     # Without the preprocessor, which would put the file's place into the object.
-    dll_thunks, thunks = (compile_one(source, ["-x", "assembler"]) + ".obj" for source in options.thunks)
+    dll_thunks, thunks = (compile_one(source, ["-x", "assembler", *TIMELESS]) + ".obj" for source in options.thunks)
     imports, imports_crt, static, override = options.outputs
     run([options.dlltool, "-m", machine, "-d", options.def_file, "-l", imports])
     for output, members in ((imports_crt, [dll_thunks, imports]), (static, core), (override, [*core, *crt, thunks])):
