@@ -44,8 +44,27 @@ bool os_decommit(void* start, size_t size);
 // The contents of the pages don't matter any more; the system may take the memory, the pages stay usable.
 bool os_reset(void* start, size_t size);
 
+// Makes committed pages inaccessible, or accessible again with what they held.
+bool os_protect(void* start, size_t size, bool accessible);
+
+// Reserves and commits large pages (2 MiB or more; `size` a multiple of ARENA's alignment), on the NUMA node if that isn't -1.
+// Locked in memory: can't be decommitted. NULL when the system grants none, which is the usual case. Not under the loader lock.
+void* os_reserve_large(size_t size, int numa_node);
+
 // Releases a whole reservation: `base` and `size` as returned by and given to os_reserve*.
 bool os_release(void* base, size_t size);
+
+// ---- C++ ------------------------------------------------------------------------------------------------
+// For operators new whose code is ours, which is C: what only a C++ runtime can do. `caller`: a return address in the
+// program, whose runtime is meant if the process has several. With none of our locks held: a handler may do anything,
+// throw included.
+
+// Calls the program's new-handler. False when there is none, or no runtime that has one.
+bool os_cxx_call_new_handler(const void* caller, size_t size);
+
+// Throws std::bad_alloc. Returns when there is no runtime that could, or when it couldn't find its way through our
+// functions to the program's.
+void os_cxx_throw_bad_alloc(const void* caller);
 
 // ---- time and environment -------------------------------------------------------------------------------
 
@@ -94,6 +113,10 @@ uint32_t os_thread_id(void);
 // id was given to a new thread meanwhile, or when it can't be known.
 bool os_thread_is_dead(uint32_t id);
 
+// When the system made the living thread of this process with this id, in units of the system's; 0 when it can't be known. Two
+// threads that had the same id one after the other have different answers.
+uint64_t os_thread_birth(uint32_t id);
+
 // True once the process is being ended and all other threads are already dead (perhaps inside our code,
 // holding locks).
 bool os_is_exiting(void);
@@ -103,6 +126,18 @@ void* os_stack_base(void);
 
 // Lets another thread run.
 void os_yield(void);
+
+// ---- a timer ----------------------------------------------------------------------------------------------
+
+// Lets the system call `tick` about every `period_ms` milliseconds, on a thread of its own, until that returns false; then a
+// further start is needed. Does nothing while it is running. Never keeps the process alive. May be called under the
+// loader lock.
+void os_timer_start(uint32_t period_ms, bool (*tick)(void));
+
+// No call comes any more, and none is going on when this returns. Under the loader lock (unload).
+void os_timer_free(void);
+
+// ---- locks ------------------------------------------------------------------------------------------------
 
 // A lock for rare, short critical sections that never call the system's blocking primitives (see
 // docs/lifecycle.md). A lock that a dead thread left taken is taken over: then what it guards may be half changed.

@@ -274,7 +274,8 @@ static void test_stats_reads_and_refuses(void** state) {
   assert_int_equal(buffer[0], '{');
   char small[20];
   memset(small, 'z', sizeof(small));
-  assert_null(mi_stats_get_json(10, small));
+  assert_ptr_equal(mi_stats_get_json(10, small), small); // cut
+  assert_int_equal(strlen(small), 9);
   assert_int_equal(small[10], 'z'); // nothing beyond
   mi_free(json);
 }
@@ -356,7 +357,7 @@ static void test_errors(void** state) {
   mi_register_error(take_error, &errors);
   assert_null(mi_malloc(api_opaque(SIZE_MAX)));
   assert_int_equal(errors.count, 1);
-  assert_int_equal(errors.last, 132); // EOVERFLOW of Windows' C runtimes, also in the native build
+  assert_int_equal(errors.last, EOVERFLOW);
   assert_null(mi_calloc(api_opaque(SIZE_MAX / 4), 5));
   assert_int_equal(errors.count, 2);
   int on_stack = 0;

@@ -106,11 +106,14 @@ class Links:
         if not {"mi_malloc", "mi_crt_free"} <= set(ours):
             raise Failure(f"imports of mimalloc.dll only: {ours}")
 
-    def check_run(self, path, *arguments):
+    def check_run(self, path, *arguments, redirected=False):
         if self.options.no_run:
             return
         folders = [os.path.dirname(os.path.abspath(self.options.dll)), self.folder, *self.compiler_folders()]
         environment = dict(os.environ, WINEPATH=";".join("Z:" + folder.replace("/", "\\") for folder in folders))
+        environment.pop("MIMALLOC_DISABLE_REDIRECT", None) # most programs' runtimes are to keep their own blocks
+        if not redirected:
+            environment["MIMALLOC_DISABLE_REDIRECT"] = "1"
         done = self.run(self.wrapper + [path, *arguments], RUN_SECONDS, env=environment)
         # A debug build tells of the impossible sizes that the programs ask for; it must know all their pointers.
         if done.returncode != 0 or done.stdout.strip() != "ok" or "invalid pointer" in done.stderr:
@@ -205,6 +208,14 @@ class Links:
         if self.is_static:
             return  # the DLL and a program of the same kind would be strangers to each other
         self.program("dlluser.exe", self.cc, "-O2", "linked_dll_user.c", self.path("liblinked_dll.dll.a"), *self.flags)
+
+    def case_blocks_freed_by_a_dll_without_the_flags(self):
+        library = self.path("liblinked_other.dll.a")
+        self.link("linked_other.dll", self.cc, "-shared", "-O2", "linked_other.c", "-Wl,--out-implib," + library)
+        path = self.link("otheruser.exe", self.cc, "-O2", "-fno-builtin", "linked_other_user.c", library, *self.flags)
+        self.check_imports(path)
+        self.check_run(path, redirected=True)
+        self.check_run(path)
 
     def case_cxx_flags_last(self):
         self.program("cxx.exe", self.cxx, "-std=c++17", "-O2", "linked.cpp", *self.flags)

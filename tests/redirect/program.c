@@ -186,6 +186,30 @@ static void every_function_gives_blocks_of_ours(void) {
   }
 }
 
+// _recalloc zeroes what comes behind the size that the block was asked for with, whatever was there before.
+static void recalloc_zeroes_behind_the_old_size(void) {
+  recalloc_t* recalloc_function = FUNCTION(recalloc_t, "_recalloc");
+  for (size_t size = 1; size < 200000; size += 1 + size / 13) {
+    void* probe = malloc(size);
+    size_t full = _msize(probe), larger = size + (full - size + 1) / 2;
+    free(probe);
+    void* dirty[4]; // what the next blocks are made of
+    for (size_t i = 0; i < 4; i++) dirty[i] = memset(malloc(full), 0xEE, full);
+    for (size_t i = 0; i < 4; i++) free(dirty[i]);
+    unsigned char* p = malloc(size);
+    fill(p, size, 3);
+    p = recalloc_function(p, 1, larger);
+    CHECK(p != NULL && is_filled(p, size, 3) && is_zero(p, size, larger));
+    // The same after realloc has made it smaller, and larger.
+    fill(p, larger, 4);
+    p = recalloc_function(realloc(p, size), 1, larger);
+    CHECK(p != NULL && is_filled(p, size, 4) && is_zero(p, size, larger));
+    p = recalloc_function(memset(realloc(p, 2 * size), 5, 2 * size), 2, larger);
+    CHECK(p != NULL && is_zero(p, 2 * size, 2 * larger));
+    free(p);
+  }
+}
+
 static void aligned_functions_give_blocks_of_ours(void) {
   for (size_t alignment = 16; alignment <= 4096; alignment *= 16) {
     void* p = _aligned_malloc(500, alignment);
@@ -564,6 +588,7 @@ static void all_that_is_new(void) {
   RUN(the_runtimes_own_memory_comes_from_us);
   RUN(errno_and_last_error_are_as_the_runtime_has_them);
   RUN(realloc_of_size_zero_frees);
+  if (IS_UCRT) RUN(recalloc_zeroes_behind_the_old_size); // msvcrt has no _recalloc
   if (!IS_UCRT) { // which has no operators, and Wine's has no way to set a handler
     RUN(operators_of_the_runtime_come_from_us);
     RUN(new_handlers_are_called);

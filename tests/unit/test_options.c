@@ -194,6 +194,51 @@ static void test_sizes(void** state) {
   assert_string_equal(said, "");
 }
 
+static void test_clamped_values(void** state) {
+  MI_UNUSED(state);
+  static const struct {
+    option_t option;
+    const char *variable, *value;
+    long expected;
+  } cases[] = {
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "99999999999999999999", LONG_MAX},
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "-99999999999999999999", LONG_MIN + 1},
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "-9223372036854775808", LONG_MIN + 1},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-1", 0},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-5G", 0},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-99999999999999999999", 0},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "99999999999999999999", LONG_MAX},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "99999999999999999999MiB", LONG_MAX},
+      {option_guarded_max, "MIMALLOC_GUARDED_MAX", "99999999T", LONG_MAX},
+  };
+  option_values[option_show_errors] = 1;
+  for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    assert_int_equal(read_with(cases[i].option, cases[i].variable, cases[i].value), cases[i].expected);
+    assert_string_equal(said, "");
+    assert_true(option_get_size(option_arena_reserve) <= PTRDIFF_MAX);
+  }
+}
+
+static void test_empty_values(void** state) {
+  MI_UNUSED(state);
+#if defined(_WIN32)
+  static const char* const empty[] = {" "}; // setting a variable to nothing unsets it there
+#else
+  static const char* const empty[] = {"", " ", "\t "};
+#endif
+  option_values[option_show_errors] = 1;
+  for (unsigned i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
+    assert_int_equal(read_with(option_reserve_os_memory, "MIMALLOC_RESERVE_OS_MEMORY", empty[i]), 0);
+    assert_int_equal(read_with(option_guarded_max, "MIMALLOC_GUARDED_MAX", empty[i]),
+                     promised[option_guarded_max].default_value);
+    assert_int_equal(read_with(option_purge_delay, "MIMALLOC_PURGE_DELAY", empty[i]),
+                     promised[option_purge_delay].default_value);
+    assert_int_equal(read_with(option_minimal_purge_size, "MIMALLOC_MINIMAL_PURGE_SIZE", empty[i]), 0);
+    assert_false(option_is_set(option_minimal_purge_size));
+  }
+  assert_string_equal(said, "");
+}
+
 static void test_bad_values(void** state) {
   MI_UNUSED(state);
   static const struct {
@@ -204,9 +249,11 @@ static void test_bad_values(void** state) {
       {option_purge_delay, "MIMALLOC_PURGE_DELAY", "10s"},
       {option_purge_delay, "MIMALLOC_PURGE_DELAY", "1.5"},
       {option_purge_delay, "MIMALLOC_PURGE_DELAY", "10K"}, // not a size
-      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "99999999999999999999"},
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "99999999999999999999s"},
       {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "1X"},
-      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-1"},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-1X"},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-"},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "99999999999999999999 M"},
       {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "a lot"},
   };
   for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -438,11 +485,13 @@ int main(int argc, char** argv) {
   }
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest options_tests[] = {
+      CASE(test_empty_values), // before others set what can't be unset
       CASE(test_order_and_defaults),
       CASE(test_outside),
       CASE(test_each_variable),
       CASE(test_booleans),
       CASE(test_sizes),
+      CASE(test_clamped_values),
       CASE(test_bad_values),
       CASE(test_bad_values_of_what_shows_them),
       CASE(test_older_names),

@@ -1,13 +1,12 @@
 #include "core/pages/page.h"
 #include "core/report/message.h"
-#include "core/report/counters.h"
 
 const page_t page_none;
 
 #define PAGE_EXTEND_SIZE                                                                                     \
   (4 * MI_KIB) // link about one system page of blocks at a time: memory is touched as it is needed
 
-void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner) {
+void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, struct heap_s* heap) {
   page->free = NULL;
   page->allocated = 0;
   page->freed = 0;
@@ -17,8 +16,9 @@ void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner) {
   page->bin = (uint8_t)bin;
   page->is_kept = 0;
   page->keep_ticks = 0;
-  // A mailbox may still hold this record from its earlier life: its flag and link stay as they are.
-  atomic_and_relaxed(&page->remote, (uint64_t)PAGE_REMOTE_MAIL);
+  page->is_listed = 0;
+  page->heap = heap;
+  atomic_set_relaxed(&page->remote, 0);
   atomic_set_release(&page->owner, owner);
 }
 
@@ -44,6 +44,7 @@ block_t* page_take(page_t* page, bool* is_zero) {
   if (page->free == NULL) {
     if (page->extended >= page->reserved) return NULL;
     if (page->block_size > SMALL_SIZE_MAX) {
+      if (page_wants_commit(page)) return NULL;
       // Larger blocks are taken one by one, so that we know of each whether its memory is fresh from the
       // system.
       block_t* block = (block_t*)(page->start + page->extended * page->block_size);
@@ -68,52 +69,46 @@ MI_INLINE block_t* remote_first(const page_t* page, uint64_t word) {
   return index == 0 ? NULL : (block_t*)(page->start + (index - 1) * 8);
 }
 
-bool page_free_remote(page_t* page, block_t* block) {
+uint32_t page_free_remote(page_t* page, block_t* block) {
   uint64_t index = (uint64_t)((uint8_t*)block - page->start) / 8 + 1;
-  uint64_t word = atomic_get_relaxed(&page->remote), desired;
-  bool notify;
+  uint64_t word = atomic_get_relaxed(&page->remote);
   do {
     block->next = remote_first(page, word);
-    uint64_t low = (uint32_t)word + PAGE_REMOTE_COUNT_ONE;
-    notify = (low & (PAGE_REMOTE_FULL | PAGE_REMOTE_MAIL)) == PAGE_REMOTE_FULL;
-    if (notify) low |= PAGE_REMOTE_MAIL;
-    desired = index << 32 | low;
-  } while (!atomic_cas_weak_acq_rel(&page->remote, &word, desired));
-  return notify;
+    // Sequentially consistent, like the store that abandons a page: either we see that nobody owns it, or who abandons it
+    // sees the block.
+  } while (!atomic_cas_weak_seq_cst(&page->remote, &word, index << 32 | (uint32_t)(word + 1)));
+  return (uint32_t)(word + 1);
 }
 
-bool page_collect_remote(page_t* page) {
-  uint64_t word = atomic_get_relaxed(&page->remote);
-  if (word >> 32 == 0) return page->free != NULL;
-  while (!atomic_cas_weak_acq_rel(&page->remote, &word, word & PAGE_REMOTE_FLAGS)) {}
+static MI_COLD void report_remote(const page_t* page) {
+  message_error(MESSAGE_EFAULT, "corrupted remote free list of the page at %p (block size %zu): double free?",
+                (void*)page->start, page->block_size);
+}
+
+uint32_t page_collect_remote(page_t* page) {
+  if (atomic_get_relaxed(&page->remote) == 0) return 0;
+  uint64_t word = atomic_swap_acq_rel(&page->remote, 0);
   block_t* first = remote_first(page, word);
-  uint64_t count = (uint32_t)word >> 8;
+  uint32_t count = (uint32_t)word;
+  // More blocks came back than went out, or the list isn't as long as its count: then it can't be trusted. Its blocks
+  // are left lost rather than handed out twice.
   if (MI_UNLIKELY(count > page_used(page))) {
-    // More blocks came back than went out. The list can't be trusted: leave its blocks lost rather than hand
-    // one out twice.
-    message_error(MESSAGE_EFAULT,
-                  "corrupted remote free list of the page at %p (block size %zu): double free?",
-                  (void*)page->start, page->block_size);
-    return page->free != NULL;
+    report_remote(page);
+    return 0;
   }
   if (page->free != NULL) {
     block_t* last = first;
-    while (last->next != NULL) last = last->next;
+    for (uint32_t i = 1; i < count && last != NULL; i++) last = last->next;
+    if (MI_UNLIKELY(last == NULL || last->next != NULL)) {
+      report_remote(page);
+      return 0;
+    }
     last->next = page->free;
   }
   page->free = first;
   atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
   page->freed += count;
-  stats_count(&stats_process.remote_frees, (int64_t)count);
-  return true;
-}
-
-bool page_request_notice(page_t* page) {
-  uint64_t word = atomic_get_relaxed(&page->remote);
-  do {
-    if (word >> 32 != 0) return false;
-  } while (!atomic_cas_weak_acq_rel(&page->remote, &word, word | PAGE_REMOTE_FULL));
-  return true;
+  return count;
 }
 
 bool page_block_is_free(const page_t* page, const block_t* block) {

@@ -5,12 +5,19 @@
 #define CORE_REPORT_MESSAGE_H
 
 #include "base/attributes.h"
+#include "os_errors.h"
 
 typedef void message_output_t(const char* text, void* arg);
 typedef void message_error_t(int code, void* arg);
 
-// Codes given to the error callback; the numbers are errno's of the C runtimes, which agree on these.
-enum { MESSAGE_EAGAIN = 11, MESSAGE_ENOMEM = 12, MESSAGE_EFAULT = 14, MESSAGE_EINVAL = 22, MESSAGE_EOVERFLOW = 132 };
+// Codes given to the error callback; the numbers are errno's of the C runtimes, which agree on all but the last.
+enum {
+  MESSAGE_EAGAIN = 11,
+  MESSAGE_ENOMEM = 12,
+  MESSAGE_EFAULT = 14,
+  MESSAGE_EINVAL = 22,
+  MESSAGE_EOVERFLOW = OS_EOVERFLOW
+};
 
 void message_register_output(message_output_t* output, void* arg); // NULL: back to standard error
 void message_register_error(message_error_t* error, void* arg);    // NULL: back to the default

@@ -68,21 +68,55 @@ static bool parse_word(const char* text, long* value) {
   return false;
 }
 
-static bool fits_long(int64_t value) { return value > (int64_t)LONG_MIN && value <= (int64_t)LONG_MAX; }
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-static bool parse_value(const char* text, option_kind_t kind, long* value) {
-  if (parse_word(text, value)) return true;
+// A whole number, sign and all; one beyond 64 bits counts as the nearest there is.
+static bool parse_integer(const char** text, int64_t* number) {
+  if (format_parse_integer(text, number)) return true;
+  const char* p = *text;
+  bool is_negative = *p == '-';
+  if (*p == '-' || *p == '+') p++;
+  if (!is_digit(*p)) return false;
+  while (is_digit(*p)) p++;
+  *number = is_negative ? INT64_MIN : INT64_MAX;
+  *text = p;
+  return true;
+}
+
+static long clamp_to_long(int64_t number) { // LONG_MIN is OPTION_UNREAD
+  return number > (int64_t)LONG_MAX ? LONG_MAX : number <= (int64_t)LONG_MIN ? LONG_MIN + 1 : (long)number;
+}
+
+static bool parse_size(const char* text, option_kind_t kind, long* value) {
   int64_t number;
-  if (kind == KIND_BYTES || kind == KIND_KIB) {
-    bool has_unit;
-    if (!format_parse_size(text, &number, &has_unit)) return false;
+  bool has_unit;
+  if (format_parse_size(text, &number, &has_unit)) {
     if (kind == KIND_KIB) number = number / 1024 + (number % 1024 != 0);
-    *value = fits_long(number) ? (long)number : LONG_MAX; // "as much as possible"
+    *value = clamp_to_long(number);
     return true;
   }
-  if (!format_parse_integer(&text, &number) || *text != 0 || !fits_long(number)) return false;
-  *value = (long)number;
+  // Below zero, or beyond 64 bits: clamped, if what follows the number makes sense.
+  char unit[8] = "1";
+  if (!parse_integer(&text, &number) || text_length(text) >= sizeof(unit) - 1) return false;
+  for (size_t i = 0; i <= text_length(text); i++) unit[i + 1] = text[i];
+  int64_t ignored;
+  if (!format_parse_size(unit, &ignored, &has_unit)) return false;
+  *value = number < 0 ? 0 : LONG_MAX;
   return true;
+}
+
+static bool parse_value(const char* text, option_kind_t kind, long* value) {
+  if (kind == KIND_BYTES || kind == KIND_KIB) {
+    if (parse_size(text, kind, value)) return true; // first: "1" is a byte, not "on"
+  } else {
+    int64_t number;
+    const char* end = text;
+    if (parse_integer(&end, &number) && *end == 0) {
+      *value = clamp_to_long(number);
+      return true;
+    }
+  }
+  return parse_word(text, value);
 }
 
 static const char* kind_expectation(option_kind_t kind) {
@@ -132,6 +166,7 @@ MI_COLD long option_read_slow(option_t option) {
   }
   long value = entry->default_value;
   const char* trimmed = is_present ? trim(text) : "";
+  if (*trimmed == 0 && entry->kind != KIND_FLAG) is_present = false; // no number: as if it weren't there
   bool is_valid = is_present && parse_value(trimmed, entry->kind, &value);
 
   // The mark goes first: who sees the value must see the mark too. It can't be wrong early, as the
@@ -154,18 +189,21 @@ void options_init(void) {
   for (unsigned i = 0; i < OPTION_COUNT; i++) (void)option_get((option_t)i);
 }
 
-bool options_redirect_is_disabled(void) {
+static bool environment_flag(const char* name, const char* otherwise) {
   char variable[VARIABLE_CAPACITY], text[VALUE_CAPACITY];
   long value = 0;
-  if (!environment_get("disable_redirect", variable, text)) return false;
+  if (!environment_get(name, variable, text)) return false;
   const char* trimmed = trim(text);
   if (!parse_value(trimmed, KIND_FLAG, &value)) {
-    message_warning("environment variable %s has the value \"%s\" but takes %s; redirection stays enabled\n",
-                    variable, trimmed, kind_expectation(KIND_FLAG));
+    message_warning("environment variable %s has the value \"%s\" but takes %s; %s\n", variable, trimmed,
+                    kind_expectation(KIND_FLAG), otherwise);
     return false;
   }
   return value != 0;
 }
+
+bool options_redirect_is_disabled(void) { return environment_flag("disable_redirect", "redirection stays enabled"); }
+bool options_idle_purge_is_disabled(void) { return environment_flag("disable_idle_purge", "idle memory is purged"); }
 
 // ---- reading and setting ----------------------------------------------------------------------------------
 

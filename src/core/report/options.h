@@ -56,7 +56,9 @@ void options_init(void);
 void options_print(message_output_t* output, void* arg);
 void options_print_set(message_output_t* output, void* arg);
 
-// MIMALLOC_DISABLE_REDIRECT: not in the table, since only the environment can say it early enough.
+// MIMALLOC_DISABLE_REDIRECT and MIMALLOC_DISABLE_IDLE_PURGE (no timer): not in the table, whose numbers are upstream's. The
+// first has to be known before a program could set it, the second when the first memory is freed.
 bool options_redirect_is_disabled(void);
+bool options_idle_purge_is_disabled(void);
 
 #endif
