@@ -62,10 +62,10 @@ def main():
     dependencies, objects_made = [], set()
 
     def compile_one(source, flags):
-        """The object is called after the source alone: archives keep the name, and are to be the same wherever they are made."""
-        name = os.path.join(options.objects, os.path.basename(source))
+        """The object is called after file and folder alone: archives keep the name, and are to be the same wherever they are made."""
+        name = os.path.join(options.objects, "_".join(source.split("/")[-2:]))
         if name in objects_made:
-            sys.exit(f"build_libraries.py: two sources are called {os.path.basename(source)}")
+            sys.exit(f"build_libraries.py: two sources are called {source}")
         objects_made.add(name)
         run([*clang, *flags, "-c", source, "-o", name + ".obj"])
         return name
@@ -73,7 +73,7 @@ def main():
     def compile_all(sources):
         objects = []
         for source in sources:
-            depfile = os.path.join(options.objects, os.path.basename(source) + ".d")
+            depfile = os.path.join(options.objects, "_".join(source.split("/")[-2:]) + ".d")
             objects.append(compile_one(source, [*c_flags, "-MD", "-MF", depfile]) + ".obj")
             dependencies.append(read_depfile(depfile))
         return objects

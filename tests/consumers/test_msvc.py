@@ -20,7 +20,7 @@ RUNTIME = {
 
 STUBS = {
     "stdlib.h": "#include <stddef.h>\n",
-    "string.h": "",
+    "string.h": "#include <stddef.h>\nvoid* memset(void* to, int byte, size_t size);\n",
     "wchar.h": "",
     "malloc.h": "",
     "new": """#include <stddef.h>
