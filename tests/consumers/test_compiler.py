@@ -2,7 +2,7 @@
 """A user who gives the compiler a folder or two, and one who lets pkg-config say them; with GCC, and with clang."""
 import os
 
-from consumer import EXAMPLES, Consumer, Failure
+from consumer import EXAMPLES, PE, Consumer, Failure
 
 
 class Compiler(Consumer):
@@ -98,6 +98,12 @@ class Compiler(Consumer):
         imports = [file for _, _, files in os.walk(self.prefix) for file in files if file.endswith("mimalloc.dll.a")]
         if imports != ["libmimalloc.dll.a"]:
             raise Failure(f"import libraries: {imports}")
+
+    def case_version_resources(self):
+        for name in ("mimalloc.dll", "mi-run.exe", "minject.exe"):
+            strings = PE(self.find(name)).version_strings()
+            if strings.get("OriginalFilename") != name or not strings.get("CompanyName") or not strings.get("FileVersion"):
+                raise Failure(f"{name}: {strings}")
 
     def case_examples_are_all_tried(self):
         # Who adds one adds a consumer of it.
