@@ -56,27 +56,15 @@ static MI_NOINLINE void* malloc_slow(size_t size, bool zero, const void* caller)
 }
 
 static void* __cdecl redirect_malloc(size_t size) {
-  theap_t* theap = runtime_theap_fast();
-  if (MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX)) {
-    void* p = block_pop(page_for_small(theap, size));
-    if (MI_LIKELY(p != NULL)) return p;
-  }
-  return malloc_slow(size, false, __builtin_return_address(0));
+  void* p = block_malloc_fast(runtime_theap_fast(), size);
+  return MI_LIKELY(p != NULL) ? p : malloc_slow(size, false, __builtin_return_address(0));
 }
 
 static void* __cdecl redirect_calloc(size_t count, size_t size) {
   size_t total;
   if (MI_UNLIKELY(block_count_overflows(count, size, &total))) return NULL;
-  theap_t* theap = runtime_theap_fast();
-  if (MI_LIKELY(theap != NULL && total <= SMALL_SIZE_MAX)) {
-    page_t* page = page_for_small(theap, total);
-    void* p = block_pop(page);
-    if (MI_LIKELY(p != NULL)) {
-      mem_zero(p, page->block_size);
-      return p;
-    }
-  }
-  return malloc_slow(total, true, __builtin_return_address(0));
+  void* p = block_calloc_fast(runtime_theap_fast(), total);
+  return MI_LIKELY(p != NULL) ? p : malloc_slow(total, true, __builtin_return_address(0));
 }
 
 // ---- for runtimes that have _recalloc -------------------------------------------------------------------
@@ -103,7 +91,7 @@ static MI_NOINLINE void* clean_malloc_slow(size_t size, const void* caller) {
 
 static void* __cdecl redirect_clean_malloc(size_t size) {
   theap_t* theap = runtime_theap_fast();
-  if (MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX)) {
+  if (!MI_SECURE && MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX)) { // a secure build's blocks end with a canary
     page_t* page = page_for_small(theap, size);
     void* p = block_pop(page);
     if (MI_LIKELY(p != NULL)) {

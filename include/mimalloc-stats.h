@@ -52,7 +52,7 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNTER(purged)         /* bytes given back to the system */                                       \
   MI_STAT_COUNT(page_committed)   /* bytes in these runs; peak: now */                                       \
   MI_STAT_COUNT(pages_abandoned)  /* not counted: 0 */                                                       \
-  MI_STAT_COUNT(threads)          /* that have, or had, a heap */                                            \
+  MI_STAT_COUNT(threads)          /* that have, or had, a theap */                                           \
   MI_STAT_COUNT(malloc_normal)    /* bytes in blocks up to 512 KiB; peak: see malloc_bins */                 \
   MI_STAT_COUNT(malloc_huge)      /* bytes in larger blocks */                                               \
   MI_STAT_COUNT(malloc_requested) /* not counted: 0 */                                                       \
@@ -65,7 +65,7 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNTER(arena_count)          /* arenas made */                                                    \
   MI_STAT_COUNTER(malloc_normal_count)  /* blocks up to 512 KiB allocated */                                 \
   MI_STAT_COUNTER(malloc_huge_count)    /* larger blocks allocated */                                        \
-  MI_STAT_COUNTER(malloc_guarded_count) /* no guarded blocks yet: 0 */                                       \
+  MI_STAT_COUNTER(malloc_guarded_count) /* not counted: 0; guarded blocks count as larger ones */            \
   /* the allocator's inner life */                                                                           \
   MI_STAT_COUNTER(arena_rollback_count) /* nothing to roll back here: 0 */                                   \
   MI_STAT_COUNTER(arena_purges)         /* not counted: 0 */                                                 \
@@ -80,9 +80,9 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNT(_segments_reserved)                                                                          \
   /* since version 3 */                                                                                      \
   MI_STAT_COUNT(heaps)                       /* in the sub-process, its main heap included */                 \
-  MI_STAT_COUNT(theaps)                      /* heaps of threads */                                          \
-  MI_STAT_COUNTER(pages_reclaim_on_alloc)    /* pages taken over from threads that ended */                  \
-  MI_STAT_COUNTER(pages_reclaim_on_free)     /* not done here: 0 */                                          \
+  MI_STAT_COUNT(theaps)                      /* parts of heaps that belong to threads */                     \
+  MI_STAT_COUNTER(pages_reclaim_on_alloc)    /* pages that nobody owned, taken over for their room */        \
+  MI_STAT_COUNTER(pages_reclaim_on_free)     /* full pages, taken back when one of their blocks was freed */ \
   MI_STAT_COUNTER(pages_reabandon_full)      /* not done here: 0 */                                          \
   MI_STAT_COUNTER(pages_unabandon_busy_wait) /* not done here: 0 */                                          \
   MI_STAT_COUNTER(heaps_delete_wait)         /* not done here: 0 */

@@ -875,7 +875,8 @@ typedef void(mi_cdecl mi_output_fun)(const char* msg, void* arg);
 /**
  * Registers where messages go; NULL: standard error. What was said before the first registration is passed on
  * at once. While the process starts, ends or unloads the DLL, messages go to standard error all the same: no
- * function of the program may run then.
+ * function of the program may run under the loader lock. mi_process_done() uses `out`, and so does the report at
+ * exit (option show_stats) of a program that is linked with the static library.
  */
 mi_decl_export void mi_register_output(mi_output_fun* out, void* arg) mi_attr_noexcept;
 
@@ -939,6 +940,9 @@ mi_decl_export void mi_stats_merge(void) mi_attr_noexcept;
  * beyond what an option can hold counts as the nearest that it can, a negative one where there is no such amount as
  * 0. The default is in brackets. Functions take and return the unit that is named here. "No effect" is what
  * the names of older versions have, and options that have no use in this implementation.
+ *
+ * Two more are read from the environment alone: MIMALLOC_DISABLE_REDIRECT=1 leaves the process's C runtimes as
+ * they are, MIMALLOC_DISABLE_IDLE_PURGE=1 does without the timer that purges while nobody allocates.
  */
 /* clang-format off */
 typedef enum mi_option_e {

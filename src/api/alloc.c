@@ -114,7 +114,8 @@ void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero) {
   return move_to(malloc_in(heap, size), p, usable, size, zero);
 }
 
-void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset, bool zero) {
+void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,
+                                  bool zero) {
   if (!bits_is_power_of_two(alignment)) return block_reallocate_in(heap, p, size, zero);
   if (p == NULL) return block_allocate_aligned_in(heap, size, alignment, offset, zero);
   size_t usable = theap_usable_size(p);
@@ -171,7 +172,9 @@ char* text_full_path(heap_t* heap, const char* name, char* resolved) {
   return resolved;
 }
 
-char* mi_realpath(const char* fname, char* resolved_name) { return text_full_path(NULL, fname, resolved_name); }
+char* mi_realpath(const char* fname, char* resolved_name) {
+  return text_full_path(NULL, fname, resolved_name);
+}
 
 // ---- extended -------------------------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ void* mi_reallocf(void* p, size_t newsize) {
 size_t mi_usable_size(const void* p) { return block_usable_size(p); }
 
 size_t mi_good_size(size_t size) {
-  if (size <= LARGE_SIZE_MAX) return size_class_size(size_class_bin(size));
+  if (size <= LARGE_SIZE_MAX - BLOCK_TAIL) return size_class_size(size_class_bin(block_size_for(size))) - BLOCK_TAIL;
   return size > PTRDIFF_MAX ? size : bits_align_up(size, SLICE_SIZE);
 }
 

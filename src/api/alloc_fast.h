@@ -10,6 +10,7 @@
 #define API_ALLOC_FAST_H
 
 #include "base/memory.h"
+#include "core/pages/block.h"
 #include "lifecycle/runtime.h"
 
 // Takes a block from the front page of the bin for `size` <= SMALL_SIZE_MAX bytes, or NULL: take the slow
@@ -18,17 +19,20 @@ MI_INLINE void* block_pop(page_t* page) {
   if (MI_DEBUG) return NULL; // the slow path fills fresh blocks with a pattern
   block_t* block = page->free;
   if (MI_UNLIKELY(block == NULL)) return NULL;
-  page->free = block->next;
+  page->free = block_next(page, block);
   page->allocated++;
+  block_hand_out(page, block);
   return block;
 }
 
-MI_INLINE page_t* page_for_small(const theap_t* theap, size_t size) { return theap->small[(size + 7) >> 3]; }
+MI_INLINE page_t* page_for_small(const theap_t* theap, size_t size) {
+  return theap->small[(size + BLOCK_TAIL + 7) >> 3];
+}
 
 // Frees `p` if it lies in an ordinary page of the calling thread that doesn't become empty. False: take the
 // slow path.
 MI_INLINE bool block_free_fast(void* p) {
-  if (MI_DEBUG) return false; // the slow path checks
+  if (MI_DEBUG || MI_SECURE) return false; // the slow path checks
   uintptr_t table = page_map_table(p);
   if (MI_UNLIKELY(table == 0)) return false;
   page_t* page = page_map_record_in(table, p);
@@ -69,7 +73,8 @@ bool block_is_ours(const void* p);
 // blocks that were born zeroed. NULL leaves `p` as it is. `p` may be NULL. The second one goes without alignment
 // when `alignment` is no power of two.
 void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero);
-void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset, bool zero);
+void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,
+                                  bool zero);
 
 // True when the product overflows; reports and sets errno then.
 bool block_count_overflows(size_t count, size_t size, size_t* total);
@@ -90,14 +95,14 @@ MI_INLINE void* block_reallocate_aligned(void* p, size_t size, size_t alignment,
 // ---- the hot path -----------------------------------------------------------------------------------------
 // `theap`: the calling thread's, or NULL when it isn't at hand. NULL: take the slow path.
 MI_INLINE void* block_malloc_fast(const theap_t* theap, size_t size) {
-  return MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX) ? block_pop(page_for_small(theap, size)) : NULL;
+  return MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX - BLOCK_TAIL) ? block_pop(page_for_small(theap, size)) : NULL;
 }
 
 MI_INLINE void* block_calloc_fast(const theap_t* theap, size_t size) {
-  if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX)) return NULL;
+  if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX - BLOCK_TAIL)) return NULL;
   page_t* page = page_for_small(theap, size);
   void* p = block_pop(page);
-  if (MI_LIKELY(p != NULL)) mem_zero(p, page->block_size); // all of it: mi_rezalloc goes on from the usable size
+  if (MI_LIKELY(p != NULL)) mem_zero(p, page->block_size - BLOCK_TAIL); // all of it: mi_rezalloc goes on from the usable size
   return p;
 }
 

@@ -42,7 +42,8 @@ static int give_id(arena_t* arena, mi_arena_id_t* id) {
 
 // ---- the system's memory ----------------------------------------------------------------------------------
 
-int mi_reserve_os_memory_ex(size_t size, bool commit, bool allow_large, bool exclusive, mi_arena_id_t* arena_id) {
+int mi_reserve_os_memory_ex(size_t size, bool commit, bool allow_large, bool exclusive,
+                            mi_arena_id_t* arena_id) {
   if (arena_id != NULL) *arena_id = NULL;
   arena_t* arena =
       size > PTRDIFF_MAX ? NULL : arena_reserve(current_arenas(), size, commit, allow_large, exclusive);
@@ -98,8 +99,9 @@ int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t* pages_reserv
 
 // ---- the program's memory ---------------------------------------------------------------------------------
 
-bool mi_manage_memory(void* start, size_t size, bool is_committed, bool is_pinned, bool is_zero, int numa_node,
-                      bool exclusive, mi_commit_fun_t* commit_fun, void* commit_fun_arg, mi_arena_id_t* arena_id) {
+bool mi_manage_memory(void* start, size_t size, bool is_committed, bool is_pinned, bool is_zero,
+                      int numa_node, bool exclusive, mi_commit_fun_t* commit_fun, void* commit_fun_arg,
+                      mi_arena_id_t* arena_id) {
   if (arena_id != NULL) *arena_id = NULL;
   if (start == NULL || size > PTRDIFF_MAX) {
     message_warning("no memory to manage: %p, %zu bytes\n", start, size);
@@ -119,10 +121,12 @@ bool mi_manage_memory(void* start, size_t size, bool is_committed, bool is_pinne
 
 bool mi_manage_os_memory_ex(void* start, size_t size, bool is_committed, bool is_pinned, bool is_zero,
                             int numa_node, bool exclusive, mi_arena_id_t* arena_id) {
-  return mi_manage_memory(start, size, is_committed, is_pinned, is_zero, numa_node, exclusive, NULL, NULL, arena_id);
+  return mi_manage_memory(start, size, is_committed, is_pinned, is_zero, numa_node, exclusive, NULL, NULL,
+                          arena_id);
 }
 
-bool mi_manage_os_memory(void* start, size_t size, bool is_committed, bool is_pinned, bool is_zero, int numa_node) {
+bool mi_manage_os_memory(void* start, size_t size, bool is_committed, bool is_pinned, bool is_zero,
+                         int numa_node) {
   return mi_manage_os_memory_ex(start, size, is_committed, is_pinned, is_zero, numa_node, false, NULL);
 }
 
@@ -146,8 +150,9 @@ static void print_arena(arena_t* arena, void* arg) {
   arena_usage_t usage = arena_usage(arena);
   char size[FORMAT_SIZE_CAPACITY], used[FORMAT_SIZE_CAPACITY], committed[FORMAT_SIZE_CAPACITY];
   (*(size_t*)arg)++;
-  message_print_to(NULL, NULL, "  arena %u at %p: %s, %s in use, %s committed%s%s%s%s\n", (unsigned)arena->index,
-                   (void*)arena->base, format_size(size, (int64_t)(arena->slice_count * SLICE_SIZE)),
+  message_print_to(NULL, NULL, "  arena %u at %p: %s, %s in use, %s committed%s%s%s%s\n",
+                   (unsigned)arena->index, (void*)arena->base,
+                   format_size(size, (int64_t)(arena->slice_count * SLICE_SIZE)),
                    format_size(used, (int64_t)((arena->slice_count - usage.free) * SLICE_SIZE)),
                    format_size(committed, (int64_t)(usage.committed * SLICE_SIZE)),
                    arena->is_exclusive ? ", exclusive" : "", arena->is_pinned ? ", pinned" : "",

@@ -144,7 +144,9 @@ static void fill(mi_stats_t* stats, const scope_t* scope) {
   }
 }
 
-static scope_t scope_of_subproc(subproc_t* subproc) { return (scope_t){.subproc = subproc, .with_blocks = true}; }
+static scope_t scope_of_subproc(subproc_t* subproc) {
+  return (scope_t){.subproc = subproc, .with_blocks = true};
+}
 
 static scope_t scope_of_current(void) {
   runtime_process_attach(); // may well be the first call into the library
@@ -217,8 +219,8 @@ static void print_part(const sink_t* sink, const char* title, const void* identi
   mi_stats_t stats;
   fill(&stats, scope);
   message_print_to(sink->out, sink->arg, "mimalloc: statistics of %s %p\n", title, identity);
-  message_print_to(sink->out, sink->arg, "  %10s %14s %14s %12s %12s %8s\n", "block size", "allocated", "freed",
-                   "in use", "bytes in use", "pages");
+  message_print_to(sink->out, sink->arg, "  %10s %14s %14s %12s %12s %8s\n", "block size", "allocated",
+                   "freed", "in use", "bytes in use", "pages");
   mi_stat_count_t all = {0, 0, 0};
   int64_t pages = 0;
   for (unsigned bin = 1; bin <= MI_BIN_HUGE; bin++) {
@@ -236,10 +238,10 @@ static void print_part(const sink_t* sink, const char* title, const void* identi
   print_bin(sink, "all", &all, stats.malloc_normal.current + stats.malloc_huge.current, pages);
   if (scope->subproc == NULL) return;
   char reserved[FORMAT_SIZE_CAPACITY], committed[FORMAT_SIZE_CAPACITY];
-  message_print_to(sink->out, sink->arg, "  %lld heaps, %lld threads, %lld arenas: %s reserved, %s committed\n",
-                   (long long)stats.heaps.current, (long long)stats.threads.current,
-                   (long long)stats.arena_count.total, format_size(reserved, stats.reserved.current),
-                   format_size(committed, stats.committed.current));
+  message_print_to(
+      sink->out, sink->arg, "  %lld heaps, %lld threads, %lld arenas: %s reserved, %s committed\n",
+      (long long)stats.heaps.current, (long long)stats.threads.current, (long long)stats.arena_count.total,
+      format_size(reserved, stats.reserved.current), format_size(committed, stats.committed.current));
 }
 
 static bool print_heap(heap_t* heap, void* arg) {

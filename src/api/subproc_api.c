@@ -37,8 +37,9 @@ void mi_subproc_add_current_thread(mi_subproc_id_t id) {
   if (subproc == NULL) return;
   runtime_process_attach();
   if (!runtime_subproc_add_current_thread(subproc)) {
-    message_warning("mi_subproc_add_current_thread: the thread has allocated in another sub-process already, and "
-                    "stays there\n");
+    message_warning(
+        "mi_subproc_add_current_thread: the thread has allocated in another sub-process already, and "
+        "stays there\n");
   }
 }
 

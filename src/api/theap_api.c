@@ -33,7 +33,8 @@ void mi_theap_guarded_set_sample_rate(mi_theap_t* theap, size_t sample_rate, siz
 }
 
 void mi_theap_guarded_set_size_bound(mi_theap_t* theap, size_t min, size_t max) {
-  if (theap != NULL && theap_from(theap) != &theap_none) theap_guarded_set_bounds(theap_from(theap), min, max);
+  if (theap != NULL && theap_from(theap) != &theap_none)
+    theap_guarded_set_bounds(theap_from(theap), min, max);
 }
 
 // ---- allocation -------------------------------------------------------------------------------------------

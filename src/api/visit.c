@@ -33,7 +33,8 @@ static bool visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks,
 
 static bool may_visit_abandoned(void) {
   if (option_is_enabled(option_visit_abandoned)) return true;
-  message_warning("visiting abandoned blocks needs the option visit_abandoned (MIMALLOC_VISIT_ABANDONED=1)\n");
+  message_warning(
+      "visiting abandoned blocks needs the option visit_abandoned (MIMALLOC_VISIT_ABANDONED=1)\n");
   return false;
 }
 
@@ -41,12 +42,14 @@ bool mi_heap_visit_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun
   return visit(heap_from(heap), HEAP_ALL, NULL, visit_blocks, visitor, arg);
 }
 
-bool mi_heap_visit_abandoned_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun* visitor, void* arg) {
+bool mi_heap_visit_abandoned_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun* visitor,
+                                    void* arg) {
   if (!may_visit_abandoned()) return false;
   return visit(heap_from(heap), HEAP_ABANDONED, NULL, visit_blocks, visitor, arg);
 }
 
-bool mi_theap_visit_blocks(const mi_theap_t* theap, bool visit_blocks, mi_block_visit_fun* visitor, void* arg) {
+bool mi_theap_visit_blocks(const mi_theap_t* theap, bool visit_blocks, mi_block_visit_fun* visitor,
+                           void* arg) {
   theap_t* inner = theap_from(theap);
   return inner != NULL && visit(inner->heap, HEAP_THEAP, inner, visit_blocks, visitor, arg);
 }

@@ -71,6 +71,7 @@ static void process_init(void) {
   uint32_t expected = PROCESS_NEW;
   if (!atomic_cas_acq_rel(&process_state, &expected, (uint32_t)PROCESS_RUNNING)) return;
   os_bell_init(&(os_bell_hooks_t){.thread_exit = &runtime_thread_detach,
+                                  .process_done = &runtime_process_done,
                                   .process_exit = &runtime_process_exit,
                                   .process_unload = &runtime_process_unload,
                                   .wants_exit = option_is_enabled(option_show_stats)});

@@ -78,6 +78,9 @@ bool os_environment(const char* name, char* value, size_t capacity);
 // The same in wide characters; `capacity` counts characters.
 bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
+// Random numbers that others can't guess, from the best source that can be had without loading a library.
+void os_random(uint64_t random[2]);
+
 // Writes to the process's standard error; drops the text when there is none.
 void os_write_error(const char* text, size_t length);
 
@@ -177,6 +180,7 @@ void os_lock_release(os_lock_t* lock);
 typedef struct os_bell_hooks_s {
   void (*thread_exit)(
       void); // on the ending thread; may be rung more than once, or for a thread that never allocated
+  void (*process_done)(void);   // before process_exit where that isn't under the loader lock; NULL: not wanted
   void (*process_exit)(void);   // on the exiting thread; may be rung more than once
   void (*process_unload)(void); // the module that we are linked into is unloaded, the process goes on
   bool wants_exit; // process_exit matters, however the process ends: worth an index of fiber-local storage

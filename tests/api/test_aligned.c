@@ -171,6 +171,27 @@ static void test_impossible(void** state) {
   assert_null(mi_malloc_aligned_at(100, api_opaque(SIZE_MAX / 2 + 1), 8));
 }
 
+// More than 1 GiB: as far as there is address space.
+static void test_vast_alignments(void** state) {
+  (void)state;
+  for (size_t alignment = MIB(512); alignment != 0; alignment *= 2) {
+    // In between it may work, but Wine keeps a byte for each 4 KiB of address space.
+    if (alignment / MIB(1024) > 4 && alignment < SIZE_MAX / 4) continue;
+    char* p = mi_malloc_aligned(100, api_opaque(alignment));
+    if (p != NULL) api_check_block(p, 100, alignment);
+    if (sizeof(void*) == 8 && alignment <= (size_t)MIB(4096)) assert_non_null(p);
+    mi_free(p);
+    p = mi_malloc_aligned_at(1000, api_opaque(alignment), 64);
+    if (p != NULL) {
+      assert_int_equal((uintptr_t)(p + 64) % alignment, 0);
+      api_check_block(p, 1000, 1);
+      p = mi_realloc(p, 5000);
+      assert_non_null(p);
+    }
+    mi_free(p);
+  }
+}
+
 static void test_realloc_keeps(void** state) {
   (void)state;
   for (size_t alignment = 8; alignment <= KIB(128); alignment *= 4) {
@@ -260,7 +281,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_alignments), cmocka_unit_test(test_large_alignments),
       cmocka_unit_test(test_at_offset),  cmocka_unit_test(test_wrong_alignments),
-      cmocka_unit_test(test_impossible), cmocka_unit_test(test_realloc_keeps),
+      cmocka_unit_test(test_impossible), cmocka_unit_test(test_vast_alignments),
+      cmocka_unit_test(test_realloc_keeps),
       cmocka_unit_test(test_rezalloc),   cmocka_unit_test(test_many),
   };
   return check_run(tests);

@@ -115,7 +115,8 @@ typedef struct commits_s {
 
 static bool commit_by_hand(bool commit, void* p, size_t size, bool* is_zero, void* arg) {
   commits_t* commits = arg;
-  if (!is_inside(p, commits->start, commits->size) || !is_inside((char*)p + size - 1, commits->start, commits->size))
+  if (!is_inside(p, commits->start, commits->size) ||
+      !is_inside((char*)p + size - 1, commits->start, commits->size))
     commits->outside++;
   if (commit && commits->fails) return false;
   if (commit) {
@@ -133,7 +134,8 @@ static void test_managed_with_callback(void** state) {
   commits = (commits_t){.size = MIB(32)};
   commits.start = system_memory(commits.size, false);
   mi_arena_id_t id = NULL;
-  assert_true(mi_manage_memory(commits.start, commits.size, false, false, true, -1, true, commit_by_hand, &commits, &id));
+  assert_true(mi_manage_memory(commits.start, commits.size, false, false, true, -1, true, commit_by_hand,
+                               &commits, &id));
   mi_heap_t* heap = mi_heap_new_in_arena(id);
   for (size_t i = 0; i < 100; i++) {
     char* p = mi_heap_zalloc(heap, KIB(100));
@@ -168,7 +170,8 @@ static void test_managed_shared(void** state) {
   assert_true(mi_manage_os_memory(start, size, true, false, true, -1));
   assert_true(mi_is_in_heap_region(start));
   assert_false(mi_manage_os_memory(NULL, size, true, false, true, -1));
-  assert_false(mi_manage_os_memory(api_opaque_pointer(start + size), KIB(4), true, false, true, -1)); // too small
+  assert_false(
+      mi_manage_os_memory(api_opaque_pointer(start + size), KIB(4), true, false, true, -1)); // too small
   // Unaligned: what lies before the next multiple is lost.
   char* odd = system_memory(size, true) + KIB(4);
   mi_arena_id_t id = NULL;

@@ -69,17 +69,18 @@ static int child_main(const char* mode) {
         size_t size = 1 + i * 97;
         blocks[i] = i % 3 == 0   ? mi_malloc(size)
                     : i % 3 == 1 ? mi_zalloc(size)
-                                 : mi_malloc_aligned(size, (size_t)16 << i % 8);
+                                 : mi_malloc_aligned(size, (size_t)1 << i % 17);
         if (blocks[i] == NULL || mi_usable_size(blocks[i]) < size) return 1;
         if (i % 3 == 1 && pattern_nonzero(blocks[i], size) != SIZE_MAX) return 2;
-        if (i % 3 == 2 && (uintptr_t)blocks[i] % ((size_t)16 << i % 8) != 0) return 3;
+        if (i % 3 == 2 && (uintptr_t)blocks[i] % ((size_t)1 << i % 17) != 0) return 3;
         pattern_fill(blocks[i], size, i);
       }
       for (size_t i = 0; i < 200; i++) {
         size_t size = 1 + i * 97;
         blocks[i] = mi_realloc(blocks[i], size * 2);
         if (blocks[i] == NULL || pattern_mismatch(blocks[i], size, i) != SIZE_MAX) return 4;
-        if (mi_heap_of(blocks[i]) != mi_heap_main() || mi_heap_of(blocks[i] + size) != mi_heap_main()) return 5;
+        if (mi_heap_of(blocks[i]) != mi_heap_main() || mi_heap_of(blocks[i] + size) != mi_heap_main())
+          return 5;
       }
       for (size_t i = 0; i < 200; i++) mi_free(blocks[i]);
       mi_collect(true);

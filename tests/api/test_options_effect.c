@@ -1,8 +1,7 @@
 // Each option does what mimalloc.h says, or the header says that it has no effect: a list with an entry for every option,
 // and the test fails for one without. Children measure with the option at one value and at another; both results have to
 // be within their bounds.
-//
-// Long because it is one case for each of some forty options.
+// This file is long because there is a case for each of some forty options.
 #include "api_check.h"
 #include "support/child.h"
 #include "support/test_thread.h"
@@ -177,10 +176,11 @@ static int64_t stays_after_the_end(void) {
 }
 
 #if defined(_WIN32)
+// There is address space for such a block, but hardly memory.
 static int64_t ms_until_failure(void) {
   size_t begin = 0, end = 0;
   mi_process_info(&begin, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-  if (mi_malloc(api_opaque(PTRDIFF_MAX / 4)) != NULL) return -1;
+  if (mi_malloc(api_opaque(sizeof(void*) == 8 ? MIB(512) << 10 : MIB(1900))) != NULL) return -1;
   mi_process_info(&end, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
   return (int64_t)(end - begin);
 }
@@ -199,7 +199,8 @@ static void leave_some(void* heap) {
   for (size_t i = 0; i < 50; i++) memset(mi_heap_malloc(heap, 100), 1, 100);
 }
 
-static bool visit_all(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t size, void* arg) {
+static bool visit_all(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t size,
+                      void* arg) {
   (void)heap;
   (void)area;
   (void)size;
@@ -348,11 +349,13 @@ static const effect_t effects[] = {
     {NAME_OF(show_errors), NULL, "1", warnings_said, 0, 0, 10, MANY, NULL}, // debug builds show errors anyway
     {NAME_OF(show_stats), NULL, "1", said_at_the_end, 0, 0, 1, 1, NULL},
     {NAME_OF(verbose), NULL, "1", said_at_all, 0, 0, 20, MANY, NULL},
-    {NAME_OF(arena_eager_commit), NULL, "1", committed_by_little, 1, MIB(16), MIB(64), MANY, "ARENA_RESERVE=64M"},
+    {NAME_OF(arena_eager_commit), NULL, "1", committed_by_little, 1, MIB(16), MIB(64), MANY,
+     "ARENA_RESERVE=64M"},
     {NAME_OF(purge_decommits), "1", "0", resets, 0, 0, 1, MANY, NULL},
     {NAME_OF(allow_large_os_pages), NULL, "1", large_pages, 0, 0, 1, MANY, "VERBOSE=1"},
     {NAME_OF(reserve_huge_os_pages), NULL, "1", large_pages, 0, 0, 1, MANY, "SHOW_ERRORS=1"},
-    {NAME_OF(reserve_huge_os_pages_at), NULL, "1", huge_pages_at, -1, 2, 1, 2, "SHOW_ERRORS=1 RESERVE_HUGE_OS_PAGES=1"},
+    {NAME_OF(reserve_huge_os_pages_at), NULL, "1", huge_pages_at, -1, 2, 1, 2,
+     "SHOW_ERRORS=1 RESERVE_HUGE_OS_PAGES=1"},
     {NAME_OF(reserve_os_memory), NULL, "48M", reserved_by_little, MIB(100), MANY, MIB(48), MIB(80), NULL},
     {NAME_OF(purge_delay), "0", "-1", purged_by_collect, 1, MANY, 0, 0, NULL},
     {NAME_OF(purge_delay), "5000", "0", purged_at_once, 0, 0, MIB(1), MANY, NULL},
@@ -406,7 +409,10 @@ static const mi_option_t without_effect[] = {
 #endif
 };
 
-enum { EFFECTS = sizeof(effects) / sizeof(effects[0]), NONE = sizeof(without_effect) / sizeof(without_effect[0]) };
+enum {
+  EFFECTS = sizeof(effects) / sizeof(effects[0]),
+  NONE = sizeof(without_effect) / sizeof(without_effect[0])
+};
 
 // ---- running --------------------------------------------------------------------------------------------------------
 
@@ -476,9 +482,10 @@ static void test_effects(void** state) {
     if (ok) continue;
     failed++;
     print_error("%s: %lld with %s (%lld to %lld were expected), %lld with %s (%lld to %lld)\n",
-                option_names[effect->option], (long long)without, effect->without == NULL ? "the default" : effect->without,
-                (long long)effect->without_min, (long long)effect->without_max, (long long)with, effect->with,
-                (long long)effect->with_min, (long long)effect->with_max);
+                option_names[effect->option], (long long)without,
+                effect->without == NULL ? "the default" : effect->without, (long long)effect->without_min,
+                (long long)effect->without_max, (long long)with, effect->with, (long long)effect->with_min,
+                (long long)effect->with_max);
   }
   assert_int_equal(failed, 0);
 }
@@ -493,7 +500,8 @@ static void test_every_option_is_listed(void** state) {
     for (size_t i = 0; i < NONE; i++) has_none = has_none || (int)without_effect[i] == option;
     if (has_effect != has_none) continue;
     missing++;
-    print_error("%s is in %s\n", option_names[option], has_none ? "both lists" : "no list: no test shows its effect");
+    print_error("%s is in %s\n", option_names[option],
+                has_none ? "both lists" : "no list: no test shows its effect");
   }
   assert_int_equal(missing, 0);
 }
@@ -517,7 +525,8 @@ static void test_header_tells(void** state) {
     bool has_none = false;
     for (size_t i = 0; i < NONE; i++) has_none = has_none || (int)without_effect[i] == option;
     if (option == mi_option_retry_on_oom) continue; // see above
-    if ((strstr(line, "no effect") != NULL) != has_none) fail_msg("option %d: the header says \"%s\"", option, line);
+    if ((strstr(line, "no effect") != NULL) != has_none)
+      fail_msg("option %d: the header says \"%s\"", option, line);
   }
 }
 

@@ -32,7 +32,8 @@ static void end_area(shadows_t* shadows, bool blocks) {
   if (shadows->area != NULL && blocks && shadows->area_seen != shadows->area_used) shadows->wrong_areas++;
 }
 
-static bool visit(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size, void* arg) {
+static bool visit(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
+                  void* arg) {
   shadows_t* shadows = arg;
   if (heap != shadows->heap) shadows->strangers++;
   if (block == NULL) {
@@ -56,7 +57,8 @@ static bool visit(const mi_heap_t* heap, const mi_heap_area_t* area, void* block
   } else {
     found->seen++;
     if (block_size < found->size || block_size > mi_usable_size(block)) shadows->wrong_sizes++;
-    if ((char*)block < (char*)area->blocks || (char*)block + block_size > (char*)area->blocks + area->reserved)
+    if ((char*)block < (char*)area->blocks ||
+        (char*)block + block_size > (char*)area->blocks + area->reserved)
       shadows->wrong_areas++;
   }
   return true;
@@ -74,7 +76,8 @@ static void check_visit(shadows_t* shadows, const char* when) {
       fail_msg("%s: block %p of %zu bytes was visited %zu times", when, (void*)shadows->list[i].block,
                shadows->list[i].size, shadows->list[i].seen);
   }
-  if (shadows->strangers != 0) fail_msg("%s: %zu blocks were visited that aren't there", when, shadows->strangers);
+  if (shadows->strangers != 0)
+    fail_msg("%s: %zu blocks were visited that aren't there", when, shadows->strangers);
   if (shadows->wrong_sizes != 0) fail_msg("%s: %zu wrong sizes", when, shadows->wrong_sizes);
   if (shadows->wrong_areas != 0) fail_msg("%s: %zu wrong areas", when, shadows->wrong_areas);
   assert_int_equal(shadows->blocks, shadows->count);
@@ -164,7 +167,8 @@ typedef struct counter_s {
   size_t areas, blocks, stop_after;
 } counter_t;
 
-static bool count(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size, void* arg) {
+static bool count(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
+                  void* arg) {
   (void)heap;
   (void)area;
   (void)block_size;
@@ -232,7 +236,8 @@ static void test_abandoned(void** state) {
   assert_true(mi_abandoned_visit_blocks(mi_subproc_main(), -1, true, count, &counter));
   assert_true(counter.blocks >= 200);
   counter = (counter_t){0};
-  assert_true(mi_abandoned_visit_blocks(mi_subproc_main(), 5, true, count, &counter)); // no block has that tag
+  assert_true(
+      mi_abandoned_visit_blocks(mi_subproc_main(), 5, true, count, &counter)); // no block has that tag
   assert_int_equal(counter.blocks, 0);
   mi_option_disable(mi_option_visit_abandoned);
   mi_heap_destroy(heap);

@@ -89,6 +89,7 @@ def check_arm64_dll(folder):
     dll = os.path.join(ROOT, "dll")
     for check in ("exports", "imports", "contents", "size"):
         print(run([sys.executable, os.path.join(tests, "check_dll.py"), check, "--dll", os.path.join(folder, "dll", "mimalloc.dll"),
+                   "--static", os.path.join(folder, "src", "libmimalloc-static.a"),
                    "--def", os.path.join(dll, "mimalloc.def"), "--crt-names", os.path.join(dll, "crt_names.txt"),
                    "--kernel32", os.path.join(dll, "kernel32-allowed.txt"),
                    "--compatible", os.path.join(tests, "compatible_exports.txt"),

@@ -24,7 +24,8 @@ COMPILER_SUPPORT = {"___chkstk_ms", "memcpy", "memmove", "memset", "memcmp",
                     "__udivdi3", "__umoddi3", "__divdi3", "__moddi3", "__udivmoddi4", "__divmoddi4", "__ctzdi2", "__clzdi2",
                     "__popcountdi2", "_alloca", "__chkstk_ms"}
 STATIC_SUPPORT = {"atexit",                  # the static library's bell
-                  "_ZSt15get_new_handlerv"}  # weak: there if the program has a C++ runtime
+                  # weak: there if the program has a C++ runtime
+                  "_ZSt15get_new_handlerv", "_ZSt17__throw_bad_allocv"}
 
 
 def words_of(path, comment="#"):

@@ -47,7 +47,9 @@ IMPORT void* mi_subproc_main(void);
 IMPORT void* mi_subproc_new(void);
 IMPORT void mi_subproc_delete(void* id);
 #else
-typedef struct { void* id; } subproc_id;
+typedef struct {
+  void* id;
+} subproc_id;
 IMPORT heap* mi_heap_main(void);
 IMPORT heap* mi_heap_of(const void* p);
 IMPORT bool mi_heap_contains(const heap* h, const void* p);

@@ -15,8 +15,8 @@ int main(void) {
   for (size_t i = 0; i < import_count; i++) {
     FARPROC found = GetProcAddress(dll, imports[i].name);
     if (found != NULL && (import_function_t*)found == *imports[i].entry) continue;
-    printf("FAILED: %s: %p by GetProcAddress, %p by the import table\n", imports[i].name, (void*)(ULONG_PTR)found,
-           (void*)(ULONG_PTR)*imports[i].entry);
+    printf("FAILED: %s: %p by GetProcAddress, %p by the import table\n", imports[i].name,
+           (void*)(ULONG_PTR)found, (void*)(ULONG_PTR)*imports[i].entry);
     missing++;
   }
   printf("%u names, %u missing or different\n", (unsigned)import_count, (unsigned)missing);

@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         PROMISE(is_inside((const void*)plan.hooks[i].entry, 1));
         PROMISE(plan_find(&plan, plan.hooks[i].entry) == &plan.hooks[i]);
       }
-      (void)plan_redirected_already(&plan);
+      for (size_t i = 0; i < plan.count; i++) (void)plan_leads_out(&plan, &plan.hooks[i]);
       if (plan_inline(&plan, ((uintptr_t)copy + module_size + 0xFFFF) & ~(uintptr_t)0xFFFF)) {
         for (size_t i = 0; i < plan.count; i++) PROMISE(plan.hooks[i].move.size <= TRAMPOLINE_MAX);
       } else {

@@ -36,12 +36,15 @@ def main():
             standards = [s for s in STANDARDS[language] if knows(compiler, language, s)]
             unknown = sorted(set(STANDARDS[language]) - set(standards))
             print(f"{' '.join(compiler)}: {' '.join(standards)}" + (f"; not known: {' '.join(unknown)}" if unknown else ""))
+            for_windows = "_WIN32" in subprocess.run([*compiler, "-dM", "-E", "-x", "c", os.devnull], capture_output=True,
+                                                     text=True).stdout
             if len(standards) < 2:
                 print(f"FAILED: {compiler[0]} is no compiler of {language} that this test can use")
                 failed += 1
             for standard in standards:
                 for header in HEADERS:
-                    for defines in ([], ["-DMI_SHARED_LIB"]):
+                    # With the DLL's import attributes, too, where there are such.
+                    for defines in ([], ["-DMI_SHARED_LIB"]) if for_windows else ([],):
                         run = subprocess.run([*compiler, f"-std={standard}", *warnings, "-fsyntax-only", "-I", options.include,
                                               f"-DMI_TEST_HEADER=<{header}>", *defines, "-x", language,
                                               os.path.join(here, SOURCES[language])], capture_output=True, text=True)

@@ -148,7 +148,8 @@ static size_t amount(size_t n) { // that the compiler can't foresee
   volatile size_t x = n;
   return x;
 }
-#define IMPOSSIBLE amount((size_t)PTRDIFF_MAX - 100)
+#define MORE_THAN_AN_ARENA ((size_t)(TEST_BITS == 64 ? 2100 : 700) * 1024 * 1024) // the system must be asked
+#define IMPOSSIBLE         amount((size_t)PTRDIFF_MAX - 100)
 
 // ---- what is allocated now ------------------------------------------------------------------------------
 
@@ -362,9 +363,9 @@ static void new_handlers_are_called(void) {
   set_handler(make_room);
   handler_calls = 0;
   option_set(mi_option_disallow_os_alloc, 1);
-  p = malloc((size_t)700 * 1024 * 1024);
+  p = malloc(MORE_THAN_AN_ARENA);
   option_set(mi_option_disallow_os_alloc, 0);
-  CHECK(p != NULL && handler_calls == 1 && handler_size == (size_t)700 * 1024 * 1024);
+  CHECK(p != NULL && handler_calls == 1 && handler_size == MORE_THAN_AN_ARENA);
   free(p);
   set_mode(0);
   set_handler(NULL);
@@ -721,7 +722,13 @@ static unsigned exhausted(const char* dll) {
   load("msvcr120_clr0400.dll");
   errno = 0; // Wine's runtime has it from its DllMain on or ends the process
   find_mimalloc(load(dll));
-  option_set(mi_option_disallow_os_alloc, 1); // nothing was allocated yet
+  // All that there is is one small arena, and that is taken.
+  option_set(mi_option_arena_reserve, 64 * 1024);
+  free(malloc(10));
+  option_set(mi_option_disallow_os_alloc, 1);
+  for (size_t size = (size_t)32 << 20; size > 0; size /= 2) {
+    while (malloc(size) != NULL) {}
+  }
   RUN(errno_is_set_without_memory);
   return failed;
 }
@@ -948,7 +955,7 @@ static void the_handler_of_the_callers_runtime_is_called(void) {
   set_handler(make_room);
   handler_calls = 0;
   option_set(mi_option_disallow_os_alloc, 1);
-  p = user_malloc((size_t)700 * 1024 * 1024);
+  p = user_malloc(MORE_THAN_AN_ARENA);
   option_set(mi_option_disallow_os_alloc, 0);
   CHECK(p != NULL && handler_calls == 1);
   free(p);

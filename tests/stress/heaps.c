@@ -71,7 +71,8 @@ static bool go_in(life_t* life, uint64_t as, uint64_t forbidden) {
   uint64_t word = __atomic_load_n(&life->word, __ATOMIC_ACQUIRE);
   do {
     if ((word & forbidden) != 0) return false;
-  } while (!__atomic_compare_exchange_n(&life->word, &word, word + as, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+  } while (
+      !__atomic_compare_exchange_n(&life->word, &word, word + as, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
   return true;
 }
 static void go_out(life_t* life, uint64_t as) { __atomic_fetch_sub(&life->word, as, __ATOMIC_ACQ_REL); }
@@ -84,7 +85,8 @@ static bool begin_end(life_t* life, uint64_t as) {
   uint64_t word = __atomic_load_n(&life->word, __ATOMIC_ACQUIRE);
   uint64_t inside = as == DELETED ? TOUCHER - 1 : INSIDE;
   if ((word & (inside | DELETED | DESTROYED)) != 0) return false;
-  return __atomic_compare_exchange_n(&life->word, &word, word | as, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  return __atomic_compare_exchange_n(&life->word, &word, word | as, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE);
 }
 
 static uint32_t new_life(void) {
@@ -133,7 +135,8 @@ static item_t* allocate(test_random_t* random) {
   switch (test_random_below(random, 6)) {
   case 0:
     block = mi_heap_zalloc(life->heap, size);
-    if (block != NULL && pattern_nonzero(block, size) != SIZE_MAX) fail("zeroed memory isn't zero", block, size);
+    if (block != NULL && pattern_nonzero(block, size) != SIZE_MAX)
+      fail("zeroed memory isn't zero", block, size);
     break;
   case 1: {
     size_t alignment = (size_t)1 << test_random_below(random, 14);
@@ -232,7 +235,8 @@ static void work(void* arg) {
     } else if (what < 980) {
       end_heap(test_random_below(&random, heap_count), what % 2 == 0);
     } else if (what < 998) {
-      life_t* life = &lives[__atomic_load_n(&slots[test_random_below(&random, heap_count)], __ATOMIC_ACQUIRE)];
+      life_t* life =
+          &lives[__atomic_load_n(&slots[test_random_below(&random, heap_count)], __ATOMIC_ACQUIRE)];
       if (begin_allocating(life)) {
         mi_heap_collect(life->heap, what % 8 == 0);
         go_out(life, ALLOCATOR);
@@ -312,8 +316,8 @@ static int read_arguments(int argc, char** argv, unsigned long long values[NAMES
     char* end = "?";
     if (known < NAMES && i + 1 < argc) values[known] = strtoull(argv[i + 1], &end, 0);
     if (*end == 0) continue;
-    fprintf(stderr, "usage: heaps [--seed N] [--threads 1..%d] [--heaps 1..%d] [--rounds N] [--seconds N]\n", THREADS_MAX,
-            HEAPS_MAX);
+    fprintf(stderr, "usage: heaps [--seed N] [--threads 1..%d] [--heaps 1..%d] [--rounds N] [--seconds N]\n",
+            THREADS_MAX, HEAPS_MAX);
     return 2;
   }
   return 0;
@@ -351,12 +355,14 @@ int main(int argc, char** argv) {
   }
   for (size_t i = 0; i < EXCHANGE_SLOTS; i++) release(exchange[i]);
 
-  printf("heaps: %lu rounds, %lu threads, %lu blocks, %lu handed over, %lu checked, %lu gone with their heap, %lu heaps "
+  printf("heaps: %lu rounds, %lu threads, %lu blocks, %lu handed over, %lu checked, %lu gone with their "
+         "heap, %lu heaps "
          "deleted, %lu destroyed, %lu threads killed\n",
-         (unsigned long)round, (unsigned long)threads_run, (unsigned long)allocated, (unsigned long)handed_over,
-         (unsigned long)checked, (unsigned long)lost, (unsigned long)deleted, (unsigned long)destroyed,
-         (unsigned long)killed);
-  if (threads_run != threads * round || deleted < round || destroyed < round || checked < allocated / 10 || lost == 0)
+         (unsigned long)round, (unsigned long)threads_run, (unsigned long)allocated,
+         (unsigned long)handed_over, (unsigned long)checked, (unsigned long)lost, (unsigned long)deleted,
+         (unsigned long)destroyed, (unsigned long)killed);
+  if (threads_run != threads * round || deleted < round || destroyed < round || checked < allocated / 10 ||
+      lost == 0)
     fail("too little was done", NULL, checked);
   size_t heaps = 0;
   mi_subproc_visit_heaps(mi_subproc_main(), count_heap, &heaps);
@@ -364,7 +370,8 @@ int main(int argc, char** argv) {
   mi_collect(true);
   mi_stats_t_decl(stats);
   mi_stats_get(&stats);
-  if (killed == 0 && stats.malloc_huge.current != 0) fail("huge blocks are left", NULL, (size_t)stats.malloc_huge.current);
+  if (killed == 0 && stats.malloc_huge.current != 0)
+    fail("huge blocks are left", NULL, (size_t)stats.malloc_huge.current);
   if (killed == 0 && stats.malloc_normal.current > 1 << 20)
     fail("blocks are left", NULL, (size_t)stats.malloc_normal.current);
   return 0;

@@ -35,7 +35,7 @@ static int tear_down(void** state) {
 
 // ---- claims against a plain array -------------------------------------------------------------------------------
 
-enum { SLICES_MAX = 6 * 4096, RUNS = 4000 };
+enum { SLICES_MAX = 6 * 4096 + 256, RUNS = 4000 };
 static bool taken[SLICES_MAX];
 static struct { size_t start, count; } runs[RUNS];
 static size_t run_count;

@@ -215,18 +215,12 @@ static void test_clamped_values(void** state) {
   for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     assert_int_equal(read_with(cases[i].option, cases[i].variable, cases[i].value), cases[i].expected);
     assert_string_equal(said, "");
-    assert_true(option_get_size(option_arena_reserve) <= PTRDIFF_MAX);
   }
 }
 
 static void test_empty_values(void** state) {
   MI_UNUSED(state);
-#if defined(_WIN32)
-  static const char* const empty[] = {" "}; // setting a variable to nothing unsets it there
-#else
-  static const char* const empty[] = {"", " ", "\t "};
-#endif
-  option_values[option_show_errors] = 1;
+  static const char* const empty[] = {"", " ", "\t "}; // on Windows the first one unsets it
   for (unsigned i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
     assert_int_equal(read_with(option_reserve_os_memory, "MIMALLOC_RESERVE_OS_MEMORY", empty[i]), 0);
     assert_int_equal(read_with(option_guarded_max, "MIMALLOC_GUARDED_MAX", empty[i]),

@@ -79,7 +79,15 @@ static arena_t* record_make(size_t slice_count) {
 
 // Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table with others.
 #if MI_64BIT
-static uintptr_t next_hint = (uintptr_t)2 << 40;
+static uintptr_t next_hint;
+
+// Arenas begin somewhere in 16 TiB, at random for each process: where the first block lies can't be known beforehand.
+static void choose_first_hint(void) {
+  uint64_t random[2] = {0, 0};
+  if (!options_addresses_are_fixed()) os_random(random);
+  uintptr_t first = ((uintptr_t)2 << 40) + (uintptr_t)(random[0] % (16 * 1024)) * MI_GIB, none = 0;
+  atomic_cas_acq_rel(&next_hint, &none, first);
+}
 
 // The place of the arena asked for last is used again: tables of the page map stay for ever, and so does their memory.
 static void space_is_free(const void* base, size_t size) {
@@ -90,6 +98,7 @@ static void space_is_free(const void* base, size_t size) {
 
 static void* reserve_space(size_t size) {
 #if MI_64BIT
+  if (MI_UNLIKELY(atomic_get_acquire(&next_hint) == 0)) choose_first_hint();
   for (int attempt = 0; attempt < 3; attempt++) {
     size_t step = bits_align_up(size, MI_GIB);
     uintptr_t hint = atomic_add_relaxed(&next_hint, step);

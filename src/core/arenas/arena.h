@@ -122,6 +122,10 @@ void arena_page_made(arena_hands_t* hands);
 // The page's owner only.
 bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands);
 
+// Makes the page's last slice inaccessible, by taking the memory behind it away. Returns how many slices are left: all of them
+// when it can't be done. A page that was just allocated, with all but the last slice committed.
+size_t arena_page_guard(page_t* page);
+
 // For pages that anybody may free: takes the owner away, which only one of several can. True: go on with arena_page_free.
 bool arena_page_take(page_t* page, arena_hands_t* hands);
 

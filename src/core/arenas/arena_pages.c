@@ -242,6 +242,21 @@ static void purge_committed(arena_t* arena, size_t start, size_t count) {
   }
 }
 
+size_t arena_page_guard(page_t* page) {
+  size_t count = page->slice_count;
+  if (page->is_outside) return count;
+  arena_t* arena = page->arena;
+  size_t last = arena_slice_of(arena, page->start) + count - 1;
+  if (bitmap_count(arena->committed, last, 1) != 0) {
+    if (arena->is_pinned || arena->commit != NULL || !option_is_enabled(option_purge_decommits)) {
+      bitmap_set(arena->dirty, last, 1);
+      return count;
+    }
+    slices_purge(arena, last, 1);
+  }
+  return count - 1;
+}
+
 bool arena_page_take(page_t* page, arena_hands_t* hands) {
   arena_hold_t* claimed = page->is_outside ? NULL : hold_for_claim(hands);
   // Held before the owner goes: who is killed in between leaves a page with an owner, or a run without.

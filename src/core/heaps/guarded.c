@@ -27,19 +27,19 @@ void guarded_init(theap_t* theap) {
   theap_guarded_set_rate(theap, (size_t)rate, option_get_size(option_guarded_sample_seed));
 }
 
-void* guarded_allocate(theap_t* theap, size_t size, bool* is_zero) {
-  if (size < theap->guard_min || size > theap->guard_max || size > PTRDIFF_MAX / 2) return NULL;
+void* guarded_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
+  if (size < theap->guard_min || size > theap->guard_max || size > PTRDIFF_MAX / 2 || alignment > SLICE_SIZE) return NULL;
   if (--theap->guard_left > 0) return NULL;
   theap->guard_left = theap->guard_rate;
   size_t guard = os_page_size();
-  size_t slice_count = bits_divide_up((size == 0 ? 1 : size) + 16 + guard, SLICE_SIZE);
+  if (alignment < 16 && !option_is_enabled(option_guarded_precise)) alignment = 16; // what is asked for explicitly always holds
+  size_t slice_count = bits_divide_up((size == 0 ? 1 : size) + alignment + guard, SLICE_SIZE);
   arena_source_t source = theap_source(theap);
   page_t* page = arena_page_allocate(&source, slice_count, slice_count, 1);
   if (page == NULL) return NULL;
   size_t usable = slice_count * SLICE_SIZE - guard;
   *is_zero = page->is_zero;
-  size_t room = option_is_enabled(option_guarded_precise) ? size : bits_align_up(size == 0 ? 1 : size, 16);
-  uint8_t* p = page->start + usable - room;
+  uint8_t* p = (uint8_t*)bits_align_down((uintptr_t)page->start + usable - (size == 0 ? 1 : size), alignment);
   page_init(page, BIN_HUGE, usable, (uintptr_t)theap | PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR, theap->heap);
   // Only now: who is killed with an inaccessible page in hand leaves one that looks guarded.
   if (!os_protect(page->start + usable, guard, false)) { // then as any other block
@@ -50,6 +50,7 @@ void* guarded_allocate(theap_t* theap, size_t size, bool* is_zero) {
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);
   page_map_mark_pointer(page, p, true);
+  page->free = (block_t*)p; // what the program has
   page->allocated = 1;
   theap->counts.allocated[BIN_HUGE]++;
   theap->counts.huge_allocated_bytes += (int64_t)usable;
@@ -60,6 +61,7 @@ void* guarded_allocate(theap_t* theap, size_t size, bool* is_zero) {
 void guarded_page_free(page_t* page) {
   if (!guarded_is_page(page)) return;
   size_t size = (size_t)page->slice_count * SLICE_SIZE;
-  os_protect(page->start + page->block_size, size - page->block_size, true);
+  // A whole slice has no memory behind it (arena_page_guard): nothing to undo.
+  if (size - page->block_size < SLICE_SIZE) os_protect(page->start + page->block_size, size - page->block_size, true);
   page->block_size = size;
 }

@@ -12,7 +12,7 @@
 void guarded_init(theap_t* theap);
 
 // A guarded block if it is this one's turn, else NULL.
-void* guarded_allocate(theap_t* theap, size_t size, bool* is_zero);
+void* guarded_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_zero);
 
 MI_INLINE bool guarded_is_page(const page_t* page) {
   return page->bin == BIN_HUGE && page->block_size != (size_t)page->slice_count * SLICE_SIZE;

@@ -4,15 +4,12 @@
 #include "core/heaps/guarded.h"
 #include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
+#include "core/pages/block.h"
 #include "core/report/counters.h"
 #include "core/report/hooks.h"
 #include "core/report/message.h"
 #include "core/report/options.h"
 #include "base/memory.h"
-
-// What debug builds fill blocks with.
-#define FILL_FRESH 0xD0
-#define FILL_FREED 0xDF
 
 #define TICK_CALLS        64   // slow calls between two looks at kept pages, purges and the deferred free callback
 #define SWEEP_PAGES       16   // pages looked at per tick
@@ -100,18 +97,22 @@ static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, 
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
   arena_source_t source = theap_source(theap);
-  page_t* page = arena_page_allocate(&source, slice_count, slice_count, alignment);
+  // Secure builds: an inaccessible slice behind each, and so before the next one.
+  size_t with_guard = slice_count + (MI_SECURE && slice_count > 1 ? 1 : 0);
+  page_t* page = arena_page_allocate(&source, with_guard, slice_count, alignment);
   if (page == NULL) {
     // No way to find more than we have (arena_page_allocate has purged already).
     if (size > (size_t)atomic_get_relaxed(&stats_process.committed.current)) return NULL;
     collect_for_memory(theap);
-    page = arena_page_allocate(&source, slice_count, slice_count, alignment);
+    page = arena_page_allocate(&source, with_guard, slice_count, alignment);
     if (page == NULL) return NULL;
   }
   *is_zero = page->is_zero;
+  if (with_guard > slice_count) slice_count = arena_page_guard(page);
   page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE, theap->heap);
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);
+  page->free = (block_t*)page->start; // what the program has
   page->allocated = 1;
   theap->counts.allocated[BIN_HUGE]++;
   theap->counts.huge_allocated_bytes += (int64_t)page->block_size;
@@ -142,39 +143,46 @@ static void huge_free(theap_t* theap, page_t* page) {
   arena_page_free(page, hands_of(theap));
 }
 
-void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
-  if (MI_UNLIKELY(++theap->slow_calls >= TICK_CALLS)) {
-    theap->slow_calls = 0;
-    theap_tick(theap);
+// Checking builds: a free block holds what it was filled with. Link, mark and tail are looked at elsewhere.
+static void check_still_freed(const page_t* page, const block_t* block) {
+  const uint8_t* bytes = (const uint8_t*)block;
+  size_t end = page->block_size - BLOCK_TAIL;
+  for (size_t i = 16; i < end; i++) {
+    if (MI_LIKELY(bytes[i] == FILL_FREED)) continue;
+    block_report(MISUSE_LINK, page, block, NULL);
+    return;
   }
-  if (MI_UNLIKELY(theap->guard_rate != 0)) {
-    void* guarded = guarded_allocate(theap, size, is_zero);
-    if (guarded != NULL) return guarded;
-  }
-  if (MI_UNLIKELY(size > LARGE_SIZE_MAX)) return theap_allocate_huge(theap, size, 1, is_zero);
-  unsigned bin = size_class_bin(size);
+}
+
+// Not for BIN_HUGE.
+static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
   page_t* page = theap->bins[bin].first;
   if (page == NULL || page->free == NULL) {
     page = theap_find_page(theap, bin);
     if (page == NULL) return NULL;
   }
   if (page->free == NULL) theap->counts.extended++;
+  if (MI_DEBUG && page->free != NULL) check_still_freed(page, page->free);
   block_t* block = page_take(page, is_zero);
-  if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size);
+  if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size - BLOCK_TAIL);
   return block;
 }
 
-// theap_allocate for what is aligned by its size. A guarded block stands against its guard page instead: where it isn't
-// aligned then, it isn't guarded.
-static void* allocate_by_size(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
-  void* p = theap_allocate(theap, size, is_zero);
-  if (MI_LIKELY(((uintptr_t)p & (alignment - 1)) == 0)) return p;
-  theap_free(theap, p);
-  size_t left = theap->guard_left;
-  theap->guard_left = SIZE_MAX;
-  p = theap_allocate(theap, size, is_zero);
-  theap->guard_left = left;
-  return p;
+// What every allocation of the slow path does first.
+static void count_call(theap_t* theap) {
+  if (MI_LIKELY(++theap->slow_calls < TICK_CALLS)) return;
+  theap->slow_calls = 0;
+  theap_tick(theap);
+}
+
+void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
+  count_call(theap);
+  if (MI_UNLIKELY(theap->guard_rate != 0)) {
+    void* guarded = guarded_allocate(theap, size, 1, is_zero);
+    if (guarded != NULL) return guarded;
+  }
+  if (MI_UNLIKELY(size > LARGE_SIZE_MAX - BLOCK_TAIL)) return theap_allocate_huge(theap, size, 1, is_zero);
+  return allocate_from_bin(theap, size_class_bin(block_size_for(size)), is_zero);
 }
 
 void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero) {
@@ -182,11 +190,18 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
   if (offset % alignment == 0) {
     // Pages start at multiples of SLICE_SIZE, so every block of a bin whose size is a multiple of the
     // alignment is aligned: nothing to search, nothing to remember. Powers of two always are such bins.
-    if (alignment <= 8 || (alignment == 16 && size > 8)) return allocate_by_size(theap, size, alignment, is_zero);
-    if (alignment <= SLICE_SIZE && size <= LARGE_SIZE_MAX) {
-      unsigned bin = size_class_bin(size < alignment ? alignment : size);
+    bool is_natural = alignment <= 8 || (alignment == 16 && size > 8 - BLOCK_TAIL);
+    if (is_natural && theap->guard_rate == 0) return theap_allocate(theap, size, is_zero);
+    count_call(theap);
+    if (MI_UNLIKELY(theap->guard_rate != 0)) {
+      void* guarded = guarded_allocate(theap, size, alignment, is_zero);
+      if (guarded != NULL) return guarded;
+    }
+    if (alignment <= SLICE_SIZE && size <= LARGE_SIZE_MAX - BLOCK_TAIL) {
+      size_t needed = block_size_for(size);
+      unsigned bin = size_class_bin(needed < alignment ? alignment : needed);
       while (bin < BIN_HUGE && size_class_size(bin) % alignment != 0) bin++;
-      if (bin < BIN_HUGE) return allocate_by_size(theap, size_class_size(bin), alignment, is_zero);
+      if (bin < BIN_HUGE) return allocate_from_bin(theap, bin, is_zero);
     }
     return theap_allocate_huge(theap, size == 0 ? 1 : size, alignment, is_zero);
   }
@@ -199,53 +214,72 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
   if (misaligned == 0) return block;
   uint8_t* p = block + (alignment - misaligned);
   page_t* page = page_map_page(block);
+  if (page->bin == BIN_HUGE && !page_map_cover(p, 1)) { // perhaps a region further
+    theap_free(theap, block);
+    return NULL;
+  }
   owner_set_flag(page, PAGE_OWNER_INTERIOR);
-  if (page->bin == BIN_HUGE) page_map_mark_pointer(page, p, true);
+  if (page->bin == BIN_HUGE) {
+    page_map_mark_pointer(page, p, true);
+    page->free = (block_t*)p; // what the program has
+  }
   return p;
 }
 
 // ---- slow path of free ----------------------------------------------------------------------------------
 
-// ---- checks of debug builds ---------------------------------------------------------------------------------
-
-// The second word of a freed block says so. Blocks of 8 bytes have none: for them the free list is searched.
-MI_INLINE uintptr_t freed_mark(const block_t* block) { return bits_mix((uintptr_t)block) | 1; }
-MI_INLINE bool has_mark(const page_t* page) { return page->block_size >= 2 * sizeof(uintptr_t); }
-
-// Reports a free of what isn't a block in use; false then.
-static bool debug_check_free(theap_t* theap, const page_t* page, const void* p, const block_t* block,
-                             bool is_interior) {
-  size_t offset = (size_t)((const uint8_t*)block - page->start);
-  if (page->bin != BIN_HUGE && offset >= page->block_size * page->extended) {
-    message_error(MESSAGE_EINVAL, "free of invalid pointer %p: not allocated by mimalloc", p);
-    return false;
-  }
-  if ((const void*)block != p && !is_interior) {
-    message_error(MESSAGE_EINVAL, "free of invalid pointer %p: inside a block, not at its start", p);
-    return false;
-  }
-  // A second free of a huge block finds no page; its memory may hold old marks.
-  if (page->bin == BIN_HUGE) return true;
-  bool is_free = has_mark(page) ? ((const uintptr_t*)block)[1] == freed_mark(block)
-                                : page_owner_theap(page->owner) == theap && page_block_is_free(page, block);
-  if (is_free) message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
-  return !is_free;
+static bool is_freed(const page_t* page, const block_t* block) {
+  block_t* next;
+  const uint64_t* tail = block_words((const block_t*)((const uint8_t*)block + page->block_size - 8));
+  return block_get_next(page, block, &next) || *tail == 0;
 }
 
-static void debug_fill_freed(const page_t* page, block_t* block) {
+// Is `p` what the program was given of a block in use? Else that is reported, and the free has no effect.
+static bool check_free(const page_t* page, const void* p, const block_t* block, uintptr_t owner) {
+  if ((owner & PAGE_OWNER_SINGLE) != 0) { // a second free of it finds no page
+    if (MI_LIKELY(p == page->free)) return true;
+    block_report(MISUSE_INSIDE, page, p, "free");
+    return false;
+  }
+  uint32_t index = block_index(page, block);
+  if (MI_UNLIKELY(index == BLOCK_NONE)) {
+    bool is_inside = (size_t)((const uint8_t*)p - page->start) < (size_t)page->extended * page->block_size;
+    block_report(is_inside ? MISUSE_INSIDE : MISUSE_NOT_BLOCK, page, p, "free");
+    return false;
+  }
+  if (!MI_SECURE) return true;
+  // A free block bears a link and a mark that depend on keys and on its address: 96 bits that a block in use doesn't have by
+  // chance. Freed and then written to, it lacks the canary at least.
+  if (MI_UNLIKELY(is_freed(page, block))) {
+    block_report(MISUSE_DOUBLE_FREE, page, p, "free");
+    return false;
+  }
+  if (MI_UNLIKELY(!block_tail_is_whole(page, block))) {
+    block_report(MISUSE_OVERFLOW, page, block, "free");
+    return false;
+  }
+  return true;
+}
+
+// From here on the block must not be taken for one in use. Its link and mark follow.
+static void retire_contents(const page_t* page, block_t* block) {
   if (page->bin == BIN_HUGE) return; // its memory goes back at once
-  mem_fill(block, FILL_FREED, page->block_size);
-  if (has_mark(page)) ((uintptr_t*)block)[1] = freed_mark(block);
+  if (MI_DEBUG) {
+    mem_fill(block, FILL_FREED, page->block_size);
+  } else if (page->block_size <= SMALL_SIZE_MAX) {
+    mem_zero(block, page->block_size);
+  }
+  block_words((block_t*)((uint8_t*)block + page->block_size - 8))[0] = 0;
 }
 
 // The page is the calling thread's, by this theap of it.
 static void free_own(theap_t* theap, page_t* page, block_t* block) {
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(freed > page->allocated - page->is_kept)) {
-    message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", (void*)block, page->block_size);
+    block_report(MISUSE_DOUBLE_FREE, page, block, "free");
     return;
   }
-  block->next = page->free;
+  block_set_next(page, block, page->free);
   atomic_compiler_fence(); // in this order: see block_free_fast
   page->free = block;
   atomic_compiler_fence();
@@ -288,6 +322,52 @@ static void free_abandoned(theap_t* theap, page_t* page, block_t* block, uintptr
   free_own(taker, page, block);
 }
 
+// ---- delayed reuse (secure builds) ------------------------------------------------------------------------
+// A freed block takes the place of another one, at random, in a small ring of the thread's, and that one goes on its way. Only
+// blocks of main heaps, which are never destroyed under the ring.
+
+static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
+  if (page_is_abandoned(owner)) {
+    free_abandoned(theap, page, block, owner);
+    return;
+  }
+  theap_t* of = page_owner_theap(owner);
+  if (theap != NULL && (of == theap || of->thread == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
+    free_own(of, page, block);
+  } else {
+    free_remote(theap, page, block);
+  }
+}
+
+static void ring_release(theap_t* theap, block_t* block) {
+  page_t* page = page_map_page(block);
+  block_t* next;
+  if (!block_get_next(page, block, &next)) block_report(MISUSE_LINK, page, block, NULL);
+  release_block(theap, page, block, atomic_get_acquire(&page->owner));
+}
+
+void theap_flush_ring(theap_t* theap) {
+  for (size_t i = 0; i < THEAP_RING; i++) {
+    block_t* block = theap->ring[i];
+    theap->ring[i] = NULL;
+    if (block != NULL) ring_release(theap, block);
+  }
+}
+
+// True: the block stays in the ring.
+static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
+  if (theap == NULL || page->heap != theap->heap || !heap_is_main(theap->heap) || thread_is_late(theap->thread)) return false;
+  uint64_t state = theap->ring_state == 0 ? block_keys[2] ^ (uintptr_t)theap : theap->ring_state;
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  theap->ring_state = state;
+  block_t** place = &theap->ring[(state >> 40) % THEAP_RING];
+  block_t* before = *place;
+  block_set_next(page, block, NULL); // marked as free
+  *place = block;
+  if (before != NULL) ring_release(theap, before);
+  return true;
+}
+
 free_result_t theap_free(theap_t* theap, void* p) {
   if (p == NULL) return FREE_DONE;
   page_t* page = page_map_page(p);
@@ -295,24 +375,15 @@ free_result_t theap_free(theap_t* theap, void* p) {
   uintptr_t owner = atomic_get_acquire(&page->owner);
   bool is_interior = (owner & PAGE_OWNER_INTERIOR) != 0;
   block_t* block = (owner & PAGE_OWNER_SINGLE) != 0       ? (block_t*)page->start
-                   : MI_DEBUG || MI_UNLIKELY(is_interior) ? page_block_of(page, p)
-                                                          : (block_t*)p;
-  if (MI_DEBUG) {
-    if (!debug_check_free(theap, page, p, block, is_interior)) return FREE_DONE;
-    debug_fill_freed(page, block);
-  }
+                   : MI_UNLIKELY(is_interior) ? page_block_of(page, p)
+                                              : (block_t*)p;
+  if (MI_UNLIKELY(!check_free(page, p, block, owner))) return FREE_DONE;
+  if (MI_SECURE) retire_contents(page, block);
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {
     if (is_interior) page_map_mark_pointer(page, p, false);
     huge_free(theap, page);
-  } else if (page_is_abandoned(owner)) {
-    free_abandoned(theap, page, block, owner);
-  } else {
-    theap_t* of = page_owner_theap(owner);
-    if (theap != NULL && (of == theap || of->thread == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
-      free_own(of, page, block);
-    } else {
-      free_remote(theap, page, block);
-    }
+  } else if (!MI_SECURE || !ring_take(theap, page, block)) {
+    release_block(theap, page, block, owner);
   }
   return FREE_DONE;
 }
@@ -323,10 +394,15 @@ size_t theap_usable_size(const void* p) {
   page_t* page = page_map_page(p);
   if (page == NULL) return 0;
   uintptr_t owner = atomic_get_relaxed(&page->owner);
-  if ((owner & PAGE_OWNER_INTERIOR) == 0) return page->block_size;
-  const uint8_t* block =
-      (const uint8_t*)((owner & PAGE_OWNER_SINGLE) != 0 ? (block_t*)page->start : page_block_of(page, p));
-  return page->block_size - (size_t)((const uint8_t*)p - block);
+  if (MI_LIKELY((owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) == 0)) {
+    if (MI_UNLIKELY(block_index(page, p) == BLOCK_NONE)) return 0;
+    if (MI_SECURE && MI_UNLIKELY(is_freed(page, (const block_t*)p))) return 0;
+    return page->block_size - BLOCK_TAIL;
+  }
+  if ((owner & PAGE_OWNER_SINGLE) != 0)
+    return p != page->free ? 0 : page->block_size - (size_t)((const uint8_t*)p - page->start);
+  const block_t* block = page_block_of(page, p);
+  return page->block_size - BLOCK_TAIL - (size_t)((const uint8_t*)p - (const uint8_t*)block);
 }
 
 bool theap_expand(theap_t* theap, void* p, size_t size) {
@@ -350,6 +426,7 @@ bool theap_expand(theap_t* theap, void* p, size_t size) {
 }
 
 void theap_collect(theap_t* theap, bool force) {
+  if (MI_SECURE) theap_flush_ring(theap);
   theap_sweep(theap, SIZE_MAX);
   if (force) {
     for (unsigned bin = 1; bin < BIN_HUGE; bin++) { // kept ones go as well

@@ -35,6 +35,8 @@ typedef struct theap_counts_s {
   int64_t pages_made, pages_gone, extended, retired, searches, search_steps, adopted, reclaimed, remote_frees;
 } theap_counts_t;
 
+#define THEAP_RING (MI_SECURE ? 32 : 1) // used in secure builds
+
 typedef struct MI_ALIGNED(64) theap_s {
   page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
   struct thread_s* thread;        // whose it is; NULL: nobody's
@@ -49,6 +51,8 @@ typedef struct MI_ALIGNED(64) theap_s {
   uint64_t heartbeat; // counts ticks, for the deferred free callback
   // Guarded sampling: `guard_left` slow-path sizes until the next one (core/heaps/guarded.c).
   size_t guard_rate, guard_left, guard_min, guard_max;
+  block_t* ring[THEAP_RING]; // freed blocks whose reuse is delayed
+  uint64_t ring_state;
   theap_counts_t counts;
   heap_t* counts_of;                   // the heap that `counts` belong to: they outlive the theap
   int64_t huge_flushed, pages_flushed; // what the shared levels know of this theap
@@ -91,6 +95,9 @@ size_t theap_usable_size(const void* p);
 
 // Tries to make the block at least `size` bytes without moving it. Any thread; `theap` as for theap_free.
 bool theap_expand(theap_t* theap, void* p, size_t size);
+
+// Secure builds: blocks whose reuse is delayed are freed now. Owner only.
+void theap_flush_ring(theap_t* theap);
 
 // Gives back what the theap can: kept pages, remote frees. `force`: of all pages, now. Owner only.
 void theap_collect(theap_t* theap, bool force);

@@ -208,6 +208,7 @@ void theap_end(theap_t* theap) {
     if (!is_let_go && destroying == THEAP_DESTROYED) record_give(theap);
     return;
   }
+  if (MI_SECURE) theap_flush_ring(theap);
   theap_abandon_all(theap);
   leave_heap(theap);
   thread_unlink(thread, theap);

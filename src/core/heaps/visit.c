@@ -2,6 +2,7 @@
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
 #include "core/heaps/thread.h"
+#include "core/pages/block.h"
 #include "base/memory.h"
 
 typedef struct visit_s {
@@ -18,11 +19,12 @@ typedef struct visit_s {
 #define FREE_WORDS (SLICE_SIZE / 8 / 64)
 
 static void mark_free(const page_t* page, uint64_t* free_bits, const block_t* block, uint64_t count) {
-  for (; block != NULL && count > 0; block = block->next, count--) {
+  for (block_t* next; block != NULL && count > 0; block = next, count--) {
     size_t offset = (size_t)((const uint8_t*)block - page->start);
     if (offset >= (size_t)page->extended * page->block_size) return; // a damaged list: what follows is anything
     size_t index = offset / page->block_size;
     free_bits[index / 64] |= (uint64_t)1 << index % 64;
+    if (!block_get_next(page, block, &next)) return;
   }
 }
 
@@ -34,7 +36,7 @@ static bool visit_block(visit_t* visit, const heap_area_t* area, uint8_t* block)
 
 // Nobody else touches the page's private fields; blocks may still come to the remote list.
 static bool visit_blocks(visit_t* visit, page_t* page, const heap_area_t* area) {
-  if (page->bin == BIN_HUGE) return visit_block(visit, area, page->start);
+  if (page->bin == BIN_HUGE) return visit_block(visit, area, (uint8_t*)page->free); // what the program has of it
   uint64_t free_bits[FREE_WORDS];
   mem_zero(free_bits, (page->extended + (size_t)63) / 64 * sizeof(uint64_t));
   uint64_t remote = atomic_get_acquire(&page->remote);

@@ -1,5 +1,6 @@
-#include "core/pages/page.h"
+#include "core/pages/block.h"
 #include "core/report/message.h"
+#include "base/memory.h"
 
 const page_t page_none;
 
@@ -7,6 +8,7 @@ const page_t page_none;
   (4 * MI_KIB) // link about one system page of blocks at a time: memory is touched as it is needed
 
 void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, struct heap_s* heap) {
+  if (MI_UNLIKELY(atomic_get_acquire(&block_reciprocals[BIN_LAST]) == 0)) block_init();
   page->free = NULL;
   page->allocated = 0;
   page->freed = 0;
@@ -22,21 +24,53 @@ void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, s
   atomic_set_release(&page->owner, owner);
 }
 
-// Links the next untouched blocks in address order, so that they are handed out that way.
-static void page_extend(page_t* page) {
+// The order in which secure builds link fresh blocks: a permutation of 0..count-1.
+static void shuffle(const page_t* page, uint16_t* order, size_t count) {
+  uint64_t state = block_mix((uint64_t)(uintptr_t)page ^ block_keys[1], page->extended ^ block_keys[0]) | 1;
+  for (size_t i = 0; i < count; i++) order[i] = (uint16_t)i;
+  for (size_t i = count - 1; i > 0; i--) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    size_t other = (size_t)((state >> 32) * (i + 1) >> 32);
+    uint16_t swapped = order[i];
+    order[i] = order[other];
+    order[other] = swapped;
+  }
+}
+
+static block_t* link_shuffled(const page_t* page, uint8_t* first, size_t count) {
+  uint16_t order[PAGE_EXTEND_SIZE / 8];
+  shuffle(page, order, count);
+  block_t* list = page->free;
+  for (size_t i = 0; i < count; i++) {
+    block_t* block = (block_t*)(first + order[i] * page->block_size);
+    if (MI_DEBUG) mem_fill(block, FILL_FREED, page->block_size);
+    block_set_next(page, block, list);
+    list = block;
+  }
+  return list;
+}
+
+// In address order, so that they are handed out that way.
+static block_t* link_in_order(const page_t* page, uint8_t* first, size_t count) {
   size_t size = page->block_size;
-  size_t count = PAGE_EXTEND_SIZE / size;
-  size_t left = page->reserved - page->extended;
-  if (count == 0) count = 1;
-  if (count > left) count = left;
-  uint8_t* first = page->start + page->extended * size;
   uint8_t* last = first + (count - 1) * size;
   for (uint8_t* p = first; p < last; p += size) ((block_t*)p)->next = (block_t*)(p + size);
   ((block_t*)last)->next = page->free;
+  return (block_t*)first;
+}
+
+// Links the next untouched blocks.
+static void page_extend(page_t* page) {
+  size_t count = PAGE_EXTEND_SIZE / page->block_size;
+  size_t left = page->reserved - page->extended;
+  if (count == 0) count = 1;
+  if (count > left) count = left;
+  uint8_t* first = page->start + page->extended * page->block_size;
+  block_t* list = MI_SECURE ? link_shuffled(page, first, count) : link_in_order(page, first, count);
   // In this order: should the thread be killed in between, these blocks are lost, but none is handed out twice.
   page->extended += (uint32_t)count;
   atomic_compiler_fence();
-  page->free = (block_t*)first;
+  page->free = list;
 }
 
 block_t* page_take(page_t* page, bool* is_zero) {
@@ -52,13 +86,15 @@ block_t* page_take(page_t* page, bool* is_zero) {
       atomic_compiler_fence(); // as above
       page->allocated++;
       *is_zero = page->is_zero;
+      block_set_tail(page, block);
       return block;
     }
     page_extend(page);
   }
   block_t* block = page->free;
-  page->free = block->next;
+  page->free = block_next(page, block);
   page->allocated++;
+  block_hand_out(page, block);
   return block;
 }
 
@@ -73,7 +109,7 @@ uint32_t page_free_remote(page_t* page, block_t* block) {
   uint64_t index = (uint64_t)((uint8_t*)block - page->start) / 8 + 1;
   uint64_t word = atomic_get_relaxed(&page->remote);
   do {
-    block->next = remote_first(page, word);
+    block_set_next(page, block, remote_first(page, word));
     // Sequentially consistent, like the store that abandons a page: either we see that nobody owns it, or who abandons it
     // sees the block.
   } while (!atomic_cas_weak_seq_cst(&page->remote, &word, index << 32 | (uint32_t)(word + 1)));
@@ -81,7 +117,7 @@ uint32_t page_free_remote(page_t* page, block_t* block) {
 }
 
 static MI_COLD void report_remote(const page_t* page) {
-  message_error(MESSAGE_EFAULT, "corrupted remote free list of the page at %p (block size %zu): double free?",
+  message_misuse(!MI_SECURE, MESSAGE_EFAULT, "corrupted remote free list of the page at %p (block size %zu): double free?",
                 (void*)page->start, page->block_size);
 }
 
@@ -98,12 +134,13 @@ uint32_t page_collect_remote(page_t* page) {
   }
   if (page->free != NULL) {
     block_t* last = first;
-    for (uint32_t i = 1; i < count && last != NULL; i++) last = last->next;
-    if (MI_UNLIKELY(last == NULL || last->next != NULL)) {
+    for (uint32_t i = 1; i < count && last != NULL; i++) last = block_next(page, last);
+    block_t* end;
+    if (MI_UNLIKELY(last == NULL || !block_get_next(page, last, &end) || end != NULL)) {
       report_remote(page);
       return 0;
     }
-    last->next = page->free;
+    block_set_next(page, last, page->free);
   }
   page->free = first;
   atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
@@ -112,18 +149,12 @@ uint32_t page_collect_remote(page_t* page) {
 }
 
 bool page_block_is_free(const page_t* page, const block_t* block) {
-  // The first word of a free block is NULL or another block of the page: cheap to rule out before walking the
-  // list.
-  const uint8_t* link = (const uint8_t*)block->next;
-  if (link != NULL) {
-    size_t offset = (size_t)(link - page->start);
-    if (link < page->start || offset >= (size_t)page->extended * page->block_size ||
-        offset % page->block_size != 0)
-      return false;
-  }
   size_t walked = 0;
-  for (const block_t* b = page->free; b != NULL && walked <= page->reserved; b = b->next, walked++) {
+  for (const block_t* b = page->free; b != NULL && walked <= page->reserved; walked++) {
     if (b == block) return true;
+    block_t* next;
+    if (!block_get_next(page, b, &next) || block_index(page, next) == BLOCK_NONE) return false;
+    b = next;
   }
   return false;
 }

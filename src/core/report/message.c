@@ -160,8 +160,8 @@ static void react(int code) {
   } else if (atomic_get_relaxed(&error_callback.function) != NULL) {
     return; // it can't be called now, but the program did ask to decide itself
   }
-  // Memory is misused and nobody handles it: a debug build stops where it happens.
-  if (MI_DEBUG && (code == MESSAGE_EFAULT || code == MESSAGE_EAGAIN || code == MESSAGE_EINVAL)) os_abort();
+  // Memory is misused and nobody handles it: a debug or secure build stops where it happens.
+  if ((MI_DEBUG || MI_SECURE || options_abort_on_error()) && (code == MESSAGE_EFAULT || code == MESSAGE_EAGAIN || code == MESSAGE_EINVAL)) os_abort();
 }
 
 void message_error(int code, const char* format, ...) {
@@ -172,6 +172,21 @@ void message_error(int code, const char* format, ...) {
     va_start(args, format);
     say("mimalloc: error: ", format, args);
     va_end(args);
+    if (is_last) message_print("mimalloc: further errors are not shown (option max_errors)\n");
+  }
+  react(code);
+}
+
+void message_misuse(bool always, int code, const char* format, ...) {
+  static int64_t count;
+  bool is_last = false;
+  if (always || MI_DEBUG || MI_SECURE || is_shown()) {
+    if (always || is_within(&count, option_max_errors, &is_last)) {
+      va_list args;
+      va_start(args, format);
+      say("mimalloc: error: ", format, args);
+      va_end(args);
+    }
     if (is_last) message_print("mimalloc: further errors are not shown (option max_errors)\n");
   }
   react(code);

@@ -28,6 +28,9 @@ void message_warning(const char* format, ...) MI_PRINTF(1, 2); // "mimalloc: war
 // "mimalloc: error: ", when show_errors or verbose or in a debug build; then the error callback; without a callback a
 // debug build aborts on EFAULT, EAGAIN and EINVAL (memory misuse). Limited by options max_errors/max_warnings.
 void message_error(int code, const char* format, ...) MI_PRINTF(2, 3);
+// The same for misuse of memory: shown whatever the options say if `always`, and in secure builds. MIMALLOC_ABORT_ON_ERROR=1
+// in the environment ends the process after it, as secure and checking builds do.
+void message_misuse(bool always, int code, const char* format, ...) MI_PRINTF(3, 4);
 // The same, but shown whatever the options say (each call site reports once by itself).
 void message_error_always(int code, const char* format, ...) MI_PRINTF(2, 3);
 

@@ -203,6 +203,15 @@ static bool environment_flag(const char* name, const char* otherwise) {
 }
 
 bool options_redirect_is_disabled(void) { return environment_flag("disable_redirect", "redirection stays enabled"); }
+bool options_addresses_are_fixed(void) { return environment_flag("fixed_addresses", "addresses are random"); }
+
+bool options_abort_on_error(void) {
+  static uint8_t known; // 1: no, 2: yes
+  uint8_t value = atomic_get_relaxed(&known);
+  if (value == 0) atomic_set_relaxed(&known, value = environment_flag("abort_on_error", "the process goes on") ? 2 : 1);
+  return value == 2;
+}
+
 bool options_idle_purge_is_disabled(void) { return environment_flag("disable_idle_purge", "idle memory is purged"); }
 
 // ---- reading and setting ----------------------------------------------------------------------------------

@@ -59,6 +59,12 @@ void options_print_set(message_output_t* output, void* arg);
 // MIMALLOC_DISABLE_REDIRECT and MIMALLOC_DISABLE_IDLE_PURGE (no timer): not in the table, whose numbers are upstream's. The
 // first has to be known before a program could set it, the second when the first memory is freed.
 bool options_redirect_is_disabled(void);
+
+// MIMALLOC_FIXED_ADDRESSES: memory lies where it lay in the last run, as far as the system lets us.
+bool options_addresses_are_fixed(void);
+
+// MIMALLOC_ABORT_ON_ERROR: the process ends when memory is misused.
+bool options_abort_on_error(void);
 bool options_idle_purge_is_disabled(void);
 
 #endif

@@ -172,6 +172,7 @@ void os_bell_free(void) {
 static void on_exit(void) {
   if (bell.process_exit == NULL) return; // nobody ever allocated
   if (is_in_exe() || os_is_exiting()) {
+    if (!os_is_exiting() && bell.process_done != NULL) bell.process_done();
     bell.process_exit();
   } else {
     bell.process_unload();
