@@ -32,7 +32,21 @@ MI_NOINLINE void* block_allocate_in(heap_t* heap, size_t size, bool zero) {
   return p;
 }
 
-MI_NOINLINE void* block_allocate(size_t size, bool zero) { return block_allocate_in(NULL, size, zero); }
+// Sizes beyond the direct table: the first page of the bin's queue, if it has a free block.
+MI_INLINE void* allocate_medium(size_t size, bool zero) {
+  theap_t* theap = runtime_theap_fast();
+  if (MI_UNLIKELY(theap == NULL || size - (SMALL_SIZE_MAX - BLOCK_TAIL + 1) >= LARGE_SIZE_MAX - SMALL_SIZE_MAX)) return NULL;
+  page_t* page = theap->bins[size_class_bin(size + BLOCK_TAIL)].first;
+  if (MI_UNLIKELY(page == NULL || theap->guard_rate != 0 || os_bell_is_per_fiber)) return NULL;
+  void* p = block_pop(page);
+  if (zero && p != NULL) mem_zero(p, page->block_size - BLOCK_TAIL);
+  return p;
+}
+
+MI_NOINLINE void* block_allocate(size_t size, bool zero) {
+  void* p = allocate_medium(size, zero);
+  return MI_LIKELY(p != NULL) ? p : block_allocate_in(NULL, size, zero);
+}
 
 void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, size_t offset, bool zero) {
   if (MI_UNLIKELY(!bits_is_power_of_two(alignment))) {

@@ -44,7 +44,8 @@ typedef struct MI_ALIGNED(64) theap_s {
   page_queue_t bins[BIN_COUNT];
   uint32_t slow_calls;  // heartbeat: every so many, theap_tick
   uint32_t kept_slices; // of empty pages that are kept
-  uint64_t kept_bins[2]; // bins that have a kept page
+  uint64_t kept_bins[2];   // bins that have a kept page
+  uint64_t queued_bins[2]; // bins whose queue isn't empty
   size_t sweep_ticks;
   unsigned sweep_bin; // where the sweep goes on
   page_t* sweep_page;

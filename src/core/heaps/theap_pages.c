@@ -42,6 +42,11 @@ static void queue_settle_kept(theap_t* theap, unsigned bin) {
   page_retire(theap, kept);
 }
 
+static void queue_counts_one_more(theap_t* theap, unsigned bin) {
+  theap->bins[bin].count++;
+  theap->queued_bins[bin / 64] |= (uint64_t)1 << bin % 64;
+}
+
 void queue_push(theap_t* theap, page_t* page) {
   queue_settle_kept(theap, page->bin);
   page_queue_t* queue = &theap->bins[page->bin];
@@ -53,7 +58,7 @@ void queue_push(theap_t* theap, page_t* page) {
     queue->last = page;
   }
   queue->first = page;
-  queue->count++;
+  queue_counts_one_more(theap, page->bin);
   queue_first_changed(theap, page->bin);
 }
 
@@ -69,7 +74,7 @@ void queue_append(theap_t* theap, page_t* page) {
     queue->last->next = page;
   }
   queue->last = page;
-  queue->count++;
+  queue_counts_one_more(theap, page->bin);
   if (is_first) queue_first_changed(theap, page->bin);
 }
 
@@ -88,7 +93,7 @@ void queue_remove(theap_t* theap, page_t* page) {
     queue->last = page->previous;
   }
   page->next = page->previous = NULL;
-  queue->count--;
+  if (--queue->count == 0) theap->queued_bins[page->bin / 64] &= ~((uint64_t)1 << page->bin % 64);
   if (was_first) queue_first_changed(theap, page->bin);
 }
 
@@ -178,14 +183,27 @@ void theap_drop_kept(theap_t* theap) {
   }
 }
 
+// The next bin behind `bin` whose queue isn't empty, round at the end; 0 when all are.
+static unsigned next_queued_bin(const theap_t* theap, unsigned bin) {
+  for (unsigned i = 0; i < 3; i++) { // the word of `bin` twice: behind it, and before it
+    unsigned word = (bin / 64 + i) % 2;
+    uint64_t bits = theap->queued_bins[word];
+    if (i == 0) bits &= bin % 64 == 63 ? 0 : ~(uint64_t)0 << (bin % 64 + 1);
+    if (bits != 0) return word * 64 + bits_lowest(bits);
+  }
+  return 0;
+}
+
 void theap_sweep(theap_t* theap, size_t budget) {
-  unsigned bins_left = BIN_HUGE; // once round at most
-  while (budget > 0 && bins_left > 0) {
+  unsigned first = 0; // bin of this call: once round at most
+  while (budget > 0) {
     page_t* page = theap->sweep_page;
     if (page == NULL) {
-      theap->sweep_bin = theap->sweep_bin + 1 < BIN_HUGE ? theap->sweep_bin + 1 : 1;
-      theap->sweep_page = theap->bins[theap->sweep_bin].first;
-      bins_left--;
+      unsigned bin = next_queued_bin(theap, theap->sweep_bin);
+      if (bin == 0 || bin == first) return;
+      if (first == 0) first = bin;
+      theap->sweep_bin = bin;
+      theap->sweep_page = theap->bins[bin].first;
       continue;
     }
     theap->sweep_page = page->next;
@@ -209,12 +227,13 @@ void theap_forget_pages(theap_t* theap) {
   for (size_t i = 0; i <= SMALL_WORDS; i++) theap->small[i] = (page_t*)(uintptr_t)&page_none;
   mem_zero(theap->bins, sizeof(theap->bins));
   mem_zero(theap->kept_bins, sizeof(theap->kept_bins));
+  mem_zero(theap->queued_bins, sizeof(theap->queued_bins));
   theap->kept_slices = 0;
   theap->sweep_page = NULL;
 }
 
 void theap_abandon_all(theap_t* theap) {
-  for (unsigned bin = 1; bin < BIN_HUGE; bin++) {
+  for (unsigned bin = next_queued_bin(theap, 0); bin != 0; bin = next_queued_bin(theap, bin)) {
     page_t* page;
     while ((page = theap->bins[bin].first) != NULL) {
       page_unkeep(theap, page);

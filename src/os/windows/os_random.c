@@ -42,6 +42,7 @@ static uint64_t processor_clock(void) { return 0; }
 #endif
 
 void os_random(uint64_t random[2]) {
+  DWORD error = GetLastError(); // a first malloc comes here
   HMODULE advapi = GetModuleHandleA("advapi32.dll");
   gen_random_t gen_random =
       advapi == NULL ? NULL : (gen_random_t)(void (*)(void))GetProcAddress(advapi, "SystemFunction036");
@@ -67,4 +68,5 @@ void os_random(uint64_t random[2]) {
   }
   processor_random(&random[0]);
   processor_random(&random[1]);
+  SetLastError(error);
 }
