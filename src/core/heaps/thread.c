@@ -288,6 +288,7 @@ void thread_collect(thread_t* thread, bool force) {
     return;
   }
   thread_reap(thread, SIZE_MAX);
+  heaps_end_left();
   if (thread != &late_thread) {
     collect_theaps(thread, true);
     late_lock_take();
