@@ -45,9 +45,11 @@ static uint32_t timer_ms(void) {
 static bool on_timer(void) {
   bool is_waiting = false;
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next) {
-    if (atomic_get_acquire(&subproc->state) != HEAP_LIVE) continue;
+    arena_visit_t visit;
+    if (!arena_set_enter(&subproc->arenas, &visit)) continue;
     for (int i = 0; i < TIMER_PURGES; i++) arena_purge(&subproc->arenas, false, NULL);
     is_waiting |= arena_purge_is_waiting(&subproc->arenas);
+    arena_set_leave(&visit);
   }
   if (!is_waiting) atomic_set_relaxed(&idle_slices, (size_t)0);
   return is_waiting;

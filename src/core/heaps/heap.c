@@ -191,7 +191,10 @@ static void count_move(int64_t* count, int64_t* to) {
 }
 
 static void counts_zero(heap_t* heap) {
-  for (unsigned bin = 0; bin < BIN_COUNT; bin++) count_take(&heap->allocated[bin]), count_take(&heap->freed[bin]);
+  for (unsigned bin = 0; bin < BIN_COUNT; bin++) {
+    count_take(&heap->allocated[bin]);
+    count_take(&heap->freed[bin]);
+  }
   count_take(&heap->huge_allocated_bytes);
   count_take(&heap->huge_freed_bytes);
 }
@@ -376,6 +379,7 @@ bool subproc_destroy(subproc_t* subproc) {
   if (atomic_get_acquire(&subproc->threads) > 0) return false;
   uint32_t live = HEAP_LIVE;
   if (!atomic_cas_acq_rel(&subproc->state, &live, (uint32_t)HEAP_DYING)) return false;
+  arena_set_close(&subproc->arenas); // the timer, collections and questions of other threads may be looking at it
   thread_late_forget(subproc);
   heap_t* main = subproc->main;
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next)
