@@ -815,7 +815,11 @@ mi_decl_export void mi_subproc_delete(mi_subproc_id_t subproc);
 /** Initialises the allocator. The first allocation does, too. */
 mi_decl_export void mi_process_init(void) mi_attr_noexcept;
 
-/** Says that the process ends: prints statistics when option show_stats is on. Blocks stay valid. */
+/**
+ * Says that the process ends: prints statistics when option show_stats is on. Blocks stay valid, unless option destroy_on_exit
+ * is on: then all memory is released, and no block of before may be used or freed. It stays, with a warning, while other
+ * threads have heaps or the C runtimes are redirected to us.
+ */
 mi_decl_export void mi_cdecl mi_process_done(void) mi_attr_noexcept;
 
 /** Gives the calling thread its heap. Its first allocation does, too. */
@@ -968,12 +972,12 @@ typedef enum mi_option_e {
   mi_option_max_errors,                     /**< [32] errors to show; -1: all */
   mi_option_max_warnings,                   /**< [32] warnings to show; -1: all */
   mi_option_deprecated_max_segment_reclaim, /**< no effect */
-  mi_option_destroy_on_exit,                /**< [0] release all memory when the process ends */
+  mi_option_destroy_on_exit,                /**< [0] mi_process_done() releases all memory; else the system does at exit */
   mi_option_arena_reserve,                  /**< [1 GiB; 32-bit: 128 MiB] KiB of address space of an arena */
   mi_option_arena_purge_mult,               /**< [1] arenas wait purge_delay times this */
   mi_option_deprecated_purge_extend_delay,  /**< no effect */
   mi_option_disallow_arena_alloc,           /**< [0] ask the system for every page */
-  mi_option_retry_on_oom,                   /**< [400] milliseconds to go on asking for memory (Windows) */
+  mi_option_retry_on_oom,                   /**< [400] milliseconds to ask again when Windows' commit limit is reached */
   mi_option_visit_abandoned,                /**< [0] allow mi_heap_visit_abandoned_blocks() */
   mi_option_guarded_min,                    /**< [0] bytes in the smallest block to guard */
   mi_option_guarded_max,                    /**< [1 GiB] bytes in the largest block to guard */

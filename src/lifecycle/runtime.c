@@ -45,9 +45,11 @@ static uint32_t timer_ms(void) {
 static bool on_timer(void) {
   bool is_waiting = false;
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next) {
-    if (atomic_get_acquire(&subproc->state) != HEAP_LIVE) continue;
+    arena_visit_t visit;
+    if (!arena_set_enter(&subproc->arenas, &visit)) continue;
     for (int i = 0; i < TIMER_PURGES; i++) arena_purge(&subproc->arenas, false, NULL);
     is_waiting |= arena_purge_is_waiting(&subproc->arenas);
+    arena_set_leave(&visit);
   }
   if (!is_waiting) atomic_set_relaxed(&idle_slices, (size_t)0);
   return is_waiting;
@@ -119,6 +121,25 @@ static void release_all(void) {
   if (has_slot) os_slot_free();
 }
 
+// Option destroy_on_exit. As before the first use, but for the slot and the bells. Not while others have memory of ours: a
+// redirected C runtime has, until the process is gone, and so may other threads have.
+static void destroy_all(void) {
+  int64_t others = -(thread_state() == THREAD_ACTIVE);
+  for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next)
+    others += atomic_get_relaxed(&subproc->threads);
+  if (others > 0 || hooks_is_redirected()) {
+    message_warning("option destroy_on_exit: the memory stays, %s",
+                    others > 0 ? "other threads have heaps" : "the C runtimes use it");
+    return;
+  }
+  os_timer_free();
+  if (thread_state() == THREAD_ACTIVE) thread_give_theap_back(NULL);
+  thread_reset_all();
+  page_map_release();
+  sysmem_release_metadata();
+  stats_forget_blocks();
+}
+
 // Once: the program's own mi_process_done takes the place of the report at exit.
 static void report(lifecycle_event_t event) {
   static uint32_t is_reported;
@@ -146,6 +167,7 @@ static thread_state_t run(lifecycle_event_t event) {
     os_slot_set(OS_SLOT_DETACHED);
   }
   if (step.actions & ACTION_REPORT) report(event);
+  if (event == EVENT_PROCESS_DONE && (step.actions & ACTION_REPORT) && option_is_enabled(option_destroy_on_exit)) destroy_all();
   if (step.actions & ACTION_RELEASE_ALL) release_all();
   return step.thread;
 }

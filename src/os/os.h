@@ -38,6 +38,11 @@ void* os_reserve_and_commit(size_t size);
 // their contents. The range may span committed and uncommitted pages, not two reservations.
 bool os_commit(void* start, size_t size);
 
+// After a failed os_commit or os_reserve_and_commit: may the same call succeed soon, because the system was short of memory
+// that other processes give back? Then waits for about `ms` milliseconds. False, without waiting: where commits don't fail for
+// that, while the calling thread holds the loader lock, and while the process exits.
+bool os_wait_for_memory(uint32_t ms);
+
 // Gives the memory behind the pages back; they must be committed again before use (and then read as zero).
 bool os_decommit(void* start, size_t size);
 

@@ -4,6 +4,8 @@
 
 #include <mimalloc-stats.h>
 
+#include <stdlib.h>
+
 #define MIB(n) ((size_t)(n) << 20)
 
 enum { BLOCKS = 500 };
@@ -164,12 +166,62 @@ static void test_many(void** state) {
   }
 }
 
+// Others look at all memory there is while sub-processes come and go: questions, collections, statistics.
+typedef struct looker_s {
+  test_thread_t thread;
+  int* is_over;
+} looker_t;
+
+static void look_around(void* arg) {
+  looker_t* looker = arg;
+  mi_stats_t_decl(stats);
+  char outside = 0;
+  while (!__atomic_load_n(looker->is_over, __ATOMIC_ACQUIRE)) {
+    if (mi_is_in_heap_region(&outside) || mi_check_owned(&outside)) abort();
+    mi_collect(true);
+    mi_stats_get(&stats);
+  }
+}
+
+static void live_shortly(void* arg) {
+  mi_subproc_add_current_thread(*(mi_subproc_id_t*)arg);
+  char* p = mi_malloc(MIB(2));
+  p[0] = 1;
+  for (size_t i = 0; i < 200; i++) mi_free(mi_malloc(size_of(i)));
+  mi_heap_t* heap = mi_heap_new();
+  for (size_t i = 0; i < 200; i++) {
+    p = mi_heap_malloc(heap, size_of(i));
+    p[0] = 1;
+  }
+}
+
+static void test_destroyed_while_others_look(void** state) {
+  (void)state;
+  enum { LOOKERS = 3, ROUNDS = 100 };
+  looker_t lookers[LOOKERS];
+  int is_over = 0;
+  for (size_t i = 0; i < LOOKERS; i++) {
+    lookers[i].is_over = &is_over;
+    test_thread_start(&lookers[i].thread, look_around, &lookers[i]);
+  }
+  for (size_t round = 0; round < ROUNDS; round++) {
+    mi_subproc_id_t subproc = mi_subproc_new();
+    test_thread_t thread;
+    test_thread_start(&thread, live_shortly, &subproc);
+    test_thread_join(&thread);
+    mi_subproc_destroy(subproc);
+  }
+  __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
+  for (size_t i = 0; i < LOOKERS; i++) test_thread_join(&lookers[i].thread);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_main),
       cmocka_unit_test(test_isolation),
       cmocka_unit_test(test_visit_heaps),
       cmocka_unit_test(test_many),
+      cmocka_unit_test(test_destroyed_while_others_look),
   };
   return check_run(tests);
 }

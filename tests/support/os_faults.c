@@ -33,7 +33,13 @@ static void arm(os_call_t kind, size_t n, bool later) {
   atomic_set_release(&fail_first, n);
 }
 
-void os_faults_none(void) { arm(OS_CALL_ANY, 0, false); }
+static size_t waits; // that are still granted
+
+void os_faults_none(void) {
+  atomic_set_relaxed(&waits, (size_t)0);
+  arm(OS_CALL_ANY, 0, false);
+}
+void os_faults_grant_waits(size_t count) { atomic_set_relaxed(&waits, count); }
 void os_faults_fail_nth(os_call_t kind, size_t n) { arm(kind, n, false); }
 void os_faults_fail_from(os_call_t kind, size_t n) { arm(kind, n, true); }
 
@@ -76,6 +82,7 @@ void* __wrap_os_reserve_at(void* address, size_t size);
 void* __wrap_os_reserve_and_commit(size_t size);
 bool __wrap_os_commit(void* start, size_t size);
 bool __wrap_os_decommit(void* start, size_t size);
+bool __wrap_os_wait_for_memory(uint32_t ms);
 bool __wrap_os_reset(void* start, size_t size);
 bool __wrap_os_release(void* base, size_t size);
 
@@ -88,6 +95,12 @@ void* __wrap_os_reserve_and_commit(size_t size) {
 }
 bool __wrap_os_commit(void* start, size_t size) {
   return !must_fail(OS_CALL_COMMIT) && __real_os_commit(start, size);
+}
+bool __wrap_os_wait_for_memory(uint32_t ms) {
+  MI_UNUSED(ms);
+  if (atomic_get_relaxed(&waits) == 0) return false;
+  atomic_sub_relaxed(&waits, 1);
+  return true;
 }
 bool __wrap_os_decommit(void* start, size_t size) {
   return !must_fail(OS_CALL_DECOMMIT) && __real_os_decommit(start, size);

@@ -29,6 +29,9 @@ void os_faults_fail_from(os_call_t kind, size_t n); // that one and all later on
 // About one in `one_in`; which ones follows from `seed`, and from how threads interleave.
 void os_faults_fail_at_random(os_call_t kind, size_t one_in, uint64_t seed);
 
+// os_wait_for_memory says so many times that memory may come, without waiting; otherwise never.
+void os_faults_grant_waits(size_t count);
+
 size_t os_faults_calls(os_call_t kind); // since the counting began, failed ones included
 size_t os_faults_injected(void);        // calls failed on purpose since the counting began
 

@@ -433,8 +433,6 @@ typedef struct act_s {
   size_t outside;        // reservations, the same
 } act_t;
 
-enum { HEAP_PAGES = 2 * IN_HEAP };
-
 static const act_t acts[] = {
     {"allocate from a page", NULL, allocate_small, 1, 0},
     {"allocate: new page", NULL, allocate_tiny, 1, 0},
@@ -480,7 +478,7 @@ static const act_t acts[] = {
     {"make a heap", NULL, make_heap, 0, 0},
     {"make a theap", make_heap_before, make_theap, 0, 0},
     {"delete a heap", NULL, delete_heap, 1, 0},
-    {"destroy a heap", unlist_blocks_of_heap, destroy_heap, HEAP_PAGES, 0},
+    {"destroy a heap", unlist_blocks_of_heap, destroy_heap, 1, 0},
     {"make a sub-process", NULL, make_subproc, 0, 0},
     {"destroy a sub-process", make_subproc_before, destroy_subproc, 0, 0},
 };

@@ -5,6 +5,7 @@
 
 #include "core/stats/stats.h"
 #include "core/memory/sysmem.h"
+#include "core/report/options.h"
 #include "os_posix.h"
 
 static void assert_books(void) {
@@ -115,13 +116,43 @@ static void test_books(void** state) {
   assert_int_equal(stats_process.reserved.current, 0);
 }
 
+// Asked again as long as the system thinks that memory may come, and option retry_on_oom lets.
+static void test_asks_again(void** state) {
+  MI_UNUSED(state);
+  const size_t size = OS_GRANULARITY;
+  char* p = sysmem_reserve(size);
+  option_set(option_retry_on_oom, 1 << 20);
+  os_faults_fail_nth(OS_CALL_COMMIT, 1);
+  os_faults_grant_waits(1);
+  assert_true(sysmem_commit(p, size, size));
+  assert_int_equal(os_faults_calls(OS_CALL_COMMIT), 2);
+  assert_true(sysmem_decommit(p, size));
+  os_faults_fail_from(OS_CALL_ANY, 1);
+  os_faults_grant_waits(5);
+  assert_false(sysmem_commit(p, size, size));
+  assert_int_equal(os_faults_calls(OS_CALL_COMMIT), 6);
+  os_faults_grant_waits(3);
+  assert_null(sysmem_reserve_and_commit(size));
+  assert_int_equal(os_faults_calls(OS_CALL_RESERVE_AND_COMMIT), 4);
+  option_set(option_retry_on_oom, 0);
+  os_faults_fail_from(OS_CALL_ANY, 1);
+  os_faults_grant_waits(3);
+  assert_false(sysmem_commit(p, size, size));
+  assert_int_equal(os_faults_calls(OS_CALL_COMMIT), 1);
+  os_faults_none();
+  sysmem_release(p, size, 0);
+  assert_books();
+}
+
 int main(void) {
   os_init();
+  options_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_aligned),
       cmocka_unit_test(test_aligned_when_unlucky),
       cmocka_unit_test(test_metadata),
       cmocka_unit_test(test_books),
+      cmocka_unit_test(test_asks_again),
   };
   return check_run(tests);
 }

@@ -339,6 +339,7 @@ void arena_release_all(arena_set_t* set) {
   mem_zero(set->waiting, sizeof(set->waiting));
   set->made = 0;
   outside_release_all(set);
+  atomic_set_release(&set->closed_by, 0u);
 }
 
 void arena_forget_records(void) {

@@ -81,10 +81,22 @@ typedef struct arena_set_s {
   size_t made; // arenas ever made, from which the size of the next one follows
   struct arena_set_s* next; // of all sets, push only
   uint32_t is_known;        // in that list
+  uint32_t closed_by;       // thread that is about to release all of it, 0: open
 } arena_set_t;
 
 // Before first use; idempotent.
 void arena_set_init(arena_set_t* set);
+
+// Around all that is done with a set whose sub-process other threads might destroy meanwhile: between the two it stays as it
+// is. False: it is being released, and not to be looked at. The functions below that visit or find something do it themselves.
+typedef struct arena_visit_s {
+  void* line;
+} arena_visit_t;
+bool arena_set_enter(arena_set_t* set, arena_visit_t* visit);
+void arena_set_leave(const arena_visit_t* visit);
+
+// No thread is between the two any more, nor comes there before arena_release_all.
+void arena_set_close(arena_set_t* set);
 
 // What a thread has claimed of an arena and hasn't made a page of, or has no page of any more; and what it is purging. Its
 // own to write; who knows for sure that the thread is dead gives it back. All functions that take `hands` want the calling

@@ -15,7 +15,7 @@ bool arena_os_is_disallowed(const arena_set_t* set);
 page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment);
 void outside_free(page_t* page);
 bool outside_extend(page_t* page, size_t slice_count);
-page_t* outside_find(const void* p);
+page_t* outside_find(arena_set_t* set, const void* p);
 bool outside_visit(arena_set_t* set, bool (*visit)(page_t* page, void* arg), void* arg);
 void outside_release_all(arena_set_t* set);
 void outside_forget_records(void);

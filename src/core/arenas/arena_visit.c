@@ -7,35 +7,52 @@ bool arena_holds(const arena_t* arena, const void* p) {
   return (const uint8_t*)p >= arena->base && (size_t)((const uint8_t*)p - arena->base) < arena->slice_count * SLICE_SIZE;
 }
 
-static arena_t* arena_of(const void* p) {
-  for (arena_set_t* set = arena_set_first(); set != NULL; set = set->next) {
-    size_t count = atomic_get_acquire(&set->count);
-    for (size_t i = 0; i < count; i++) {
-      arena_t* arena = atomic_get_acquire(&set->arenas[i]);
-      if (arena != NULL && arena_holds(arena, p)) return arena;
-    }
+static arena_t* arena_in(const arena_set_t* set, const void* p) {
+  size_t count = atomic_get_acquire(&set->count);
+  for (size_t i = 0; i < count; i++) {
+    arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+    if (arena != NULL && arena_holds(arena, p)) return arena;
   }
   return NULL;
 }
 
-bool arena_contains(const void* p) { return arena_of(p) != NULL || outside_find(p) != NULL; }
-
-page_t* arena_find_page(const void* p) {
-  page_t* page = page_map_page(p);
-  if (page != NULL) return page;
-  arena_t* arena = arena_of(p);
-  if (arena == NULL) return outside_find(p);
-  // Inside of a huge page, or nowhere: slices of other pages have records that lead to their first.
+// Inside of a huge page, or nowhere: slices of other pages have records that lead to their first.
+static page_t* huge_page_in(const arena_t* arena, const void* p) {
   size_t slice = arena_slice_of(arena, p);
   for (size_t word = slice / BITMAP_WORD_BITS + 1; word-- > 0;) {
     uint64_t heads = atomic_get_relaxed(&arena->huge_heads[word]);
     if (word == slice / BITMAP_WORD_BITS) heads &= bits_mask(0, slice % BITMAP_WORD_BITS + 1);
     if (heads == 0) continue;
     size_t head = word * BITMAP_WORD_BITS + bits_highest(heads);
-    page = page_map_page(slice_address(arena, head));
+    page_t* page = page_map_page(slice_address(arena, head));
     return page != NULL && slice - head < page->slice_count ? page : NULL;
   }
   return NULL;
+}
+
+// Is the address ours? *page: the huge page that it lies in, or NULL.
+static bool find(const void* p, page_t** page) {
+  *page = NULL;
+  for (arena_set_t* set = arena_set_first(); set != NULL; set = set->next) {
+    arena_visit_t visit;
+    if (!arena_set_enter(set, &visit)) continue;
+    arena_t* arena = arena_in(set, p);
+    *page = arena != NULL ? huge_page_in(arena, p) : outside_find(set, p);
+    arena_set_leave(&visit);
+    if (arena != NULL || *page != NULL) return true;
+  }
+  return false;
+}
+
+bool arena_contains(const void* p) {
+  page_t* page;
+  return find(p, &page);
+}
+
+page_t* arena_find_page(const void* p) {
+  page_t* page = page_map_page(p);
+  if (page == NULL) find(p, &page);
+  return page;
 }
 
 // Slices that aren't free are in a page, or in somebody's hands: then their records have no owner.
@@ -73,20 +90,28 @@ static bool visit_arena_pages(arena_t* arena, bool (*visit)(page_t* page, void* 
 }
 
 bool arena_visit_pages(arena_set_t* set, bool (*visit)(page_t* page, void* arg), void* arg) {
+  arena_visit_t here;
+  if (!arena_set_enter(set, &here)) return true;
   size_t count = atomic_get_acquire(&set->count);
-  for (size_t i = 0; i < count; i++) {
+  bool goes_on = true;
+  for (size_t i = 0; i < count && goes_on; i++) {
     arena_t* arena = atomic_get_acquire(&set->arenas[i]);
-    if (arena != NULL && !visit_arena_pages(arena, visit, arg)) return false;
+    if (arena != NULL) goes_on = visit_arena_pages(arena, visit, arg);
   }
-  return outside_visit(set, visit, arg);
+  goes_on = goes_on && outside_visit(set, visit, arg);
+  arena_set_leave(&here);
+  return goes_on;
 }
 
 void arena_visit(arena_set_t* set, void (*visit)(arena_t* arena, void* arg), void* arg) {
+  arena_visit_t here;
+  if (!arena_set_enter(set, &here)) return;
   size_t count = atomic_get_acquire(&set->count);
   for (size_t i = 0; i < count; i++) {
     arena_t* arena = atomic_get_acquire(&set->arenas[i]);
     if (arena != NULL) visit(arena, arg);
   }
+  arena_set_leave(&here);
 }
 
 arena_usage_t arena_usage(const arena_t* arena) {

@@ -165,20 +165,17 @@ bool outside_extend(page_t* page, size_t slice_count) {
   return true;
 }
 
-page_t* outside_find(const void* p) {
-  for (arena_set_t* set = arena_set_first(); set != NULL; set = set->next) {
-    if (atomic_get_relaxed(&set->outside) == NULL) continue;
-    page_t* found = NULL;
-    pages_lock(set);
-    for (outside_t* at = set->outside; at != NULL && found == NULL; at = at->next) {
-      const uint8_t* start = at->page->start;
-      if ((const uint8_t*)p >= start && (size_t)((const uint8_t*)p - start) < at->page->slice_count * SLICE_SIZE)
-        found = at->page;
-    }
-    os_lock_release(&set->outside_lock);
-    if (found != NULL) return found;
+page_t* outside_find(arena_set_t* set, const void* p) {
+  if (atomic_get_relaxed(&set->outside) == NULL) return NULL;
+  page_t* found = NULL;
+  pages_lock(set);
+  for (outside_t* at = set->outside; at != NULL && found == NULL; at = at->next) {
+    const uint8_t* start = at->page->start;
+    if ((const uint8_t*)p >= start && (size_t)((const uint8_t*)p - start) < at->page->slice_count * SLICE_SIZE)
+      found = at->page;
   }
-  return NULL;
+  os_lock_release(&set->outside_lock);
+  return found;
 }
 
 // The lock isn't held while the visitor runs: pages are taken down a few at a time.

@@ -105,6 +105,31 @@ void page_move(page_t* page, heap_t* to) {
   if (was_listed) page_list(page); // and the caller looks at it
 }
 
+bool page_seize(page_t* page) {
+  page_list_t* list = list_lock_of(page); // then nobody is just listing it
+  if (page->is_listed) list_take_locked(list, page);
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  bool is_ours = false;
+  while (owner != 0 && (owner & PAGE_OWNER_CLAIMED) == 0 && !is_ours) {
+    uintptr_t kept = owner & (PAGE_OWNER_INTERIOR | PAGE_OWNER_SINGLE);
+    is_ours = atomic_cas_acq_rel(&page->owner, &owner, (uintptr_t)&theap_none | kept); // of no thread, dead ones neither
+  }
+  os_lock_release(&list->lock);
+  return is_ours;
+}
+
+void page_lists_forget(heap_t* heap) {
+  for (unsigned bin = 0; bin < BIN_COUNT; bin++) {
+    page_list_t* list = &heap->abandoned[bin];
+    if (atomic_get_relaxed(&list->first) == NULL && atomic_get_relaxed(&list->lock.owner) == 0) continue;
+    os_lock_acquire(&list->lock); // a late look at a page that was the heap's may have it
+    atomic_set_relaxed(&list->first, (page_t*)NULL);
+    list->last = NULL;
+    list->count = 0;
+    os_lock_release(&list->lock);
+  }
+}
+
 // ---- owning -----------------------------------------------------------------------------------------------
 
 static bool claim_as(page_t* page, uintptr_t theap) {

@@ -38,6 +38,13 @@ page_t* page_adopt(theap_t* theap, unsigned bin);
 // An empty page that is the caller's, and in no queue, goes back to its arena.
 void page_retire(theap_t* theap, page_t* page);
 
+// A page of a heap that is destroyed: from here on it is the caller's, to be freed, and in no list. False: somebody looks into
+// it at the moment, and may be giving it back.
+bool page_seize(page_t* page);
+
+// The heap ends: its lists are emptied.
+void page_lists_forget(heap_t* heap);
+
 // The page changes its heap (see heap_delete): into the other's list if it was in the old one's.
 void page_move(page_t* page, heap_t* to);
 

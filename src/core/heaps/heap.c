@@ -11,6 +11,9 @@
 #include "core/report/counters.h"
 #include "base/memory.h"
 
+// How often to look again at a page that somebody else looks into.
+#define SEIZE_YIELDS 100000
+
 static subproc_t main_subproc;
 static heap_t main_heap;
 static uint32_t main_state; // 0: not yet made
@@ -104,7 +107,6 @@ static void heaps_remove(heap_t* heap) {
   if (subproc->heaps == heap) subproc->heaps = heap->next;
   heap->next = heap->previous = NULL;
   os_lock_release(&subproc->heaps_lock);
-  stats_decrease(&stats_process.heaps, 1);
 }
 
 // A list that was made anew holds what is there at that moment, perhaps not yet linked, and not what is about to be unlinked.
@@ -125,10 +127,13 @@ static bool relink_page(page_t* page, void* arg) {
   return true;
 }
 
-static void pages_lock(heap_t* heap) {
-  if (MI_LIKELY(!os_lock_acquire(&heap->pages_lock))) return;
+static void relink_pages_locked(heap_t* heap) {
   heap->pages = NULL;
   arena_visit_pages(&heap->subproc->arenas, &relink_page, heap);
+}
+
+static void pages_lock(heap_t* heap) {
+  if (MI_UNLIKELY(os_lock_acquire(&heap->pages_lock))) relink_pages_locked(heap);
 }
 
 void heap_page_add(heap_t* heap, page_t* page) {
@@ -176,26 +181,37 @@ heap_t* heap_new(subproc_t* subproc, arena_t* arena) {
   return heap;
 }
 
+static int64_t count_take(int64_t* count) {
+  return atomic_get_relaxed(count) == 0 ? 0 : atomic_swap_acq_rel(count, 0);
+}
+
+static void count_move(int64_t* count, int64_t* to) {
+  int64_t amount = count_take(count);
+  if (amount != 0) atomic_add_relaxed(to, amount);
+}
+
 static void counts_zero(heap_t* heap) {
-  mem_zero(heap->allocated, sizeof(heap->allocated));
-  mem_zero(heap->freed, sizeof(heap->freed));
-  heap->huge_allocated_bytes = heap->huge_freed_bytes = 0;
+  for (unsigned bin = 0; bin < BIN_COUNT; bin++) {
+    count_take(&heap->allocated[bin]);
+    count_take(&heap->freed[bin]);
+  }
+  count_take(&heap->huge_allocated_bytes);
+  count_take(&heap->huge_freed_bytes);
 }
 
 // What was counted goes to `to`, so that the sub-process's sums stay as they are.
 static void counts_move(heap_t* heap, heap_t* to) {
   for (unsigned bin = 0; bin < BIN_COUNT; bin++) {
-    int64_t allocated = atomic_get_relaxed(&heap->allocated[bin]), freed = atomic_get_relaxed(&heap->freed[bin]);
-    if (allocated != 0) atomic_add_relaxed(&to->allocated[bin], allocated);
-    if (freed != 0) atomic_add_relaxed(&to->freed[bin], freed);
+    count_move(&heap->allocated[bin], &to->allocated[bin]);
+    count_move(&heap->freed[bin], &to->freed[bin]);
   }
-  atomic_add_relaxed(&to->huge_allocated_bytes, heap->huge_allocated_bytes);
-  atomic_add_relaxed(&to->huge_freed_bytes, heap->huge_freed_bytes);
-  counts_zero(heap);
+  count_move(&heap->huge_allocated_bytes, &to->huge_allocated_bytes);
+  count_move(&heap->huge_freed_bytes, &to->huge_freed_bytes);
 }
 
 static void record_give(heap_t* heap) {
-  mem_zero(heap->abandoned, sizeof(heap->abandoned));
+  page_lists_forget(heap);
+  stats_decrease(&stats_process.heaps, 1);
   heap->arena = NULL;
   atomic_set_release(&heap->state, (uint32_t)HEAP_FREE);
   os_lock_acquire(&spares_lock);
@@ -206,17 +222,18 @@ static void record_give(heap_t* heap) {
 
 // ---- ending -----------------------------------------------------------------------------------------------
 
-static bool begin_end(heap_t* heap) {
+// Each ending can be gone through again from its beginning: that is done if a thread is killed on the way.
+
+static bool begin_end(heap_t* heap, uint32_t state) {
   if (heap == NULL || heap_is_main(heap)) return false;
   uint32_t live = HEAP_LIVE;
-  if (!atomic_cas_acq_rel(&heap->state, &live, (uint32_t)HEAP_DYING)) return false;
-  heaps_remove(heap);
-  return true;
+  atomic_set_release(&heap->ender, os_thread_id()); // first: who finds the heap half ended asks for it
+  return atomic_cas_acq_rel(&heap->state, &live, state);
 }
 
-bool heap_delete(heap_t* heap) {
-  if (!begin_end(heap)) return false;
+static void end_by_delete(heap_t* heap) {
   heap_t* to = heap->subproc->main;
+  heaps_remove(heap);
   theaps_move(heap, to);
   for (;;) {
     // A page at a time, under both of its locks: who frees its last block finds it in one heap or in the other.
@@ -233,38 +250,82 @@ bool heap_delete(heap_t* heap) {
   }
   counts_move(heap, to);
   record_give(heap);
-  return true;
 }
 
-void heap_release_page(page_t* page) {
+// A page of the heap that is nobody else's from here on; NULL when there is none any more. Nobody uses the heap, but full
+// collections look at all pages, and give empty ones back.
+static page_t* seize_page(heap_t* heap) {
+  for (unsigned yields = 0;; yields++) {
+    pages_lock(heap);
+    page_t* page = heap->pages;
+    bool is_ours = page == NULL || page_seize(page);
+    bool is_lost = !is_ours && yields > SEIZE_YIELDS; // who looks at it was killed: nobody will have it any more
+    if (page != NULL && (is_ours || is_lost)) unlink_page_locked(heap, page);
+    os_lock_release(&heap->pages_lock);
+    if (is_ours) return page;
+    if (is_lost) yields = 0;
+    os_yield();
+  }
+}
+
+static void release_page(page_t* page, arena_hands_t* hands) {
   bool is_interior = (atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0;
   if (page->bin == BIN_HUGE && is_interior) page_map_mark_inside(page, page->slice_count, false); // wherever the block starts
   guarded_page_free(page);
-  arena_page_free(page, NULL);
+  arena_page_free(page, hands);
 }
 
-bool heap_destroy(heap_t* heap) {
-  if (!begin_end(heap)) return false;
+static void end_by_destroy(heap_t* heap) {
+  heaps_remove(heap);
   theaps_destroy(heap);
   page_t* page;
-  while ((page = heap->pages) != NULL) { // nobody else may use them
-    heap->pages = page->heap_next;
-    page->heap_next = page->heap_previous = NULL;
+  while ((page = seize_page(heap)) != NULL) {
     int64_t blocks = (int64_t)(page->allocated - page->is_kept);
     if (page->bin == BIN_HUGE) {
-      heap->freed[BIN_HUGE]++;
-      heap->huge_freed_bytes += (int64_t)page->block_size;
+      atomic_add_relaxed(&heap->freed[BIN_HUGE], 1);
+      atomic_add_relaxed(&heap->huge_freed_bytes, (int64_t)page->block_size);
       stats_decrease(&stats_process.huge_bytes, page->block_size);
     } else {
-      heap->allocated[page->bin] += blocks;
-      heap->freed[page->bin] += blocks;
+      atomic_add_relaxed(&heap->allocated[page->bin], blocks);
+      atomic_add_relaxed(&heap->freed[page->bin], blocks);
     }
     stats_decrease(&stats_process.pages, 1);
-    heap_release_page(page);
+    theap_t* current = theap_current();
+    release_page(page, current == NULL ? NULL : &current->thread->hands);
   }
   counts_move(heap, heap->subproc->main);
   record_give(heap);
+}
+
+bool heap_delete(heap_t* heap) {
+  if (!begin_end(heap, HEAP_DELETING)) return false;
+  end_by_delete(heap);
   return true;
+}
+
+bool heap_destroy(heap_t* heap) {
+  if (!begin_end(heap, HEAP_DYING)) return false;
+  end_by_destroy(heap);
+  return true;
+}
+
+void heaps_end_left(void) {
+  for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
+    uint32_t state = atomic_get_acquire(&heap->state), ender = atomic_get_acquire(&heap->ender);
+    if ((state != HEAP_DYING && state != HEAP_DELETING) || atomic_get_acquire(&heap->subproc->state) != HEAP_LIVE) continue;
+    if (ender == os_thread_id() || !os_thread_is_dead(ender) || !atomic_cas_acq_rel(&heap->ender, &ender, os_thread_id()))
+      continue;
+    // What it had taken out of the lists, and not dealt with, is still the heap's by its own word.
+    theaps_relink(heap);
+    pages_lock(heap);
+    relink_pages_locked(heap);
+    os_lock_release(&heap->pages_lock);
+    if (state == HEAP_DYING) {
+      end_by_destroy(heap);
+    } else {
+      end_by_delete(heap);
+    }
+  }
 }
 
 // ---- questions --------------------------------------------------------------------------------------------
@@ -318,6 +379,7 @@ bool subproc_destroy(subproc_t* subproc) {
   if (atomic_get_acquire(&subproc->threads) > 0) return false;
   uint32_t live = HEAP_LIVE;
   if (!atomic_cas_acq_rel(&subproc->state, &live, (uint32_t)HEAP_DYING)) return false;
+  arena_set_close(&subproc->arenas); // the timer, collections and questions of other threads may be looking at it
   thread_late_forget(subproc);
   heap_t* main = subproc->main;
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next)

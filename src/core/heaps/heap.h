@@ -29,13 +29,14 @@ typedef struct page_list_s {
   page_t* last;
 } page_list_t;
 
-enum { HEAP_FREE, HEAP_LIVE, HEAP_DYING };
+enum { HEAP_FREE, HEAP_LIVE, HEAP_DYING, HEAP_DELETING }; // dying: it is being destroyed
 
 typedef struct MI_ALIGNED(64) heap_s {
   struct subproc_s* subproc;
   arena_t* arena; // all pages come from there; NULL: from any shared arena of the sub-process
   int numa_node;  // preferred, -1: any
   uint32_t state;
+  uint32_t ender; // the thread that deletes or destroys it
   uint32_t cache_index; // where threads keep their theap of it (core/heaps/thread.h)
   uint64_t sequence;    // numbers all heaps ever made
   page_list_t abandoned[BIN_COUNT];
@@ -144,8 +145,8 @@ MI_INLINE bool heap_is_main(const heap_t* heap) { return heap == heap->subproc->
 void heap_page_add(heap_t* heap, page_t* page);
 void heap_page_remove(page_t* page);
 
-// A page of a heap that is destroyed: whatever is in it, and whoever had it.
-void heap_release_page(page_t* page);
+// Goes on with heaps whose deletion or destruction a thread began that was killed since.
+void heaps_end_left(void);
 
 // Unload: all records are forgotten; all arenas of all sub-processes are given back.
 void heap_release_all(void);

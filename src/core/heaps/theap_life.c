@@ -92,14 +92,17 @@ static void unlink_locked(heap_t* heap, theap_t* theap) {
 
 static bool is_listed(const theap_t* theap) { return theap->thread == NULL || theap->thread->main != theap; }
 
-static void theaps_lock(heap_t* heap) {
-  if (MI_LIKELY(!os_lock_acquire(&heap->theaps_lock))) return;
+static void relink_locked(heap_t* heap) {
   heap->theaps = NULL;
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) {
     uint32_t state = atomic_get_acquire(&theap->state);
     bool is_in_use = state == THEAP_OWNED || state == THEAP_ENDING;
     if (is_in_use && atomic_get_acquire(&theap->heap) == heap && is_listed(theap)) link_locked(heap, theap);
   }
+}
+
+static void theaps_lock(heap_t* heap) {
+  if (MI_UNLIKELY(os_lock_acquire(&heap->theaps_lock))) relink_locked(heap);
 }
 
 static void heap_unlink(theap_t* theap) {
@@ -296,6 +299,24 @@ void theaps_destroy(heap_t* heap) {
       return;
     } else {
       os_yield(); // it will be out of the list in a moment
+    }
+  }
+}
+
+void theaps_relink(heap_t* heap) {
+  theap_t* current = theap_current();
+  theaps_lock(heap);
+  relink_locked(heap);
+  os_lock_release(&heap->theaps_lock);
+  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) {
+    if (atomic_get_acquire(&theap->heap) != heap) continue;
+    uint32_t state = atomic_get_acquire(&theap->state);
+    if (state == THEAP_DESTROYING) {
+      destroy_one(theap, current == NULL ? NULL : current->thread);
+    } else if (state == THEAP_LET_GO) { // its thread has ended: nobody else knows it any more
+      theap_forget_pages(theap);
+      counts_flush(theap);
+      record_give(theap);
     }
   }
 }

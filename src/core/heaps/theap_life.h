@@ -25,6 +25,9 @@ void theaps_move(heap_t* heap, heap_t* to);
 // heap_destroy: no theap of `heap` has pages any more, nor is any in use; waits for threads that are just ending theirs.
 void theaps_destroy(heap_t* heap);
 
+// The list of the heap's theaps is made anew, and what a dead thread left of theaps that it was destroying is done.
+void theaps_relink(heap_t* heap);
+
 // The counters of ended theaps of a main heap that ends are of no interest any more.
 void theaps_forget_counts(heap_t* heap);
 

@@ -288,6 +288,7 @@ void thread_collect(thread_t* thread, bool force) {
     return;
   }
   thread_reap(thread, SIZE_MAX);
+  heaps_end_left();
   if (thread != &late_thread) {
     collect_theaps(thread, true);
     late_lock_take();
@@ -297,8 +298,11 @@ void thread_collect(thread_t* thread, bool force) {
   theap_t* by = thread == &late_thread ? NULL : thread->main;
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next) {
     if (atomic_get_acquire(&subproc->state) != HEAP_LIVE) continue;
+    arena_visit_t visit;
+    if (!arena_set_enter(&subproc->arenas, &visit)) continue;
     subproc_collect_abandoned(subproc, by);
     arena_purge(&subproc->arenas, true, &thread->hands);
+    arena_set_leave(&visit);
   }
 }
 

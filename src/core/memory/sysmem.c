@@ -1,6 +1,9 @@
 #include "core/memory/sysmem.h"
 #include "base/bits.h"
 #include "core/report/counters.h"
+#include "core/report/options.h"
+
+#define RETRY_MS 20 // between two attempts to commit
 
 // The page map and the stacks of records rely on addresses of 47 bits, which is what systems give unless asked for more.
 static bool is_mappable(const void* p, size_t size) {
@@ -20,9 +23,19 @@ void* sysmem_reserve_at(void* address, size_t size) {
   return p;
 }
 
+// A commit was refused. True: it is worth another attempt, after a while, until option retry_on_oom's time is over.
+static bool is_to_be_tried_again(uint32_t begin) {
+  long limit = option_get_clamp(option_retry_on_oom, 0, 1 << 20);
+  return os_clock_ms() - begin < (uint32_t)limit && os_wait_for_memory(RETRY_MS);
+}
+
 void* sysmem_reserve_and_commit(size_t size) {
-  stats_count(&stats_process.reserve_calls, 1);
-  void* p = os_reserve_and_commit(size);
+  uint32_t begin = os_clock_ms();
+  void* p;
+  do {
+    stats_count(&stats_process.reserve_calls, 1);
+    p = os_reserve_and_commit(size);
+  } while (MI_UNLIKELY(p == NULL) && is_to_be_tried_again(begin));
   if (p != NULL) {
     stats_increase(&stats_process.reserved, size);
     stats_increase(&stats_process.committed, size);
@@ -42,7 +55,13 @@ void* sysmem_reserve_large(size_t size, int numa_node) {
 
 bool sysmem_commit(void* start, size_t size, size_t fresh_size) {
   stats_count(&stats_process.commit_calls, 1);
-  if (!os_commit(start, size)) return false;
+  if (MI_UNLIKELY(!os_commit(start, size))) {
+    uint32_t begin = os_clock_ms();
+    do {
+      if (!is_to_be_tried_again(begin)) return false;
+      stats_count(&stats_process.commit_calls, 1);
+    } while (!os_commit(start, size));
+  }
   stats_increase(&stats_process.committed, fresh_size);
   return true;
 }

@@ -56,5 +56,9 @@ static inline void stats_change(stats_level_t* level, int64_t amount) {
 static inline void stats_decrease(stats_level_t* level, size_t amount) {
   atomic_sub_relaxed(&level->current, (int64_t)amount);
 }
+// All pages and heaps are gone at once.
+static inline void stats_forget_blocks(void) {
+  stats_process.pages.current = stats_process.huge_bytes.current = stats_process.heaps.current = 0;
+}
 
 #endif

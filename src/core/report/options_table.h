@@ -37,7 +37,7 @@ OPTION(os_tag, 100, NUMBER, NULL)                                  // of mapping
 OPTION(max_errors, 32, NUMBER, NULL)                               // show this many; -1: all
 OPTION(max_warnings, 32, NUMBER, NULL)
 DEPRECATED(max_segment_reclaim, 10, NUMBER, NULL)
-OPTION(destroy_on_exit, 0, FLAG, NULL)                             // release all memory at process exit
+OPTION(destroy_on_exit, 0, FLAG, NULL)                             // mi_process_done releases all memory
 OPTION(arena_reserve, MI_64BIT ? 1024 * 1024 : 128 * 1024, KIB, NULL) // address space of an arena
 OPTION(arena_purge_mult, 1, NUMBER, NULL)                          // purge_delay times this, for arenas
 DEPRECATED(purge_extend_delay, 1, MS, NULL)

@@ -245,6 +245,11 @@ bool os_commit(void* start, size_t size) {
   return ok;
 }
 
+bool os_wait_for_memory(uint32_t ms) {
+  MI_UNUSED(ms);
+  return false;
+}
+
 bool os_decommit(void* start, size_t size) {
   os_lock_acquire(&table_lock);
   reservation_t* found = table_find_locked(start, size);

@@ -76,10 +76,38 @@ void* os_reserve_at(void* address, size_t size) {
   return p;
 }
 
-void* os_reserve_and_commit(size_t size) {
-  return allocate(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+// Did the last commit of any thread that failed do so for want of memory? That is a hint, and saves a place per thread. Wine
+// doesn't tell the system's limit of commits, which Windows reports, from others.
+static bool is_short_of_memory;
+
+static void* commit(void* address, size_t size, DWORD type) {
+  DWORD error = GetLastError();
+  void* p = VirtualAlloc(address, size, type, PAGE_READWRITE);
+  if (p == NULL) {
+    DWORD why = GetLastError();
+    // Of a range that is reserved already; with a reservation it may be address space that lacks.
+    bool is_short = why == ERROR_COMMITMENT_LIMIT || (why == ERROR_NOT_ENOUGH_MEMORY && type == MEM_COMMIT);
+    atomic_set_relaxed(&is_short_of_memory, is_short);
+    SetLastError(error);
+  }
+  return p;
 }
-bool os_commit(void* start, size_t size) { return allocate(start, size, MEM_COMMIT, PAGE_READWRITE) != NULL; }
+
+void* os_reserve_and_commit(size_t size) { return commit(NULL, size, MEM_RESERVE | MEM_COMMIT); }
+bool os_commit(void* start, size_t size) { return commit(start, size, MEM_COMMIT) != NULL; }
+
+// The process's block names the loader lock, a critical section, at an offset unchanged since NT 4.
+static bool holds_loader_lock(void) {
+  uint8_t* peb = (uint8_t*)teb_read(TEB_PEB);
+  CRITICAL_SECTION* lock = *(CRITICAL_SECTION**)(void*)(peb + PEB_LOADER_LOCK);
+  return lock == NULL || lock->OwningThread == (HANDLE)(uintptr_t)GetCurrentThreadId();
+}
+
+bool os_wait_for_memory(uint32_t ms) {
+  if (!atomic_get_relaxed(&is_short_of_memory) || os_is_exiting() || holds_loader_lock()) return false;
+  Sleep(ms);
+  return true;
+}
 bool os_decommit(void* start, size_t size) { return release(start, size, MEM_DECOMMIT); }
 bool os_reset(void* start, size_t size) { return allocate(start, size, MEM_RESET, PAGE_READWRITE) != NULL; }
 

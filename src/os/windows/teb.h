@@ -12,6 +12,8 @@
 #define TEB_FIBER_DATA TEB_FIELD(0x20, 0x10) // NT_TIB.FiberData
 #define TEB_PEB        TEB_FIELD(0x60, 0x30) // the process environment block
 
+#define PEB_LOADER_LOCK TEB_FIELD(0x110, 0xA0) // in the process environment block
+
 // The pointer at that offset.
 MI_INLINE void* teb_read(size_t offset) {
   void* value;
