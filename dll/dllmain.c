@@ -1,7 +1,9 @@
 // The loader's events, translated into those of the life cycle. Nothing else happens here: what may be done in which
 // event is the business of src/lifecycle.
 #include "lifecycle/runtime.h"
+#include "record/record.h"
 #include "redirect_attach.h"
+#include "redirect_table.h"
 
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -13,7 +15,8 @@ BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
   switch (reason) {
   case DLL_PROCESS_ATTACH:
     runtime_process_attach();
-    redirect_attach(module, reserved != NULL); // not NULL: loaded with the program
+    redirect_attach(module, reserved != NULL, // not NULL: loaded with the program
+                    record_attach(module, redirect_table));
     break;
   case DLL_THREAD_ATTACH:
     runtime_thread_attach();
@@ -22,10 +25,12 @@ BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
     runtime_thread_detach();
     break;
   case DLL_PROCESS_DETACH:
-    if (reserved != NULL)
-      runtime_process_exit(); // the process ends; all other threads are dead
-    else
+    if (reserved != NULL) { // the process ends; all other threads are dead
+      record_process_exit();
+      runtime_process_exit();
+    } else {
       runtime_process_unload(); // FreeLibrary
+    }
     break;
   default:
     break;

@@ -63,7 +63,6 @@ static bool is_runtime(const char* module_name) {
 }
 
 static redirect_config_t config = {
-    .replacements = redirect_table,
     .required_count = REDIRECT_REQUIRED,
     .malloc_name = "malloc",
     .free_name = "free",
@@ -93,7 +92,7 @@ static void know_runtimes(void) {
   crt_modules_never_wait();
 }
 
-void redirect_attach(const void* module, bool is_start) {
+void redirect_attach(const void* module, bool is_start, const plan_replacement_t* replacements) {
   if (options_redirect_is_disabled()) {
     message_verbose("redirect: disabled by the environment\n");
     return;
@@ -107,6 +106,7 @@ void redirect_attach(const void* module, bool is_start) {
   message_verbose("redirect: this DLL stays loaded until the process ends (MIMALLOC_DISABLE_REDIRECT=1 in "
                   "the environment: no redirection)\n");
   message_verbose("redirect: %-24s %6s %6s %6s  %s\n", "functions of", "inline", "import", "left", "why");
+  config.replacements = replacements;
   config.self = module;
   config.is_alone = is_start;
   if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look

@@ -62,6 +62,8 @@ static void describe(const UNICODE_STRING* path, const void* base, module_t* mod
   for (size_t i = 0; i < length; i++) module->name[i] = name[i] < 128 ? (char)name[i] : '?';
   module->name[length] = 0;
   module->base = base;
+  module->path = path->Buffer;
+  module->path_length = path->Length / sizeof(wchar_t);
   if (text_equal_ignoring_case(module->name, "ntdll.dll") && system_folder.Length == 0) {
     system_folder = *path;
     system_folder.Length = (USHORT)((uintptr_t)name - (uintptr_t)path->Buffer);
@@ -99,10 +101,8 @@ bool modules_visit(modules_visit_t* visit, void* context) {
 
 // ---- news -----------------------------------------------------------------------------------------------
 
-static const modules_events_t* watching;
-
 static void CALLBACK on_notification(ULONG reason, const ldr_notification_t* notification, void* context) {
-  MI_UNUSED(context);
+  const modules_events_t* watching = context;
   module_t module;
   if (reason == LDR_LOADED) {
     describe(notification->path, notification->base, &module);
@@ -115,9 +115,8 @@ static void CALLBACK on_notification(ULONG reason, const ldr_notification_t* not
 bool modules_watch(const modules_events_t* events) {
   ldr_register_t* ldr_register = (ldr_register_t*)modules_ntdll("LdrRegisterDllNotification");
   if (ldr_register == NULL) return false;
-  watching = events;
   void* cookie;
-  return ldr_register(0, on_notification, NULL, &cookie) >= 0;
+  return ldr_register(0, on_notification, (void*)(uintptr_t)events, &cookie) >= 0;
 }
 
 // ---- the loader lock ------------------------------------------------------------------------------------

@@ -1,0 +1,15 @@
+// Diagnostics for programs that nobody can rebuild: what was allocated where, and is it still there. Off unless the
+// environment asks (docs/diagnose.md); then every way to a block leads through twins.h.
+#ifndef DLL_RECORD_RECORD_H
+#define DLL_RECORD_RECORD_H
+
+#include "redirect/plan.h"
+
+// On DLL_PROCESS_ATTACH, before the runtimes are redirected. Returns what to redirect them to: `replacements`, or a
+// table with twins in it.
+const plan_replacement_t* record_attach(const void* module, const plan_replacement_t* replacements);
+
+// On DLL_PROCESS_DETACH at the process's end: writes the report. All other threads are dead.
+void record_process_exit(void);
+
+#endif
