@@ -1,5 +1,6 @@
 #include "entry.h"
 
+#include "diagnose.h"
 #include "exit_codes.h"
 #include "inject_import.h"
 #include "modules.h"
@@ -31,6 +32,7 @@ static DWORD try_to_load(const wchar_t* dll) {
   // It shall say and do as little as possible here.
   SetEnvironmentVariableW(L"MIMALLOC_SHOW_STATS", NULL);
   SetEnvironmentVariableW(L"MIMALLOC_VERBOSE", NULL);
+  diagnose_forget();
   SetEnvironmentVariableW(L"MIMALLOC_DISABLE_REDIRECT", L"1");
   UINT mode = SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX);
   DWORD error = LoadLibraryW(dll) != NULL ? 0 : GetLastError();
@@ -208,7 +210,8 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   subject_t subject = subject_program(app);
   if (options->stats) SetEnvironmentVariableW(L"MIMALLOC_SHOW_STATS", L"1");
   child_t child;
-  int failed = child_create(options, app, &child);
+  int failed = diagnose_begin(options);
+  if (!failed) failed = child_create(options, app, &child);
   if (failed) return failed;
 
   outcome_t outcome = OUTCOME_FAILED;
@@ -247,6 +250,7 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   report_note(L"%ls runs", subject.text);
   DWORD code = child_wait(&child);
   report_note(L"%ls ended, exit code %lu (0x%lx)", subject.text, code, code);
+  diagnose_end(options);
   return (int)code;
 }
 

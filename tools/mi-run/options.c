@@ -122,6 +122,19 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
       options->stats = true;
       continue;
     }
+    if (is(word, "--leaks") || is(word, "--profile")) {
+      record_t record = is(word, "--leaks") ? RECORD_LEAKS : RECORD_PROFILE;
+      if (options->record != RECORD_NOTHING && options->record != record)
+        return fail(&parser, "only one of --leaks and --profile at a time, not also", word);
+      options->record = record;
+      continue;
+    }
+    value = value_of(&parser, word, "--report", &matched);
+    if (matched) {
+      if (value == NULL) return false;
+      options->report = value;
+      continue;
+    }
     value = value_of(&parser, word, "--method", &matched);
     if (matched) {
       if (value == NULL || !parse_method(&parser, value, &method_fits_attach)) return false;
@@ -158,11 +171,15 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
       return fail(&parser, "--attach takes no program to start, but there is", options->app);
     if (options->stats)
       return fail(&parser, "--stats works through the environment of a new process, not with --attach", NULL);
+    if (options->record != RECORD_NOTHING)
+      return fail(&parser, "--leaks and --profile work through the environment of a new process, not with --attach", NULL);
     if (!method_fits_attach)
       return fail(&parser, "--attach always works by remote thread: leave --method away", NULL);
     options->method = METHOD_THREAD;
   } else if (options->app == NULL) {
     return fail(&parser, "no program given", NULL);
   }
+  if (options->report != NULL && options->record == RECORD_NOTHING)
+    return fail(&parser, "--report needs --leaks or --profile", NULL);
   return true;
 }
