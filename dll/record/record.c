@@ -3,11 +3,12 @@
 #include "api/alloc_fast.h"
 #include "base/atomics.h"
 #include "base/format.h"
-#include "base/text.h"
 #include "blocks.h"
 #include "core/report/message.h"
+#include "interval.h"
 #include "report.h"
 #include "sample.h"
+#include "settings.h"
 #include "stack.h"
 #include "stacks.h"
 #include "twins.h"
@@ -124,7 +125,9 @@ static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
 
 // ---- reports --------------------------------------------------------------------------------------------
 
-static void write_report(const char* reason, uint32_t exception, bool with_text) {
+static wchar_t report_name[4096]; // MIMALLOC_REPORT; "" when there is none
+
+static bool write_report(const char* reason, uint32_t exception, void* json, void* text) {
   report_t report = {.mode = record.mode,
                      .reason = reason,
                      .exception = exception,
@@ -132,17 +135,61 @@ static void write_report(const char* reason, uint32_t exception, bool with_text)
                      .depth = record.depth,
                      .elapsed_ms = os_clock_ms() - record.started_ms,
                      .totals = record.totals,
-                     .json = record.json,
-                     .text = with_text ? record.text : NULL};
+                     .json = json,
+                     .text = text};
   report.totals.allocations = record.sequence;
-  if (!report_write(&report))
-    message_error_always(MESSAGE_EINVAL, "the report could not be written (error %u)", (unsigned)GetLastError());
+  bool done = report_write(&report);
+  if (!done) message_error_always(MESSAGE_EINVAL, "the report could not be written (error %u)", (unsigned)GetLastError());
+  return done;
 }
 
+static HANDLE create(const wchar_t* path) {
+  HANDLE file = CreateFileW(path, GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, CREATE_ALWAYS,
+                            FILE_ATTRIBUTE_NORMAL, NULL);
+  if (file != INVALID_HANDLE_VALUE) return file;
+  message_error_always(MESSAGE_EINVAL, "a report can't be written: the file can't be created (error %u)", (unsigned)GetLastError());
+  return NULL;
+}
+
+// "profile.json" becomes "profile.1.json".
+static void numbered(wchar_t* to, size_t capacity, uint32_t number) {
+  size_t dot = 0, length = 0, at = 0;
+  for (; report_name[length] != 0; length++) {
+    if (report_name[length] == L'.') dot = length;
+    if (report_name[length] == L'\\' || report_name[length] == L'/') dot = 0;
+  }
+  if (dot == 0) dot = length;
+  char digits[16];
+  size_t count = format_print(digits, sizeof(digits), ".%u", number);
+  for (size_t i = 0; i <= length && at + count + 1 < capacity; i++) {
+    for (size_t k = 0; i == dot && k < count; k++) to[at++] = (wchar_t)digits[k];
+    to[at++] = report_name[i];
+  }
+  to[at == 0 ? 0 : at - 1] = 0;
+}
+
+static bool dump(const char* reason) {
+  static uint32_t count;
+  static wchar_t path[sizeof(report_name) / sizeof(wchar_t) + 16];
+  if (record.mode == NULL || report_name[0] == 0 || atomic_get_relaxed(&record.is_over) != 0) return false;
+  os_lock_acquire(&record.writing);
+  numbered(path, sizeof(path) / sizeof(path[0]), ++count);
+  HANDLE file = create(path);
+  bool done = file != NULL && write_report(reason, 0, file, NULL);
+  if (file != NULL) CloseHandle(file);
+  os_lock_release(&record.writing);
+  return done;
+}
+
+static void snapshot(void) { dump("interval"); }
+
+bool mi_profile_dump(void) { return dump("dump"); }
+
 void record_process_exit(void) {
+  interval_end();
   if (record.mode == NULL || atomic_swap_acq_rel(&record.is_over, 1u) != 0) return;
   images_look_again();
-  write_report("exit", 0, true);
+  write_report("exit", 0, record.json, record.text);
 }
 
 // The process may be about to end without telling us. Passed on as it came.
@@ -151,7 +198,7 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
   bool is_fatal = (code & 0xF0000000u) == 0xC0000000u && code != EXCEPTION_STACK_OVERFLOW;
   if (!is_fatal || record.json == NULL || atomic_get_relaxed(&record.is_over) != 0) return EXCEPTION_CONTINUE_SEARCH;
   if (atomic_add_relaxed(&record.crashes, 1) < CRASH_REPORTS && os_lock_try(&record.writing)) {
-    write_report("exception", code, false);
+    write_report("exception", code, record.json, NULL);
     os_lock_release(&record.writing);
   }
   return EXCEPTION_CONTINUE_SEARCH;
@@ -159,39 +206,10 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
 
 // ---- start ----------------------------------------------------------------------------------------------
 
-static bool is_on(const char* name) {
-  char value[16];
-  static const char* const no[] = {"0", "false", "no", "off"};
-  if (!os_environment(name, value, sizeof(value))) return false;
-  for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
-    if (text_equal_ignoring_case(value, no[i])) return false;
-  }
-  return true;
-}
-
-static uint64_t number(const char* name, uint64_t minimum, uint64_t maximum, uint64_t otherwise) {
-  char value[32];
-  int64_t found;
-  bool has_unit;
-  if (!os_environment(name, value, sizeof(value))) return otherwise;
-  if (format_parse_size(value, &found, &has_unit) && found >= 0 && (uint64_t)found >= minimum && (uint64_t)found <= maximum)
-    return (uint64_t)found;
-  message_warning("%s=%s is not a number from %llu to %llu: it is %llu now\n", name, value, (unsigned long long)minimum,
-                  (unsigned long long)maximum, (unsigned long long)otherwise);
-  return otherwise;
-}
-
 // Now, because nothing may be opened while the process ends.
 static void open_files(void) {
-  static wchar_t path[4096];
-  if (os_environment_wide(L"MIMALLOC_REPORT", path, sizeof(path) / sizeof(path[0])) && path[0] != 0) {
-    HANDLE file = CreateFileW(path, GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, CREATE_ALWAYS,
-                              FILE_ATTRIBUTE_NORMAL, NULL);
-    record.json = file == INVALID_HANDLE_VALUE ? NULL : file;
-    if (record.json == NULL)
-      message_error_always(MESSAGE_EINVAL, "MIMALLOC_REPORT: the file can't be written (error %u); there will be no report "
-                           "in it", (unsigned)GetLastError());
-  }
+  if (os_environment_wide(L"MIMALLOC_REPORT", report_name, sizeof(report_name) / sizeof(report_name[0])) && report_name[0] != 0)
+    record.json = create(report_name);
   char text[4];
   bool is_unwanted = os_environment("MIMALLOC_REPORT_TEXT", text, sizeof(text)) && text[0] == '0';
   HANDLE error = GetStdHandle(STD_ERROR_HANDLE);
@@ -199,8 +217,8 @@ static void open_files(void) {
 }
 
 static const char* start(const void* module) {
-  size_t memory = (size_t)number("MIMALLOC_RECORD_MEMORY", 8, MI_64BIT ? 65536 : 1024, MEMORY_MIB) * MI_MIB;
-  record.depth = (uint32_t)number("MIMALLOC_RECORD_DEPTH", 1, STACK_FRAMES_MAX, DEPTH_DEFAULT);
+  size_t memory = (size_t)setting_number("MIMALLOC_RECORD_MEMORY", 8, MI_64BIT ? 65536 : 1024, MEMORY_MIB) * MI_MIB;
+  record.depth = (uint32_t)setting_number("MIMALLOC_RECORD_DEPTH", 1, STACK_FRAMES_MAX, DEPTH_DEFAULT);
   record.started_ms = os_clock_ms();
   if (record.rate != 0) sample_start(record.rate, ((uint64_t)GetCurrentProcessId() << 32) + record.started_ms);
   bool done = images_start(module) && stack_start() && stacks_start(memory / 4) &&
@@ -209,9 +227,12 @@ static const char* start(const void* module) {
 }
 
 const plan_replacement_t* record_attach(const void* module, const plan_replacement_t* replacements) {
-  bool is_profile = is_on("MIMALLOC_PROFILE");
-  if (!is_profile && !is_on("MIMALLOC_LEAKS")) return replacements;
-  if (is_profile) record.rate = number("MIMALLOC_PROFILE_RATE", 1, (uint64_t)1 << 40, RATE_DEFAULT);
+  bool is_profile = setting_is_on("MIMALLOC_PROFILE");
+  if (!is_profile && !setting_is_on("MIMALLOC_LEAKS")) {
+    interval_start(0, NULL);
+    return replacements;
+  }
+  if (is_profile) record.rate = setting_number("MIMALLOC_PROFILE_RATE", 1, (uint64_t)1 << 40, RATE_DEFAULT);
   HMODULE kept;
   GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, (LPCSTR)module, &kept);
   const char* problem = start(module);
@@ -223,5 +244,6 @@ const plan_replacement_t* record_attach(const void* module, const plan_replaceme
   open_files();
   record.mode = is_profile ? "profile" : "leaks";
   AddVectoredExceptionHandler(0, on_exception);
+  interval_start(1000 * (uint32_t)setting_number("MIMALLOC_PROFILE_INTERVAL", 1, 1000000, 0), snapshot);
   return replacements;
 }

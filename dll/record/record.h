@@ -12,4 +12,8 @@ const plan_replacement_t* record_attach(const void* module, const plan_replaceme
 // On DLL_PROCESS_DETACH at the process's end: writes the report. All other threads are dead.
 void record_process_exit(void);
 
+// Exported: writes a report now, into the file that MIMALLOC_REPORT names with a number before its extension. False: nothing
+// is recorded, or it can't be written. Any thread.
+bool mi_profile_dump(void);
+
 #endif

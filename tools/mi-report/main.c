@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "chart.h"
 #include "output.h"
 #include "platform.h"
 #include "symbols.h"
@@ -11,6 +12,7 @@ static const char help_text[] =
     "usage: mi-report [options] REPORT.json             the report as text, with functions and lines\n"
     "       mi-report [options] BEFORE.json AFTER.json  what has changed between two\n"
     "       mi-report --html PAGE.html REPORT.json...   the last one as a page; all of them on its timeline\n"
+    "       mi-report --chart PICTURE.svg STATISTICS    lines that MIMALLOC_STATS_INTERVAL wrote, as a chart\n"
     "\n"
     "Shows reports of mimalloc.dll: those of `mi-run --leaks --report REPORT.json PROGRAM` and the like. Symbols come from\n"
     "the program's files, which must be the ones that ran.\n"
@@ -33,7 +35,7 @@ static const char help_text[] =
 enum { REPORTS_MAX = 1000, FOLDERS_MAX = 64 };
 
 typedef struct arguments_s {
-  const char *html, *pprof, *collapsed;
+  const char *html, *pprof, *collapsed, *chart;
   output_options_t output;
   symbol_options_t symbols;
   const char* folders[FOLDERS_MAX + 1];
@@ -80,6 +82,8 @@ static void parse(arguments_t* arguments, char** argv) {
       arguments->pprof = value;
     } else if ((value = value_of(argv, &i, "--collapsed")) != NULL) {
       arguments->collapsed = value;
+    } else if ((value = value_of(argv, &i, "--chart")) != NULL) {
+      arguments->chart = value;
     } else if ((value = value_of(argv, &i, "--metric")) != NULL) {
       arguments->output.metric = metric_of(value);
     } else if ((value = value_of(argv, &i, "--top")) != NULL) {
@@ -109,6 +113,11 @@ static void write_collapsed(const arguments_t* arguments, report_t* const* repor
   output_collapsed(reports[arguments->file_count - 1], &arguments->output, out);
 }
 
+static void write_chart(const arguments_t* arguments, report_t* const* reports, FILE* out) {
+  (void)reports;
+  chart_write(arguments->files[0], out);
+}
+
 static void write_to(const char* path, write_t* write, const arguments_t* arguments, report_t* const* reports) {
   bool is_standard = strcmp(path, "-") == 0;
   FILE* out = is_standard ? stdout : fopen(path, "wb");
@@ -128,6 +137,12 @@ int main(int argc, char** argv) {
   arguments.symbols.folders = arguments.folders;
   bool has_form = arguments.html != NULL || arguments.pprof != NULL || arguments.collapsed != NULL;
   if (arguments.file_count == 0) give_up("mi-report [options] REPORT.json; see mi-report --help", "no report given");
+  if (arguments.chart != NULL) {
+    if (arguments.file_count != 1 || has_form) give_up("mi-report --chart PICTURE.svg STATISTICS", "--chart takes one file, and no other form");
+    output_is_binary();
+    write_to(arguments.chart, write_chart, &arguments, NULL);
+    return 0;
+  }
   if (arguments.file_count > 2 && arguments.html == NULL)
     give_up("give one, or two to compare", "%zu reports given", arguments.file_count);
   static report_t* reports[REPORTS_MAX];

@@ -121,12 +121,14 @@ static void text_profile(const report_t* report, const output_options_t* options
   fprintf(out, "Heap profile after %.1f s: %s live in about %s; %s allocated in all (one sample for %s).\n",
           report->elapsed_ms / 1000, amount(totals[LIVE_BYTES]), blocks(totals[LIVE_BLOCKS]), amount(totals[BYTES]),
           amount(report->sample_bytes));
-  stack_t* stacks = sorted(report->stacks, report->stack_count, options->metric);
+  // A program that has freed all is still worth a look.
+  metric_t metric = totals[options->metric] > 0 ? options->metric : BYTES;
+  stack_t* stacks = sorted(report->stacks, report->stack_count, metric);
   size_t shown = 0;
   for (size_t i = 0; i < report->stack_count && (options->top == 0 || shown < options->top); i++) {
-    double value = stacks[i].values[options->metric];
+    double value = stacks[i].values[metric];
     if (value <= 0) break;
-    fprintf(out, "\n%.1f %% of %s: %s live, %s allocated\n", 100 * value / totals[options->metric], metric_names[options->metric],
+    fprintf(out, "\n%.1f %% of %s: %s live, %s allocated\n", 100 * value / totals[metric], metric_names[metric],
             amount(stacks[i].values[LIVE_BYTES]), amount(stacks[i].values[BYTES]));
     print_frames(report, &stacks[i], options, out);
     shown++;
