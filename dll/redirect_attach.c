@@ -6,6 +6,7 @@
 #include "core/report/message.h"
 #include "core/report/options.h"
 #include "crt_modules.h"
+#include "record/record.h"
 #include "redirect/redirect.h"
 #include "redirect_table.h"
 
@@ -62,13 +63,15 @@ static bool is_runtime(const char* module_name) {
   return false;
 }
 
+static bool is_ours(const void* block) { return block_is_ours(block) || record_owns(block); }
+
 static redirect_config_t config = {
     .required_count = REDIRECT_REQUIRED,
     .malloc_name = "malloc",
     .free_name = "free",
     .debug_name = "_malloc_dbg",
     .is_runtime = is_runtime,
-    .is_ours = block_is_ours,
+    .is_ours = is_ours,
     .report_runtime = report_runtime,
     .report_too_many = report_too_many,
     .report_watch = report_watch,

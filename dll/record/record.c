@@ -4,6 +4,7 @@
 #include "base/atomics.h"
 #include "base/format.h"
 #include "blocks.h"
+#include "check.h"
 #include "core/report/message.h"
 #include "interval.h"
 #include "report.h"
@@ -26,6 +27,7 @@ static struct {
   void *json, *text;
   uint32_t depth;
   uint64_t rate; // 0: every allocation
+  bool is_check;
   uint32_t started_ms;
   report_totals_t totals;
   uint32_t sequence;
@@ -131,6 +133,7 @@ static bool write_report(const char* reason, uint32_t exception, void* json, voi
   report_t report = {.mode = record.mode,
                      .reason = reason,
                      .exception = exception,
+                     .is_check = record.is_check,
                      .sample_bytes = record.rate,
                      .depth = record.depth,
                      .elapsed_ms = os_clock_ms() - record.started_ms,
@@ -189,12 +192,14 @@ void record_process_exit(void) {
   interval_end();
   if (record.mode == NULL || atomic_swap_acq_rel(&record.is_over, 1u) != 0) return;
   images_look_again();
+  if (record.is_check) check_end();
   write_report("exit", 0, record.json, record.text);
 }
 
 // The process may be about to end without telling us. Passed on as it came.
 static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
   DWORD code = pointers->ExceptionRecord->ExceptionCode;
+  if (record.is_check && code == EXCEPTION_ACCESS_VIOLATION) check_exception(pointers);
   bool is_fatal = (code & 0xF0000000u) == 0xC0000000u && code != EXCEPTION_STACK_OVERFLOW;
   if (!is_fatal || record.json == NULL || atomic_get_relaxed(&record.is_over) != 0) return EXCEPTION_CONTINUE_SEARCH;
   if (atomic_add_relaxed(&record.crashes, 1) < CRASH_REPORTS && os_lock_try(&record.writing)) {
@@ -221,29 +226,42 @@ static const char* start(const void* module) {
   record.depth = (uint32_t)setting_number("MIMALLOC_RECORD_DEPTH", 1, STACK_FRAMES_MAX, DEPTH_DEFAULT);
   record.started_ms = os_clock_ms();
   if (record.rate != 0) sample_start(record.rate, ((uint64_t)GetCurrentProcessId() << 32) + record.started_ms);
-  bool done = images_start(module) && stack_start() && stacks_start(memory / 4) &&
-              blocks_start(memory - memory / 4, record.rate != 0 ? 16 * 1024 : 1024 * 1024);
+  bool done = images_start(module) && stack_start() && stacks_start(memory / 4);
+  if (done && record.is_check) done = check_start(record.depth, record.text);
+  size_t buckets = record.rate != 0 ? 16 * 1024 : record.is_check ? 64 : 1024 * 1024;
+  done = done && blocks_start(memory - memory / 4, buckets);
   return done ? NULL : "there is no memory for it";
 }
 
+bool record_owns(const void* p) { return record.is_check && check_owns(p); }
+
+// One mode at a time: the first of these that is on.
+static const char* mode_of_environment(void) {
+  if (setting_is_on("MIMALLOC_CHECK")) return "check";
+  if (setting_is_on("MIMALLOC_LEAKS")) return "leaks";
+  return setting_is_on("MIMALLOC_PROFILE") ? "profile" : NULL;
+}
+
 const plan_replacement_t* record_attach(const void* module, const plan_replacement_t* replacements) {
-  bool is_profile = setting_is_on("MIMALLOC_PROFILE");
-  if (!is_profile && !setting_is_on("MIMALLOC_LEAKS")) {
+  const char* mode = mode_of_environment();
+  if (mode == NULL) {
     interval_start(0, NULL);
     return replacements;
   }
-  if (is_profile) record.rate = setting_number("MIMALLOC_PROFILE_RATE", 1, (uint64_t)1 << 40, RATE_DEFAULT);
+  record.is_check = mode[0] == 'c';
+  if (mode[0] == 'p') record.rate = setting_number("MIMALLOC_PROFILE_RATE", 1, (uint64_t)1 << 40, RATE_DEFAULT);
   HMODULE kept;
   GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, (LPCSTR)module, &kept);
+  open_files();
   const char* problem = start(module);
-  if (problem == NULL) problem = twins_install(module, on_call, &replacements);
+  if (problem == NULL) problem = twins_install(module, record.is_check ? check_call : on_call, &replacements);
   if (problem != NULL) {
     message_error_always(MESSAGE_EINVAL, "nothing is recorded: %s", problem);
+    record.is_check = false;
     return replacements;
   }
-  open_files();
-  record.mode = is_profile ? "profile" : "leaks";
-  AddVectoredExceptionHandler(0, on_exception);
+  record.mode = mode;
+  AddVectoredExceptionHandler(1, on_exception);
   interval_start(1000 * (uint32_t)setting_number("MIMALLOC_PROFILE_INTERVAL", 1, 1000000, 0), snapshot);
   return replacements;
 }

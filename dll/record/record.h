@@ -9,6 +9,9 @@
 // table with twins in it.
 const plan_replacement_t* record_attach(const void* module, const plan_replacement_t* replacements);
 
+// Blocks that live and that the allocator itself doesn't know, as they are guarded.
+bool record_owns(const void* p);
+
 // On DLL_PROCESS_DETACH at the process's end: writes the report. All other threads are dead.
 void record_process_exit(void);
 

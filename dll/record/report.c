@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "blocks.h"
+#include "faults.h"
 #include "kept.h"
 #include "os/os.h"
 #include "stacks.h"
@@ -132,6 +133,7 @@ static bool write_json(const report_t* report, const uint32_t* numbers, size_t c
                (unsigned long long)report->totals.allocations, (unsigned long long)report->totals.bytes,
                (unsigned long long)report->totals.frees, (unsigned long long)live->blocks,
                (unsigned long long)live->bytes, (unsigned long long)report->totals.not_recorded);
+  if (report->is_check) faults_json(&writer);
   json_images();
   writer_print(&writer, "  \"stacks\": [");
   for (size_t i = 0; i < count; i++) json_stack(stacks_at(numbers[i]), i == 0);
@@ -229,7 +231,7 @@ bool report_write(const report_t* report) {
   live.blocks = lost.blocks + kept.blocks;
   live.bytes = lost.bytes + kept.bytes;
   if (report->json != NULL) done = write_json(report, numbers, count, &live);
-  if (report->text != NULL && !is_profile) done = write_text(report, numbers, count, &lost, &kept) && done;
+  if (report->text != NULL && !is_profile && !report->is_check) done = write_text(report, numbers, count, &lost, &kept) && done;
   if (numbers != NULL) os_release(numbers, memory);
   return done;
 }

@@ -10,9 +10,10 @@ typedef struct report_totals_s {
 } report_totals_t;
 
 typedef struct report_s {
-  const char* mode;      // "leaks", "profile"
+  const char* mode;      // "leaks", "profile", "check"
   const char* reason;    // why it is written: "exit", "exception", "dump", "interval"
   uint32_t exception;    // its code
+  bool is_check;         // with faults, without blocks
   uint64_t sample_bytes; // mean distance between samples; 0: all is recorded
   uint32_t depth;        // frames of a stack that are kept at most
   uint64_t elapsed_ms;

@@ -20,10 +20,8 @@ bool stack_start(void);
 // lock, allocates nothing, changes no thread's state.
 size_t stack_capture(frame_t* frames, size_t capacity);
 
-#if MI_64BIT
-// The same of a thread that was interrupted: registers as they were, by their number in machine code. The first frame
-// is `pc` itself.
+// The same of the calling thread as it was interrupted: registers by their number in machine code (x86: only the stack
+// pointer counts). The first frame is `pc` itself.
 size_t stack_walk(uintptr_t registers[16], uintptr_t pc, frame_t* frames, size_t capacity);
-#endif
 
 #endif

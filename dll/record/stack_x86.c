@@ -26,18 +26,23 @@ static bool is_behind_call(const image_t* image, uintptr_t address) {
   return false;
 }
 
-MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
-  const uintptr_t* at = (const uintptr_t*)__builtin_frame_address(0);
+static size_t scan(const uintptr_t* at, frame_t* frames, size_t count, size_t capacity) {
   const uintptr_t* end = (const uintptr_t*)os_stack_base();
   if (end - at > WORDS_MAX) end = at + WORDS_MAX;
-  size_t count = 0;
   for (; at < end && count < capacity; at++) {
     const image_t* image = *at < 0x10000 ? NULL : images_find(*at);
-    if (image == NULL || !is_behind_call(image, *at)) continue;
-    if (images_is_self(*at)) continue;
-    frames[count++] = frame_make(image, *at - 1);
+    if (image != NULL && !images_is_self(*at) && is_behind_call(image, *at)) frames[count++] = frame_make(image, *at - 1);
   }
   return count;
+}
+
+MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
+  return scan((const uintptr_t*)__builtin_frame_address(0), frames, 0, capacity);
+}
+
+size_t stack_walk(uintptr_t registers[16], uintptr_t pc, frame_t* frames, size_t capacity) {
+  frames[0] = frame_make(images_find(pc), pc);
+  return scan((const uintptr_t*)registers[4], frames, 1, capacity);
 }
 
 #endif
