@@ -45,9 +45,11 @@ static void say_stack(const char* title, uint32_t number, uint32_t thread) {
 static void say_where(const fault_t* fault) {
   intptr_t size = (intptr_t)fault->block.size;
   if (fault->offset < 0) {
-    writer_print(&writer, "%zu bytes in front of a block of %zu bytes", (size_t)-fault->offset, fault->block.size);
+    writer_print(&writer, "%zu byte%s in front of a block of %zu bytes", (size_t)-fault->offset, fault->offset == -1 ? "" : "s",
+                 fault->block.size);
   } else if (fault->offset >= size) {
-    writer_print(&writer, "%zu bytes behind the end of a block of %zu bytes", (size_t)(fault->offset - size), fault->block.size);
+    size_t behind = (size_t)(fault->offset - size) + 1; // the first byte behind it is one behind
+    writer_print(&writer, "%zu byte%s behind the end of a block of %zu bytes", behind, behind == 1 ? "" : "s", fault->block.size);
   } else {
     writer_print(&writer, "at offset %zu of a block of %zu bytes", (size_t)fault->offset, fault->block.size);
   }

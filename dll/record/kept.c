@@ -62,7 +62,13 @@ kept_t kept_by(const stack_t* stack, const image_t** keeper) {
     *keeper = image;
     return KEPT_START;
   }
-  if (is_cxx(image)) return KEPT_NOT;
+  if (is_cxx(image)) {
+    // Unless the program isn't on the stack at all: its own start.
+    for (uint32_t i = 1; i < stack->count; i++) {
+      const image_t* caller = frame_image(stack->frames[i], &next);
+      if (caller == NULL || caller->kind == IMAGE_PROGRAM) return KEPT_NOT;
+    }
+  }
   // The last one of these frames is what the program called.
   uint32_t i = 0;
   while (i + 1 < stack->count && frame_image(stack->frames[i + 1], &next) == image) i++, offset = next;

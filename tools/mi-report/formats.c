@@ -19,7 +19,7 @@ void output_collapsed(const report_t* report, const output_options_t* options, F
     const stack_t* stack = &report->stacks[i];
     double value = stack->values[options->metric];
     if (value < 0.5) continue;
-    for (size_t k = output_frames(report, stack, options); k-- > 0;) {
+    for (size_t k = output_frames(stack->frames, stack->count, options); k-- > 0;) {
       const code_t* code = stack->frames[k];
       if (code->location_count == 0) put_name(name_of(report, code), out);
       for (size_t n = code->location_count; n-- > 0;) {

@@ -22,7 +22,7 @@ static void put_stack(const report_t* report, const stack_t* stack, FILE* out) {
   output_json_text(stack->kept == NULL ? "" : stack->keeper < 0 ? "?" : file_name(report->modules[stack->keeper].path), out);
   fprintf(out, ",\"f\":[");
   bool is_first = true;
-  for (size_t k = output_frames(report, stack, &options); k-- > 0;) {
+  for (size_t k = output_frames(stack->frames, stack->count, &options); k-- > 0;) {
     const code_t* code = stack->frames[k];
     const char* place = report_place(report, code);
     size_t count = code->location_count == 0 ? 1 : code->location_count;

@@ -147,9 +147,12 @@ int main(int argc, char** argv) {
     give_up("give one, or two to compare", "%zu reports given", arguments.file_count);
   static report_t* reports[REPORTS_MAX];
   for (size_t i = 0; i < arguments.file_count; i++) reports[i] = report_read(arguments.files[i]);
+  if (has_form && strcmp(reports[arguments.file_count - 1]->mode, "check") == 0)
+    give_up("leave the form away, and it is printed as text", "a report of --check has faults, no stacks to count");
   output_is_binary();
   report_t* last = reports[arguments.file_count - 1];
   symbols_resolve(last, &arguments.symbols);
+  symbols_mark_kept(last);
   if (arguments.html != NULL) write_to(arguments.html, write_html, &arguments, reports);
   if (arguments.pprof != NULL) write_to(arguments.pprof, write_pprof, &arguments, reports);
   if (arguments.collapsed != NULL) write_to(arguments.collapsed, write_collapsed, &arguments, reports);

@@ -21,6 +21,6 @@ void output_html(report_t* const* reports, size_t count, FILE* out);
 void output_json_text(const char* text, FILE* out);
 
 // Frames worth showing: without what calls main.
-size_t output_frames(const report_t* report, const stack_t* stack, const output_options_t* options);
+size_t output_frames(code_t* const* frames, size_t count, const output_options_t* options);
 
 #endif

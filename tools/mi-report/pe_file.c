@@ -62,6 +62,15 @@ static void add_symbol(pe_file_t* file, size_t* capacity, uint32_t rva, const ch
   file->symbols[file->symbol_count++] = (pe_symbol_t){rva, name};
 }
 
+// "f" of ".text$f" and ".text.startup.f": where a function has a section of its own, that names it even if it is static and its
+// symbol was stripped.
+static const char* function_of_section(const char* name) {
+  if (strncmp(name, ".text", 5) != 0) return NULL;
+  if (name[5] == '$') return name + 6;
+  const char* dot = name[5] == '.' ? strchr(name + 6, '.') : NULL;
+  return dot == NULL ? NULL : dot + 1;
+}
+
 static void read_coff_symbols(pe_file_t* file, size_t* capacity, uint64_t symbols, uint32_t count, uint64_t strings) {
   for (uint32_t i = 0; i < count; i++) {
     const uint8_t* symbol = file->data + symbols + (uint64_t)i * SYMBOL;
@@ -69,6 +78,10 @@ static void read_coff_symbols(pe_file_t* file, size_t* capacity, uint64_t symbol
     bool is_function = (type >> 4 & 3) == 2 && (storage == 2 || storage == 3); // external or static
     if (is_function && section >= 1 && section <= file->section_count)
       add_symbol(file, capacity, file->sections[section - 1].rva + u32(symbol + 8), name_of(file, symbol, strings, false));
+    bool is_section = type == 0 && storage == 3 && symbol[17] > 0;
+    const char* name = is_section ? function_of_section(name_of(file, symbol, strings, false)) : NULL;
+    if (name != NULL && section >= 1 && section <= file->section_count)
+      add_symbol(file, capacity, file->sections[section - 1].rva + u32(symbol + 8), name);
     i += symbol[17]; // auxiliary records
   }
 }

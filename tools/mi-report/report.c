@@ -74,25 +74,52 @@ static void unsample(stack_t* stack, double distance) {
   }
 }
 
-static void read_stacks(report_t* report, const json_t* stacks) {
+static code_t** read_frames(const report_t* report, table_t* table, const json_t* frames, size_t* count) {
+  code_t** codes = allocate((frames == NULL ? 0 : frames->count) * sizeof(code_t*));
+  *count = 0;
+  for (const json_t* frame = frames == NULL ? NULL : frames->first; frame != NULL; frame = frame->next) {
+    if (frame->kind != JSON_ARRAY || frame->count != 2) continue;
+    int module = (int)frame->first->number;
+    if (module < 0 || (size_t)module >= report->module_count) module = -1;
+    codes[(*count)++] = code_at(table, module, (uint64_t)frame->first->next->number);
+  }
+  return codes;
+}
+
+static void read_faults(report_t* report, table_t* table, const json_t* faults) {
+  if (faults == NULL) return;
+  report->faults = allocate(faults->count * sizeof(fault_t));
+  for (const json_t* item = faults->first; item != NULL; item = item->next) {
+    fault_t* fault = &report->faults[report->fault_count++];
+    fault->kind = json_text(item, "kind", "?");
+    fault->address = json_text(item, "address", "?");
+    fault->thread = (unsigned)json_number(item, "thread", 0);
+    fault->has_block = json_get(item, "size") != NULL;
+    fault->size = json_number(item, "size", 0);
+    fault->offset = json_number(item, "offset", 0);
+    fault->is_freed = json_true(item, "freed");
+    fault->freed_ms = json_number(item, "freed_ms", 0);
+    fault->allocated_by = (unsigned)json_number(item, "allocated_by", 0);
+    fault->freed_by = (unsigned)json_number(item, "freed_by", 0);
+    fault->at.frames = read_frames(report, table, json_get(item, "at"), &fault->at.count);
+    fault->allocated.frames = read_frames(report, table, json_get(item, "allocated"), &fault->allocated.count);
+    fault->freed.frames = read_frames(report, table, json_get(item, "freed_at"), &fault->freed.count);
+  }
+}
+
+static void read_stacks(report_t* report, const json_t* stacks, const json_t* faults) {
   table_t table = {0};
+  read_faults(report, &table, faults);
   report->stacks = allocate(stacks->count * sizeof(stack_t));
   for (const json_t* item = stacks->first; item != NULL; item = item->next) {
     stack_t* stack = &report->stacks[report->stack_count++];
-    const json_t* frames = json_get(item, "frames");
     for (int i = 0; i < METRIC_COUNT; i++) stack->values[i] = json_number(item, metric_names[i], 0);
     unsample(stack, report->sample_bytes);
     stack->first = json_number(item, "first", -1);
     stack->kept = json_text(item, "kept", NULL);
     stack->keeper = (int)json_number(item, "keeper", -1);
     if (stack->keeper < 0 || (size_t)stack->keeper >= report->module_count) stack->keeper = -1;
-    stack->frames = allocate((frames == NULL ? 0 : frames->count) * sizeof(code_t*));
-    for (const json_t* frame = frames == NULL ? NULL : frames->first; frame != NULL; frame = frame->next) {
-      if (frame->kind != JSON_ARRAY || frame->count != 2) continue;
-      int module = (int)frame->first->number;
-      if (module < 0 || (size_t)module >= report->module_count) module = -1;
-      stack->frames[stack->count++] = code_at(&table, module, (uint64_t)frame->first->next->number);
-    }
+    stack->frames = read_frames(report, &table, json_get(item, "frames"), &stack->count);
   }
   report->codes = allocate((table.used + 1) * sizeof(code_t*));
   for (size_t i = 0; i < table.size; i++) {
@@ -128,7 +155,8 @@ report_t* report_read(const char* path) {
   report->bytes = json_number(totals, "bytes", 0);
   report->not_recorded = json_number(totals, "not_recorded", 0);
   read_modules(report, modules);
-  read_stacks(report, stacks);
+  report->all_faults = json_number(json, "fault_count", 0);
+  read_stacks(report, stacks, json_get(json, "faults"));
   return report;
 }
 

@@ -39,6 +39,20 @@ typedef struct stack_s {
   code_t** frames; // innermost first; each place is there once
 } stack_t;
 
+typedef struct trace_s { // frames of a fault, innermost first
+  size_t count;
+  code_t** frames;
+} trace_t;
+
+typedef struct fault_s {
+  const char* kind;
+  const char* address;
+  unsigned thread, allocated_by, freed_by;
+  bool has_block, is_freed;
+  double size, offset, freed_ms;
+  trace_t at, allocated, freed;
+} fault_t;
+
 typedef struct report_s {
   const char *file, *mode, *reason, *exception;
   unsigned pointer_bits, process;
@@ -47,6 +61,9 @@ typedef struct report_s {
   module_t* modules;
   stack_t* stacks;
   code_t** codes;
+  fault_t* faults;
+  size_t fault_count;
+  double all_faults; // also those that there was no room for
 } report_t;
 
 extern const char* const metric_names[METRIC_COUNT];

@@ -11,6 +11,10 @@ typedef struct symbol_options_s {
 
 void symbols_resolve(report_t* report, const symbol_options_t* options);
 
+// After symbols_resolve: marks as kept on purpose what runtimes that are linked into a program allocate for ever, known by
+// their functions.
+void symbols_mark_kept(report_t* report);
+
 // Of a C++ function; itself when it is none.
 const char* demangle(const char* name);
 

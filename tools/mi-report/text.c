@@ -11,31 +11,48 @@ static bool is_one_of(const char* name, const char* const* list) {
   return false;
 }
 
-size_t output_frames(const report_t* report, const stack_t* stack, const output_options_t* options) {
+size_t output_frames(code_t* const* frames, size_t count, const output_options_t* options) {
   static const char* const mains[] = {"main", "wmain", "WinMain", "wWinMain", "_main", NULL};
   static const char* const starts[] = {"BaseThreadInitThunk", "RtlUserThreadStart", NULL};
-  (void)report;
-  for (size_t i = 0; i < stack->count && !options->all_frames; i++) {
-    const code_t* code = stack->frames[i];
-    for (size_t k = 0; k < code->location_count; k++) {
-      if (is_one_of(code->locations[k].function, mains)) return i + 1;
-      if (i > 0 && is_one_of(code->locations[k].function, starts)) return i;
+  for (size_t i = 0; i < count && !options->all_frames; i++) {
+    for (size_t k = 0; k < frames[i]->location_count; k++) {
+      if (is_one_of(frames[i]->locations[k].function, mains)) return i + 1;
+      if (i > 0 && is_one_of(frames[i]->locations[k].function, starts)) return i;
     }
   }
-  return stack->count;
+  return count;
 }
 
-static void print_frames(const report_t* report, const stack_t* stack, const output_options_t* options, FILE* out) {
-  size_t count = output_frames(report, stack, options);
+// Names of C++ that fill lines: what stands in angle brackets goes, then what stands in parentheses.
+static const char* without(const char* name, char open, char close) {
+  bytes_t to = {0};
+  int depth = 0;
+  bytes_add(&to, "", 0);
+  for (const char* at = name; *at != 0; at++) {
+    bool is_operator = depth == 0 && at - name >= 8 && strncmp(at - 8, "operator", 8) == 0;
+    if (*at == close && depth > 0 && --depth == 0) bytes_add(&to, "...", 3);
+    if (depth == 0) bytes_add(&to, at, 1);
+    if (*at == open && !is_operator) depth++;
+  }
+  return depth == 0 ? to.data : name;
+}
+
+static const char* readable(const char* name) {
+  if (strlen(name) > 80) name = without(name, '<', '>');
+  return strlen(name) > 80 ? without(name, '(', ')') : name;
+}
+
+static void print_frames(const report_t* report, code_t* const* frames, size_t all, const output_options_t* options, FILE* out) {
+  size_t count = output_frames(frames, all, options);
   for (size_t i = 0; i < count; i++) {
-    const code_t* code = stack->frames[i];
+    const code_t* code = frames[i];
     const char* place = report_place(report, code);
     if (code->location_count == 0) fprintf(out, "    %s\n", place);
     for (size_t k = 0; k < code->location_count; k++) {
       const location_t* location = &code->locations[k];
-      const char* note = k + 1 < code->location_count ? "inlined" : place;
-      if (location->file != NULL) fprintf(out, "    %-30s %s:%u  [%s]\n", location->function, location->file, location->line, note);
-      else fprintf(out, "    %-30s [%s]\n", location->function, note);
+      const char *note = k + 1 < code->location_count ? "inlined" : place, *name = readable(location->function);
+      if (location->file != NULL) fprintf(out, "    %-30s %s:%u  [%s]\n", name, location->file, location->line, note);
+      else fprintf(out, "    %-30s [%s]\n", name, note);
     }
   }
 }
@@ -73,17 +90,18 @@ static void print_kept(const report_t* report, FILE* out) {
   }
   if (count == 0) return;
   fprintf(out, "Kept until the end on purpose: %s in %s\n", amount(all), blocks(count));
+  static const char* const ways[][2] = {{"runtime", ""}, {"start-up", "start-up code of "}, {"linked", "runtime code in "}};
   for (size_t k = 0; k < report->module_count; k++) {
-    for (int start = 0; start < 2; start++) {
+    for (size_t way = 0; way < 3; way++) {
       double bytes = 0, number = 0;
       for (size_t i = 0; i < report->stack_count; i++) {
         const stack_t* stack = &report->stacks[i];
-        if (stack->kept == NULL || stack->keeper != (int)k || (strcmp(stack->kept, "start-up") == 0) != start) continue;
+        if (stack->kept == NULL || stack->keeper != (int)k || strcmp(stack->kept, ways[way][0]) != 0) continue;
         bytes += stack->values[LIVE_BYTES];
         number += stack->values[LIVE_BLOCKS];
       }
       if (number > 0)
-        fprintf(out, "    %s%s: %s in %s\n", start ? "start-up code of " : "", file_name(report->modules[k].path), amount(bytes), blocks(number));
+        fprintf(out, "    %s%s: %s in %s\n", ways[way][1], file_name(report->modules[k].path), amount(bytes), blocks(number));
     }
   }
 }
@@ -97,7 +115,7 @@ static void text_leaks(const report_t* report, const output_options_t* options, 
     count += report->stacks[i].values[LIVE_BLOCKS];
     places++;
   }
-  if (places == 0) fprintf(out, "No leaks: all %.0f allocations were freed.\n", report->allocations);
+  if (places == 0) fprintf(out, "No leaks: all %.0f allocations were freed or are kept on purpose.\n", report->allocations);
   else
     fprintf(out, "Leaks: %s in %s from %zu place%s (of %.0f allocations).\n", amount(bytes), blocks(count), places,
             plural((double)places), report->allocations);
@@ -105,7 +123,7 @@ static void text_leaks(const report_t* report, const output_options_t* options, 
   for (size_t i = 0; i < report->stack_count; i++) {
     if (stacks[i].kept != NULL || (options->top != 0 && shown == options->top)) continue;
     fprintf(out, "\n%s in %s, allocated here:\n", amount(stacks[i].values[LIVE_BYTES]), blocks(stacks[i].values[LIVE_BLOCKS]));
-    print_frames(report, &stacks[i], options, out);
+    print_frames(report, stacks[i].frames, stacks[i].count, options, out);
     shown++;
   }
   if (shown < places) fprintf(out, "\n(%zu more places: --top 0 shows all)\n", places - shown);
@@ -130,13 +148,56 @@ static void text_profile(const report_t* report, const output_options_t* options
     if (value <= 0) break;
     fprintf(out, "\n%.1f %% of %s: %s live, %s allocated\n", 100 * value / totals[metric], metric_names[metric],
             amount(stacks[i].values[LIVE_BYTES]), amount(stacks[i].values[BYTES]));
-    print_frames(report, &stacks[i], options, out);
+    print_frames(report, stacks[i].frames, stacks[i].count, options, out);
     shown++;
   }
 }
 
+// ---- faults ---------------------------------------------------------------------------------------------
+
+// "1 byte behind the end of a block of 21 bytes"
+static const char* where(const fault_t* fault) {
+  double behind = fault->offset - fault->size + 1; // the first byte behind it is one behind
+  if (fault->offset < 0)
+    return text_format("%.0f byte%s in front of a block of %s", -fault->offset, plural(-fault->offset), amount(fault->size));
+  if (behind > 0) return text_format("%.0f byte%s behind the end of a block of %s", behind, plural(behind), amount(fault->size));
+  return text_format("at offset %.0f of a block of %s", fault->offset, amount(fault->size));
+}
+
+static const char* title(const fault_t* fault) {
+  const char* kind = fault->kind;
+  if (strcmp(kind, "wild-free") == 0) return text_format("Invalid free of %s, which is nobody's block", fault->address);
+  if (strcmp(kind, "inside-free") == 0) return text_format("Invalid free: not of a block's start, but %s", where(fault));
+  if (strcmp(kind, "double-free") == 0) return text_format("Double free of a block of %s", amount(fault->size));
+  if (strcmp(kind, "overwritten") == 0) return text_format("Something wrote %s (mi-run --check=exact tells what)", where(fault));
+  return text_format("Invalid %s, %s%s", kind, where(fault), fault->is_freed ? ", which has been freed" : "");
+}
+
+static void print_trace(const report_t* report, const char* text, const trace_t* trace, const output_options_t* options, FILE* out) {
+  fprintf(out, "  %s:\n", text);
+  print_frames(report, trace->frames, trace->count, options, out);
+}
+
+static void text_check(const report_t* report, const output_options_t* options, FILE* out) {
+  if (report->all_faults == 0) fprintf(out, "No faults found.\n");
+  else fprintf(out, "%.0f fault%s found.\n", report->all_faults, plural(report->all_faults));
+  for (size_t i = 0; i < report->fault_count && (options->top == 0 || i < options->top); i++) {
+    const fault_t* fault = &report->faults[i];
+    bool is_late = strcmp(fault->kind, "overwritten") == 0;
+    fprintf(out, "\n%s\n", title(fault));
+    if (fault->at.count > 0)
+      print_trace(report, text_format("%s by thread %u", is_late ? "noticed when it was freed" : "here,", fault->thread), &fault->at, options, out);
+    if (fault->has_block) print_trace(report, text_format("allocated by thread %u", fault->allocated_by), &fault->allocated, options, out);
+    if (fault->is_freed)
+      print_trace(report, text_format("freed %.0f ms before, by thread %u", fault->freed_ms, fault->freed_by), &fault->freed, options, out);
+  }
+}
+
 void output_text(const report_t* report, const output_options_t* options, FILE* out) {
-  print_exception(report, out);
+  bool is_check = strcmp(report->mode, "check") == 0;
+  if (is_check) text_check(report, options, out);
+  else print_exception(report, out);
+  if (is_check) return;
   if (report->sample_bytes > 0) text_profile(report, options, out);
   else text_leaks(report, options, out);
   if (report->not_recorded > 0)
@@ -210,7 +271,7 @@ void output_difference(const report_t* before, const report_t* after, const outp
     if (values[options->metric] == 0) break;
     fprintf(out, "\n%s%s, %s%.0f blocks\n", values[LIVE_BYTES] >= 0 ? "+" : "", amount(values[LIVE_BYTES]),
             values[LIVE_BLOCKS] >= 0 ? "+" : "", values[LIVE_BLOCKS]);
-    print_frames(stacks[i].first != 0 ? after : before, &stacks[i], options, out);
+    print_frames(stacks[i].first != 0 ? after : before, stacks[i].frames, stacks[i].count, options, out);
     shown++;
   }
   if (shown == 0) fprintf(out, "\nNothing has changed.\n");

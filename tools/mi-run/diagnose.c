@@ -11,7 +11,7 @@
 #include "report.h"
 
 static const wchar_t* const variables[] = {
-    [RECORD_NOTHING] = NULL, [RECORD_LEAKS] = L"MIMALLOC_LEAKS", [RECORD_PROFILE] = L"MIMALLOC_PROFILE"};
+    [RECORD_NOTHING] = NULL, [RECORD_LEAKS] = L"MIMALLOC_LEAKS", [RECORD_PROFILE] = L"MIMALLOC_PROFILE", [RECORD_CHECK] = L"MIMALLOC_CHECK"};
 
 static wchar_t* report_path; // NULL: none
 static bool is_temporary;
@@ -49,6 +49,7 @@ int diagnose_begin(const options_t* options) {
   }
   CloseHandle(file);
   SetEnvironmentVariableW(variables[options->record], L"1");
+  if (options->exact) SetEnvironmentVariableW(L"MIMALLOC_CHECK_EXACT", L"1");
   SetEnvironmentVariableW(L"MIMALLOC_REPORT", report_path);
   SetEnvironmentVariableW(L"MIMALLOC_REPORT_TEXT", reader != NULL ? L"0" : NULL);
   if (reader == NULL)

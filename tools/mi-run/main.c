@@ -31,6 +31,8 @@ static const wchar_t help_text[] =
     L"  --dll PATH        the DLL; default: mimalloc.dll beside mi-run.exe\n"
     L"  --stats           print statistics when the program ends (sets MIMALLOC_SHOW_STATS=1 for it)\n"
     L"  --leaks           record every allocation and report, at the end, what was not freed and where it was allocated\n"
+    L"  --check           let every wrong access to a block end in an exception, and report what it was; finds double and\n"
+    L"                    wrong frees, too. --check=exact leaves no gap behind blocks: programs that need alignment may fail\n"
     L"  --profile         record a sample of the allocations and report where memory comes from\n"
     L"  --report FILE     keep the report of these as JSON for mi-report, too; it is printed on standard error anyway\n"
     L"  --attach PID      load the DLL into this running process, by a thread, and return\n"

@@ -85,6 +85,11 @@ static bool parse_method(parser_t* parser, const utf16_t* value, bool* thread_on
   return fail(parser, "--method is import, thread or apc, not", value);
 }
 
+static record_t record_of(const utf16_t* word) {
+  if (is(word, "--check") || is(word, "--check=exact")) return RECORD_CHECK;
+  return is(word, "--leaks") ? RECORD_LEAKS : is(word, "--profile") ? RECORD_PROFILE : RECORD_NOTHING;
+}
+
 bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
   *options =
       (options_t){.action = ACTION_RUN, .method = METHOD_IMPORT, .timeout_s = OPTIONS_TIMEOUT_DEFAULT_S};
@@ -122,11 +127,12 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
       options->stats = true;
       continue;
     }
-    if (is(word, "--leaks") || is(word, "--profile")) {
-      record_t record = is(word, "--leaks") ? RECORD_LEAKS : RECORD_PROFILE;
+    record_t record = record_of(word);
+    if (record != RECORD_NOTHING) {
       if (options->record != RECORD_NOTHING && options->record != record)
-        return fail(&parser, "only one of --leaks and --profile at a time, not also", word);
+        return fail(&parser, "one of --leaks, --check and --profile is enough, not also", word);
       options->record = record;
+      if (is(word, "--check=exact")) options->exact = true;
       continue;
     }
     value = value_of(&parser, word, "--report", &matched);
@@ -172,7 +178,7 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
     if (options->stats)
       return fail(&parser, "--stats works through the environment of a new process, not with --attach", NULL);
     if (options->record != RECORD_NOTHING)
-      return fail(&parser, "--leaks and --profile work through the environment of a new process, not with --attach", NULL);
+      return fail(&parser, "--leaks, --check and --profile work through the environment of a new process, not with --attach", NULL);
     if (!method_fits_attach)
       return fail(&parser, "--attach always works by remote thread: leave --method away", NULL);
     options->method = METHOD_THREAD;
@@ -180,6 +186,6 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
     return fail(&parser, "no program given", NULL);
   }
   if (options->report != NULL && options->record == RECORD_NOTHING)
-    return fail(&parser, "--report needs --leaks or --profile", NULL);
+    return fail(&parser, "--report needs --leaks, --check or --profile", NULL);
   return true;
 }

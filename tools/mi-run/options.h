@@ -11,7 +11,7 @@
 typedef enum action_e { ACTION_RUN, ACTION_ATTACH, ACTION_HELP, ACTION_VERSION } action_t;
 typedef enum method_e { METHOD_IMPORT, METHOD_THREAD, METHOD_APC } method_t;
 
-typedef enum record_e { RECORD_NOTHING, RECORD_LEAKS, RECORD_PROFILE } record_t;
+typedef enum record_e { RECORD_NOTHING, RECORD_LEAKS, RECORD_PROFILE, RECORD_CHECK } record_t;
 
 enum { OPTIONS_TIMEOUT_DEFAULT_S = 30, OPTIONS_TIMEOUT_MAX_S = 4000000 }; // milliseconds must fit 32 bits
 
@@ -22,6 +22,7 @@ typedef struct options_s {
   bool verbose;
   bool stats;
   record_t record;
+  bool exact; // RECORD_CHECK
   const utf16_t* report; // NULL: none wanted as a file
   uint32_t pid;       // ACTION_ATTACH
   uint32_t timeout_s; // 0: none
