@@ -1,6 +1,7 @@
 #include "twins.h"
 
 #include "base/bits.h"
+#include "images.h"
 #include "os/os.h"
 #include "redirect/apply.h"
 
@@ -22,7 +23,10 @@ static twin_t twins[TWIN_COUNT];
 #define TWIN(function, ...)                                                                                  \
   static uintptr_t __cdecl twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e) { \
     const uintptr_t arguments[TWIN_ARGUMENTS] = {a, b, c, d, e};                                             \
-    return event(&twins[NUMBER_##function], arguments);                                                      \
+    const twin_t* twin = &twins[NUMBER_##function];                                                          \
+    /* An export that calls another, or ends in it: the outer one's twin sees to it. */                      \
+    if (images_is_self((uintptr_t)__builtin_return_address(0))) return twin_pass(twin, arguments);           \
+    return event(twin, arguments);                                                                           \
   }
 #include "twins_table.h"
 

@@ -5,8 +5,8 @@
 //   a C runtime's malloc ----- replacements for redirect ----+-- twin_mi_malloc -- record's event
 //                                                            '----- original: trampoline into mi_malloc
 //
-// Our own exports are redirected by the engine that redirects the runtimes' functions. Twins may be nested, as one
-// export may call another: what is noted of a block is replaced when it is noted again.
+// Our own exports are redirected by the engine that redirects the runtimes' functions. After images_start, which knows
+// where our own code is.
 #ifndef DLL_RECORD_TWINS_H
 #define DLL_RECORD_TWINS_H
 

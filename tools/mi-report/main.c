@@ -158,6 +158,7 @@ int main(int argc, char** argv) {
   if (arguments.collapsed != NULL) write_to(arguments.collapsed, write_collapsed, &arguments, reports);
   if (!has_form && arguments.file_count == 2) {
     symbols_resolve(reports[0], &arguments.symbols);
+    symbols_mark_kept(reports[0]);
     output_difference(reports[0], last, &arguments.output, stdout);
   } else if (!has_form) {
     output_text(last, &arguments.output, stdout);

@@ -19,7 +19,7 @@ static const uint8_t* at_rva(const pe_file_t* file, uint32_t rva, uint32_t size)
 
 // Text in the file; NULL when it doesn't end there.
 static const char* text_at(const pe_file_t* file, uint64_t at) {
-  if (at >= file->size || memchr(file->data + at, 0, file->size - at) == NULL) return NULL;
+  if (at >= file->size || memchr(file->data + at, 0, file->size - (size_t)at) == NULL) return NULL;
   return (const char*)file->data + at;
 }
 

@@ -240,6 +240,7 @@ void output_difference(const report_t* before, const report_t* after, const outp
   const report_t** owners = allocate((before->stack_count + after->stack_count) * sizeof(*owners));
   for (size_t i = 0; i < after->stack_count; i++) {
     const stack_t* stack = &after->stacks[i];
+    if (stack->kept != NULL) continue;
     size_t slot = (size_t)(hash_of(after, stack) % size);
     while (table[slot] != NULL && !is_same(before, table[slot], after, stack)) slot = (slot + 1) % size;
     changed[count] = *stack;
@@ -250,7 +251,7 @@ void output_difference(const report_t* before, const report_t* after, const outp
     owners[count++] = after;
   }
   for (size_t i = 0; i < before->stack_count; i++) {
-    if (is_met[i]) continue;
+    if (is_met[i] || before->stacks[i].kept != NULL) continue;
     changed[count] = before->stacks[i];
     for (int k = 0; k < METRIC_COUNT; k++) changed[count].values[k] = -changed[count].values[k];
     owners[count++] = before;
