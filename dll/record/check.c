@@ -12,13 +12,15 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
-#define MEMORY_MIB (MI_64BIT ? 16 * 1024 : 512) // of address space
+#define BLOCKS_IN_WINE 24000
+#define MEMORY_MIB     (MI_64BIT ? 16 * 1024 : 512) // of address space
 
 static struct {
   uint32_t depth;
   size_t smallest, largest; // sizes that are guarded
   uint32_t every;           // one in so many
   uint32_t count;
+  uint64_t unguarded;
 } check;
 
 bool check_start(uint32_t depth, void* text_file) {
@@ -28,7 +30,10 @@ bool check_start(uint32_t depth, void* text_file) {
   check.every = (uint32_t)setting_number("MIMALLOC_CHECK_EVERY", 1, UINT32_MAX, 1);
   size_t memory = (size_t)setting_number("MIMALLOC_CHECK_MEMORY", 64, MI_64BIT ? 1024 * 1024 : 1024, MEMORY_MIB) * MI_MIB;
   faults_start(text_file);
-  return guard_start(memory, setting_is_on("MIMALLOC_CHECK_EXACT"));
+  HMODULE ntdll = GetModuleHandleA("ntdll.dll");
+  bool is_wine = ntdll != NULL && GetProcAddress(ntdll, "wine_get_version") != NULL;
+  uint32_t most = (uint32_t)setting_number("MIMALLOC_CHECK_BLOCKS", 1, UINT32_MAX, is_wine ? BLOCKS_IN_WINE : UINT32_MAX);
+  return guard_start(memory, setting_is_on("MIMALLOC_CHECK_EXACT"), most);
 }
 
 static MI_NOINLINE uint32_t stack_here(void) {
@@ -54,8 +59,12 @@ static void* allocate(const twin_t* twin, const uintptr_t* arguments) {
   size_t alignment = twin->align == TWIN_NONE ? 0 : arguments[twin->align];
   bool has_offset = twin->offset != TWIN_NONE && arguments[twin->offset] != 0;
   if (has_offset || !is_chosen(size) || (alignment != 0 && !bits_is_power_of_two(alignment))) return NULL;
-  return guard_allocate(size, alignment, twin->is_zero, stack_here());
+  void* p = guard_allocate(size, alignment, twin->is_zero, stack_here());
+  if (p == NULL) atomic_add_relaxed(&check.unguarded, 1);
+  return p;
 }
+
+uint64_t check_unguarded(void) { return atomic_get_relaxed(&check.unguarded); }
 
 // The run of a block that the program gives to us; NULL, after a message, when it isn't a live block's start.
 static guard_run_t* run_of(uintptr_t address) {
@@ -173,7 +182,7 @@ static void look_at(const guard_run_t* run) {
 
 void check_end(void) {
   guard_visit(look_at);
-  faults_say_end();
+  faults_say_end(check_unguarded());
 }
 
 // ---- exceptions -----------------------------------------------------------------------------------------

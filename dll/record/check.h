@@ -15,6 +15,9 @@ void check_end(void);
 // `pointers`: EXCEPTION_POINTERS of an access violation. True: it was an access to a block, and is told of.
 bool check_exception(const void* pointers);
 
+// Blocks that should have been guarded, and were not for want of room.
+uint64_t check_unguarded(void);
+
 // Is it the start of a block that lives?
 bool check_owns(const void* p);
 

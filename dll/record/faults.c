@@ -83,9 +83,12 @@ void faults_add(fault_kind_t kind, uintptr_t address, uint32_t stack, const guar
   os_lock_release(&lock);
 }
 
-void faults_say_end(void) {
+void faults_say_end(uint64_t unguarded) {
   if (fault_count == 0) writer_print(&writer, LINE "no fault was found\n");
   else writer_print(&writer, LINE "%u fault%s found\n", fault_count, fault_count == 1 ? " was" : "s were");
+  if (unguarded > 0)
+    writer_print(&writer, LINE "%llu blocks went unguarded for want of room: see MIMALLOC_CHECK_EVERY and _MIN, _MAX\n",
+                 (unsigned long long)unguarded);
   writer_flush(&writer);
 }
 

@@ -33,6 +33,6 @@ void faults_add(fault_kind_t kind, uintptr_t address, uint32_t stack, const guar
 
 size_t faults_count(void); // also those that there was no room for
 void faults_json(writer_t* writer);
-void faults_say_end(void);
+void faults_say_end(uint64_t unguarded);
 
 #endif

@@ -20,6 +20,7 @@ typedef struct queue_s {
 static uintptr_t base;
 static size_t memory_size, used; // used: bytes that runs were made of
 static bool places_exactly;
+static uint32_t live, live_most; // blocks
 static os_lock_t lock;
 static queue_t queues[CLASSES];
 static store_t runs;    // run `number` is the one before it
@@ -28,7 +29,8 @@ static store_t numbers; // of the run of each page, a uint32_t
 static guard_run_t* at(uint32_t number) { return (guard_run_t*)runs.base + (number - 1); }
 static unsigned class_of(size_t pages) { return pages < CLASSES - 1 ? (unsigned)pages : CLASSES - 1; }
 
-bool guard_start(size_t memory, bool is_exact) {
+bool guard_start(size_t memory, bool is_exact, uint32_t most) {
+  live_most = most;
   memory = bits_align_up(memory, MI_MIB);
   base = (uintptr_t)os_reserve(memory);
   memory_size = memory;
@@ -110,20 +112,20 @@ void* guard_allocate(size_t size, size_t alignment, bool zero, uint32_t stack) {
   size_t pages = (size + PAGE - 1) / PAGE;
   if (pages == 0) pages = 1;
   os_lock_acquire(&lock);
-  guard_run_t* run = make(pages);
-  if (run == NULL) run = take_old(pages);
+  guard_run_t* run = atomic_get_relaxed(&live) >= live_most ? NULL : make(pages);
+  if (run == NULL && atomic_get_relaxed(&live) < live_most) run = take_old(pages);
   if (run != NULL) run->state = GUARD_UNUSED;
   os_lock_release(&lock);
   if (run == NULL) return NULL;
-  if (!os_commit((void*)run->start, run->pages * PAGE)) { // out of memory: the run is lost
-    return NULL;
-  }
+  if (!os_commit((void*)run->start, run->pages * PAGE)) return NULL; // out of memory: the run is lost
+  atomic_add_relaxed(&live, 1);
   return place(run, size, alignment, zero, stack);
 }
 
 bool guard_free(guard_run_t* run, uint32_t stack) {
-  uint32_t live = GUARD_LIVE;
-  if (!atomic_cas_acq_rel(&run->state, &live, (uint32_t)GUARD_FREED)) return false;
+  uint32_t expected = GUARD_LIVE;
+  if (!atomic_cas_acq_rel(&run->state, &expected, (uint32_t)GUARD_FREED)) return false;
+  atomic_sub_relaxed(&live, 1);
   run->freed_at = stack;
   run->freed_by = os_thread_id();
   run->freed_ms = os_clock_ms();

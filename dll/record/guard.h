@@ -6,7 +6,9 @@
 //   slack  bytes between the block's end and the inaccessible page, which alignment leaves; filled with a pattern that is
 //          looked at when the block is freed
 //
-// All memory is one reservation. When it is used up, runs are used again; when there are none, blocks go unguarded.
+// All memory is one reservation. When it is used up, runs are used again; when there are none, or `most` blocks live, further
+// ones go unguarded. Linux allows a process 65530 areas of different protection, and a guarded block makes two: under Wine
+// there must be a limit, or nobody could have memory any more.
 #ifndef DLL_RECORD_GUARD_H
 #define DLL_RECORD_GUARD_H
 
@@ -27,7 +29,7 @@ typedef struct guard_run_s {
 } guard_run_t;
 
 // `memory`: bytes of address space. `is_exact`: no slack, whatever that does to alignment.
-bool guard_start(size_t memory, bool is_exact);
+bool guard_start(size_t memory, bool is_exact, uint32_t most);
 
 // Memory reads as zero if `zero`. NULL: there is no room, or the alignment is above a page.
 void* guard_allocate(size_t size, size_t alignment, bool zero, uint32_t stack);

@@ -141,6 +141,7 @@ static bool write_report(const char* reason, uint32_t exception, void* json, voi
                      .json = json,
                      .text = text};
   report.totals.allocations = record.sequence;
+  if (record.is_check) report.totals.not_recorded = check_unguarded();
   bool done = report_write(&report);
   if (!done) message_error_always(MESSAGE_EINVAL, "the report could not be written (error %u)", (unsigned)GetLastError());
   return done;

@@ -165,7 +165,9 @@ def only_some_are_guarded():
             check("at offset 8 of" not in text, f"{setting} has no effect:\n{text}")
         _, text = folder.run("mi-run.exe", "--check", "faulty-msvcrt.exe", "inside", MIMALLOC_CHECK_MIN="100",
                              MIMALLOC_CHECK_MAX="100")
-        check("at offset 8 of" in text, f"blocks of 100 bytes are left out:\n{text}")
+        check("at offset 8 of" in text and "unguarded" not in text, f"blocks of 100 bytes are left out:\n{text}")
+        _, text = folder.run("mi-run.exe", "--check", "faulty-msvcrt.exe", "nothing", MIMALLOC_CHECK_BLOCKS="10")
+        check("No faults found." in text and " blocks went unguarded" in text, f"not said what went unguarded:\n{text}")
 
 
 # ---- profile ----------------------------------------------------------------------------------------------

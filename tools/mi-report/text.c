@@ -179,6 +179,9 @@ static void print_trace(const report_t* report, const char* text, const trace_t*
 }
 
 static void text_check(const report_t* report, const output_options_t* options, FILE* out) {
+  if (report->not_recorded > 0)
+    fprintf(out, "Warning: %.0f blocks went unguarded, as there was no room for more at a time. MIMALLOC_CHECK_EVERY=10 or\n"
+            "MIMALLOC_CHECK_MIN and _MAX spread the guards over the run.\n", report->not_recorded);
   if (report->all_faults == 0) fprintf(out, "No faults found.\n");
   else fprintf(out, "%.0f fault%s found.\n", report->all_faults, plural(report->all_faults));
   for (size_t i = 0; i < report->fault_count && (options->top == 0 || i < options->top); i++) {
