@@ -53,14 +53,13 @@ static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
     atomic_add_relaxed(&stack->allocations, 1);
     atomic_add_relaxed(&stack->bytes, size);
   }
-  atomic_add_relaxed(&record.totals.bytes, size);
   if (block.stack == 0 || !blocks_add(&block)) atomic_add_relaxed(&record.totals.not_recorded, 1);
 }
 
 // Before the block is given back: afterwards another thread may have it.
 static void note_free(uintptr_t address, block_record_t* before) {
   before->address = 0;
-  if (address != 0 && blocks_remove(address, before)) atomic_add_relaxed(&record.totals.frees, 1);
+  if (address != 0) blocks_remove(address, before);
 }
 
 static uintptr_t note_resize(const twin_t* twin, const uintptr_t* arguments) {
@@ -72,7 +71,6 @@ static uintptr_t note_resize(const twin_t* twin, const uintptr_t* arguments) {
     note_new(result, size);
   } else if (before.address != 0 && !(twin->more == 1 && size == 0) && twin->more != 2) {
     blocks_add(&before); // it is still there
-    atomic_sub_relaxed(&record.totals.frees, 1);
   }
   return result;
 }
@@ -87,7 +85,6 @@ static uintptr_t note_out_resize(const twin_t* twin, const uintptr_t* arguments)
     note_new(*block, twin_size(twin, arguments));
   } else if (before.address != 0) {
     blocks_add(&before);
-    atomic_sub_relaxed(&record.totals.frees, 1);
   }
   return result;
 }

@@ -17,6 +17,7 @@
 
 typedef struct sum_s {
   uint64_t stacks, blocks, bytes;
+  uint64_t all_blocks, all_bytes; // also those that were freed; of all stacks
 } sum_t;
 
 static void clear_live(void) {
@@ -130,8 +131,8 @@ static bool write_json(const report_t* report, const uint32_t* numbers, size_t c
   writer_print(&writer,
                "  \"totals\": {\"allocations\": %llu, \"bytes\": %llu, \"frees\": %llu, \"live_blocks\": %llu, "
                "\"live_bytes\": %llu, \"not_recorded\": %llu},\n",
-               (unsigned long long)report->totals.allocations, (unsigned long long)report->totals.bytes,
-               (unsigned long long)report->totals.frees, (unsigned long long)live->blocks,
+               (unsigned long long)report->totals.allocations, (unsigned long long)live->all_bytes,
+               (unsigned long long)(live->all_blocks - live->blocks), (unsigned long long)live->blocks,
                (unsigned long long)live->bytes, (unsigned long long)report->totals.not_recorded);
   if (report->is_check) faults_json(&writer);
   json_images();
@@ -227,6 +228,10 @@ bool report_write(const report_t* report) {
     sum->stacks++;
     sum->blocks += stack->live_blocks;
     sum->bytes += stack->live_bytes;
+  }
+  for (uint32_t number = stacks_next(0); number != 0; number = stacks_next(number)) {
+    live.all_blocks += stacks_at(number)->allocations;
+    live.all_bytes += stacks_at(number)->bytes;
   }
   live.blocks = lost.blocks + kept.blocks;
   live.bytes = lost.bytes + kept.bytes;

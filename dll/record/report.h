@@ -5,7 +5,7 @@
 #include "base/attributes.h"
 
 typedef struct report_totals_s {
-  uint64_t allocations, bytes, frees;
+  uint64_t allocations;
   uint64_t not_recorded; // for want of memory
 } report_totals_t;
 

@@ -148,21 +148,65 @@ static const recipe_t* recipe_of(uintptr_t pc, recipe_t* room) {
 
 // ---- walking --------------------------------------------------------------------------------------------
 
-// Steps to the caller. False: that was the last frame.
-static bool step(const recipe_t* recipe, uintptr_t* registers, uintptr_t* pc, uintptr_t lowest, uintptr_t highest) {
-  if (recipe->is_end) return false;
-  uintptr_t base = registers[recipe->base] - recipe->base_offset, top = base + recipe->size;
-  if (base < lowest || (base & 7) != 0 || top < base || top > highest - sizeof(uintptr_t)) return false;
-  const uintptr_t* words = (const uintptr_t*)base;
-  for (unsigned left = recipe->is_saved; left != 0; left &= left - 1) {
-    unsigned number = (unsigned)__builtin_ctz(left);
-    uintptr_t from = base + 8 * ((uintptr_t)recipe->saved[number] - 1);
-    if (from > highest - sizeof(uintptr_t)) return false;
-    registers[number] = words[recipe->saved[number] - 1];
+// What has been walked over. Registers that functions saved are only looked up when a frame's base is one of them, which is
+// rare: most are found from the stack pointer.
+typedef struct walk_s {
+  uintptr_t* registers; // as they were in the innermost frame, or where `count` began
+  uintptr_t pc, stack_pointer;
+  uintptr_t lowest, highest; // of the stack
+  size_t count;
+  struct {
+    const recipe_t* recipe;
+    uintptr_t base;
+  } frames[STACK_FRAMES_MAX + 16]; // some are our own
+} walk_t;
+
+static bool saved_value(const walk_t* walk, unsigned number, uintptr_t* value) {
+  for (size_t i = walk->count; i-- > 0;) {
+    const recipe_t* recipe = walk->frames[i].recipe;
+    if ((recipe->is_saved >> number & 1) == 0) continue;
+    uintptr_t from = walk->frames[i].base + 8 * ((uintptr_t)recipe->saved[number] - 1);
+    if (from > walk->highest - sizeof(uintptr_t)) return false;
+    *value = *(const uintptr_t*)from;
+    return true;
   }
-  *pc = *(const uintptr_t*)top;
-  registers[RSP] = top + sizeof(uintptr_t);
-  return *pc != 0;
+  *value = walk->registers[number];
+  return true;
+}
+
+// For a recipe that isn't kept, and so can't be looked at later.
+static bool settle(walk_t* walk) {
+  uintptr_t values[16];
+  for (unsigned i = 0; i < 16; i++) {
+    if (!saved_value(walk, i, &values[i])) return false;
+  }
+  for (unsigned i = 0; i < 16; i++) walk->registers[i] = values[i];
+  walk->count = 0;
+  return true;
+}
+
+// Steps to the caller. False: that was the last frame.
+static bool step(walk_t* walk, const recipe_t* recipe, bool is_kept) {
+  uintptr_t base = walk->stack_pointer;
+  if (recipe->is_end || walk->count == sizeof(walk->frames) / sizeof(walk->frames[0])) return false;
+  if (MI_UNLIKELY(recipe->base != RSP) && !saved_value(walk, recipe->base, &base)) return false;
+  base -= recipe->base_offset;
+  uintptr_t top = base + recipe->size;
+  if (base < walk->lowest || (base & 7) != 0 || top < base || top > walk->highest - sizeof(uintptr_t)) return false;
+  walk->frames[walk->count].recipe = recipe;
+  walk->frames[walk->count++].base = base;
+  if (MI_UNLIKELY(!is_kept) && !settle(walk)) return false;
+  walk->pc = *(const uintptr_t*)top;
+  walk->stack_pointer = top + sizeof(uintptr_t);
+  return walk->pc != 0;
+}
+
+static void start(walk_t* walk, uintptr_t* registers, uintptr_t pc) {
+  walk->registers = registers;
+  walk->pc = pc;
+  walk->stack_pointer = walk->lowest = registers[RSP];
+  walk->highest = (uintptr_t)os_stack_base();
+  walk->count = 0;
 }
 
 MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
@@ -174,27 +218,29 @@ MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
                    : "=&r"(pc)
                    : "r"(registers)
                    : "memory");
-  uintptr_t lowest = registers[RSP], highest = (uintptr_t)os_stack_base();
+  walk_t walk;
   recipe_t room;
   size_t count = 0;
+  start(&walk, registers, pc);
   while (count < capacity) {
-    const recipe_t* recipe = recipe_of(pc, &room);
-    if (count > 0 || !images_is_self(pc)) frames[count++] = recipe->frame;
-    if (!step(recipe, registers, &pc, lowest, highest)) break;
+    const recipe_t* recipe = recipe_of(walk.pc, &room);
+    if (count > 0 || !images_is_self(walk.pc)) frames[count++] = recipe->frame;
+    if (!step(&walk, recipe, recipe != &room)) break;
   }
   return count;
 }
 
 size_t stack_walk(uintptr_t registers[16], uintptr_t pc, frame_t* frames, size_t capacity) {
-  uintptr_t lowest = registers[RSP], highest = (uintptr_t)os_stack_base();
+  walk_t walk;
   recipe_t room;
   size_t count = 0;
+  start(&walk, registers, pc);
   make(&room, pc, true);
   const recipe_t* recipe = &room;
   while (count < capacity) {
     frames[count++] = recipe->frame;
-    if (!step(recipe, registers, &pc, lowest, highest)) break;
-    recipe = recipe_of(pc, &room);
+    if (!step(&walk, recipe, recipe != &room)) break;
+    recipe = recipe_of(walk.pc, &room);
   }
   return count;
 }
