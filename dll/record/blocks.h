@@ -7,8 +7,8 @@
 
 typedef struct block_record_s {
   uintptr_t address;
-  size_t size;      // as asked for
-  uint32_t stack;   // its number
+  size_t size;    // as asked for
+  uint32_t stack; // its number
   uint32_t thread;
   uint32_t sequence; // the how manieth allocation, modulo 2^32
   uint32_t next;     // in the bucket

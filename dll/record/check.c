@@ -28,11 +28,13 @@ bool check_start(uint32_t depth, void* text_file) {
   check.smallest = (size_t)setting_number("MIMALLOC_CHECK_MIN", 0, SIZE_MAX / 2, 0);
   check.largest = (size_t)setting_number("MIMALLOC_CHECK_MAX", 0, SIZE_MAX / 2, SIZE_MAX / 2);
   check.every = (uint32_t)setting_number("MIMALLOC_CHECK_EVERY", 1, UINT32_MAX, 1);
-  size_t memory = (size_t)setting_number("MIMALLOC_CHECK_MEMORY", 64, MI_64BIT ? 1024 * 1024 : 1024, MEMORY_MIB) * MI_MIB;
+  size_t memory =
+      (size_t)setting_number("MIMALLOC_CHECK_MEMORY", 64, MI_64BIT ? 1024 * 1024 : 1024, MEMORY_MIB) * MI_MIB;
   faults_start(text_file);
   HMODULE ntdll = GetModuleHandleA("ntdll.dll");
   bool is_wine = ntdll != NULL && GetProcAddress(ntdll, "wine_get_version") != NULL;
-  uint32_t most = (uint32_t)setting_number("MIMALLOC_CHECK_BLOCKS", 1, UINT32_MAX, is_wine ? BLOCKS_IN_WINE : UINT32_MAX);
+  uint32_t most =
+      (uint32_t)setting_number("MIMALLOC_CHECK_BLOCKS", 1, UINT32_MAX, is_wine ? BLOCKS_IN_WINE : UINT32_MAX);
   return guard_start(memory, setting_is_on("MIMALLOC_CHECK_EXACT"), most);
 }
 
@@ -74,9 +76,12 @@ static guard_run_t* run_of(uintptr_t address) {
     return NULL;
   }
   intptr_t offset = (intptr_t)(address - run->address);
-  if (run->state == GUARD_FREED) faults_add(FAULT_DOUBLE_FREE, address, stack_here(), run, offset);
-  else if (offset != 0) faults_add(FAULT_INSIDE_FREE, address, stack_here(), run, offset);
-  else return run;
+  if (run->state == GUARD_FREED)
+    faults_add(FAULT_DOUBLE_FREE, address, stack_here(), run, offset);
+  else if (offset != 0)
+    faults_add(FAULT_INSIDE_FREE, address, stack_here(), run, offset);
+  else
+    return run;
   return NULL;
 }
 
@@ -95,8 +100,8 @@ static uintptr_t free_block(const twin_t* twin, const uintptr_t* arguments) {
     if (run != NULL) release(run);
     return 0;
   }
-  bool is_somebodys = p == NULL || block_is_ours(p) || os_is_exiting() || foreign_find(p, FOREIGN_PLAIN, &found) ||
-                      foreign_find(p, FOREIGN_ALIGNED, &found);
+  bool is_somebodys = p == NULL || block_is_ours(p) || os_is_exiting() ||
+                      foreign_find(p, FOREIGN_PLAIN, &found) || foreign_find(p, FOREIGN_ALIGNED, &found);
   if (is_somebodys) return twin_pass(twin, arguments);
   faults_add(FAULT_WILD_FREE, arguments[0], stack_here(), NULL, 0);
   return 0;
@@ -110,7 +115,8 @@ static void* allocate_or_plain(const twin_t* twin, const uintptr_t* arguments) {
   size_t alignment = twin->align == TWIN_NONE ? 0 : arguments[twin->align];
   if (size > PTRDIFF_MAX) return NULL;
   if (alignment <= 16) return block_allocate(size, twin->is_zero);
-  return block_allocate_aligned(size, alignment, twin->offset == TWIN_NONE ? 0 : arguments[twin->offset], twin->is_zero);
+  return block_allocate_aligned(size, alignment, twin->offset == TWIN_NONE ? 0 : arguments[twin->offset],
+                                twin->is_zero);
 }
 
 static uintptr_t resize(const twin_t* twin, const uintptr_t* arguments) {
@@ -146,17 +152,22 @@ static uintptr_t out_resize(const twin_t* twin, const uintptr_t* arguments) {
 static uintptr_t new_block(const twin_t* twin, const uintptr_t* arguments) {
   void* p = allocate(twin, arguments);
   if (p == NULL) return twin_pass(twin, arguments);
-  if (twin->more != TWIN_NONE && arguments[twin->more] != 0) *(size_t*)arguments[twin->more] = twin_size(twin, arguments);
+  if (twin->more != TWIN_NONE && arguments[twin->more] != 0)
+    *(size_t*)arguments[twin->more] = twin_size(twin, arguments);
   return (uintptr_t)p;
 }
 
 uintptr_t check_call(const twin_t* twin, const uintptr_t* arguments) {
   void* p;
   switch (twin->kind) {
-  case TWIN_NEW: return new_block(twin, arguments);
-  case TWIN_FREE: return free_block(twin, arguments);
-  case TWIN_RESIZE: return resize(twin, arguments);
-  case TWIN_OUT_RESIZE: return out_resize(twin, arguments);
+  case TWIN_NEW:
+    return new_block(twin, arguments);
+  case TWIN_FREE:
+    return free_block(twin, arguments);
+  case TWIN_RESIZE:
+    return resize(twin, arguments);
+  case TWIN_OUT_RESIZE:
+    return out_resize(twin, arguments);
   case TWIN_OUT:
     p = arguments[0] == 0 ? NULL : allocate(twin, arguments);
     if (p == NULL) return twin_pass(twin, arguments);
@@ -167,8 +178,10 @@ uintptr_t check_call(const twin_t* twin, const uintptr_t* arguments) {
     return check_owns((void*)arguments[0]) ? guard_find(arguments[0])->size : 0;
   case TWIN_EXPAND:
     if (!guard_is_inside((void*)arguments[0])) return twin_pass(twin, arguments);
-    return check_owns((void*)arguments[0]) && arguments[1] <= guard_find(arguments[0])->size ? arguments[0] : 0;
-  default: return twin_pass(twin, arguments);
+    return check_owns((void*)arguments[0]) && arguments[1] <= guard_find(arguments[0])->size ? arguments[0]
+                                                                                             : 0;
+  default:
+    return twin_pass(twin, arguments);
   }
 }
 
@@ -190,8 +203,9 @@ void check_end(void) {
 static uint32_t stack_of(const CONTEXT* context) {
   frame_t frames[STACK_FRAMES_MAX];
 #if MI_64BIT
-  uintptr_t registers[16] = {context->Rax, context->Rcx, context->Rdx, context->Rbx, context->Rsp, context->Rbp,
-                             context->Rsi, context->Rdi, context->R8,  context->R9,  context->R10, context->R11,
+  uintptr_t registers[16] = {context->Rax, context->Rcx, context->Rdx, context->Rbx,
+                             context->Rsp, context->Rbp, context->Rsi, context->Rdi,
+                             context->R8,  context->R9,  context->R10, context->R11,
                              context->R12, context->R13, context->R14, context->R15};
   uintptr_t pc = context->Rip;
 #else

@@ -7,7 +7,7 @@
 #include "writer.h"
 
 typedef enum fault_kind_e {
-  FAULT_READ,  // of memory that is none of the block's
+  FAULT_READ, // of memory that is none of the block's
   FAULT_WRITE,
   FAULT_OVERWRITTEN, // noticed later: bytes beside the block were written
   FAULT_DOUBLE_FREE,
@@ -29,7 +29,8 @@ typedef struct fault_s {
 void faults_start(void* text_file); // NULL: say nothing
 
 // Any thread; from an exception handler, too. `run` may be NULL.
-void faults_add(fault_kind_t kind, uintptr_t address, uint32_t stack, const guard_run_t* run, intptr_t offset);
+void faults_add(fault_kind_t kind, uintptr_t address, uint32_t stack, const guard_run_t* run,
+                intptr_t offset);
 
 size_t faults_count(void); // also those that there was no room for
 void faults_json(writer_t* writer);

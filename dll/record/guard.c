@@ -43,7 +43,8 @@ bool guard_is_inside(const void* p) { return (uintptr_t)p - base < memory_size &
 
 guard_run_t* guard_find(uintptr_t address) {
   size_t page = (address - base) / PAGE;
-  if (address - base >= memory_size || page * sizeof(uint32_t) >= atomic_get_acquire(&numbers.committed)) return NULL;
+  if (address - base >= memory_size || page * sizeof(uint32_t) >= atomic_get_acquire(&numbers.committed))
+    return NULL;
   uint32_t number = atomic_get_acquire((uint32_t*)numbers.base + page);
   return number == 0 ? NULL : at(number);
 }
@@ -83,8 +84,10 @@ static void put(guard_run_t* run) {
   uint32_t number = (uint32_t)(run - (guard_run_t*)runs.base) + 1;
   queue_t* queue = &queues[class_of(run->pages)];
   run->next = 0;
-  if (queue->count == 0) queue->first = number;
-  else at(queue->last)->next = number;
+  if (queue->count == 0)
+    queue->first = number;
+  else
+    at(queue->last)->next = number;
   queue->last = number;
   queue->count++;
 }

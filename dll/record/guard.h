@@ -17,11 +17,11 @@
 typedef enum guard_state_e { GUARD_UNUSED, GUARD_LIVE, GUARD_FREED } guard_state_t;
 
 typedef struct guard_run_s {
-  uintptr_t start;   // of the pages
-  uintptr_t address; // of the block
-  size_t size;       // as asked for
-  uint32_t pages;    // that are accessible while it lives
-  uint32_t state;    // guard_state_t
+  uintptr_t start;                 // of the pages
+  uintptr_t address;               // of the block
+  size_t size;                     // as asked for
+  uint32_t pages;                  // that are accessible while it lives
+  uint32_t state;                  // guard_state_t
   uint32_t allocated_at, freed_at; // numbers of stacks
   uint32_t allocated_by, freed_by; // threads
   uint32_t freed_ms;               // clock

@@ -38,8 +38,8 @@ static bool starts_with(const char* text, const char* start) {
 
 // Runtimes keep some of their memory until the process ends, and so do those of compilers.
 static bool is_runtime(const char* name) {
-  static const char* const others[] = {"libstdc++-", "libgcc_s_", "libwinpthread-", "msvcp", "vcruntime", "libc++",
-                                       "libunwind"};
+  static const char* const others[] = {"libstdc++-", "libgcc_s_", "libwinpthread-", "msvcp",
+                                       "vcruntime",  "libc++",    "libunwind"};
   for (size_t i = 0; i < crt_modules_count(); i++) {
     if (text_equal_ignoring_case(name, crt_modules_name(i))) return true;
   }
@@ -52,7 +52,8 @@ static bool is_runtime(const char* name) {
 static const char* keep_path(const module_t* module) {
   char* path = store_take(&paths, PATH_BYTES);
   if (path == NULL) return "?";
-  int length = WideCharToMultiByte(CP_UTF8, 0, module->path, (int)module->path_length, path, PATH_BYTES - 1, NULL, NULL);
+  int length = WideCharToMultiByte(CP_UTF8, 0, module->path, (int)module->path_length, path, PATH_BYTES - 1,
+                                   NULL, NULL);
   if (length > 0) return path;
   for (size_t i = 0; module->name[i] != 0; i++) path[i] = module->name[i];
   return path;
@@ -60,11 +61,13 @@ static const char* keep_path(const module_t* module) {
 
 static const IMAGE_NT_HEADERS* headers_of(const uint8_t* base) {
   const IMAGE_DOS_HEADER* dos = (const IMAGE_DOS_HEADER*)base;
-  if (dos->e_magic != IMAGE_DOS_SIGNATURE || dos->e_lfanew < 0 || dos->e_lfanew > 0x1000 - (LONG)sizeof(IMAGE_NT_HEADERS))
+  if (dos->e_magic != IMAGE_DOS_SIGNATURE || dos->e_lfanew < 0 ||
+      dos->e_lfanew > 0x1000 - (LONG)sizeof(IMAGE_NT_HEADERS))
     return NULL;
   const IMAGE_NT_HEADERS* headers = (const IMAGE_NT_HEADERS*)(base + dos->e_lfanew);
   bool fits = headers->Signature == IMAGE_NT_SIGNATURE &&
-              headers->OptionalHeader.Magic == (MI_64BIT ? IMAGE_NT_OPTIONAL_HDR64_MAGIC : IMAGE_NT_OPTIONAL_HDR32_MAGIC);
+              headers->OptionalHeader.Magic ==
+                  (MI_64BIT ? IMAGE_NT_OPTIONAL_HDR64_MAGIC : IMAGE_NT_OPTIONAL_HDR32_MAGIC);
   return fits ? headers : NULL;
 }
 
@@ -82,7 +85,9 @@ static void add(const module_t* module) {
       .code = header->BaseOfCode,
       .code_end = header->BaseOfCode + header->SizeOfCode,
       .entry = header->AddressOfEntryPoint,
-      .kind = is_runtime(module->name) ? IMAGE_RUNTIME : module->is_system ? IMAGE_SYSTEM : IMAGE_PROGRAM,
+      .kind = is_runtime(module->name) ? IMAGE_RUNTIME
+              : module->is_system      ? IMAGE_SYSTEM
+                                       : IMAGE_PROGRAM,
   };
   const IMAGE_DATA_DIRECTORY* functions = &header->DataDirectory[IMAGE_DIRECTORY_ENTRY_EXCEPTION];
   if (MI_64BIT && header->NumberOfRvaAndSizes > IMAGE_DIRECTORY_ENTRY_EXCEPTION &&
@@ -127,6 +132,14 @@ bool images_start(const void* self) {
   images_look_again();
   modules_watch(&events); // without: later modules are found at the end, and stacks stop at them
   return true;
+}
+
+const char* images_name(const image_t* image) {
+  const char *at = image == NULL ? "?" : image->path, *name = at;
+  for (; *at != 0; at++) {
+    if (*at == '\\' || *at == '/') name = at + 1;
+  }
+  return name;
 }
 
 // ---- frames ---------------------------------------------------------------------------------------------

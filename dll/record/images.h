@@ -23,8 +23,8 @@ typedef struct image_s {
   const char* path; // UTF-8
   uint32_t timestamp;
   uint32_t code, code_end; // offsets of what the header calls code
-  uint32_t entry;     // offset of the entry point; 0: none
-  uint32_t functions; // offset of the table for unwinding
+  uint32_t entry;          // offset of the entry point; 0: none
+  uint32_t functions;      // offset of the table for unwinding
   uint32_t function_count;
   uint8_t kind; // image_kind_t
   bool is_unloaded;
@@ -45,6 +45,9 @@ uint32_t images_generation(void);
 // The image that is mapped at `address` now, or NULL. Takes no lock.
 const image_t* images_find(uintptr_t address);
 bool images_is_self(uintptr_t address);
+
+// The path without its folders; "?" when `image` is NULL.
+const char* images_name(const image_t* image);
 
 // ---- frames ---------------------------------------------------------------------------------------------
 

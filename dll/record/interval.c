@@ -24,7 +24,8 @@ static struct {
 // {"time_ms": ..., "stats": what mi_stats_get_json tells}, on one line and by one write.
 static void write_line(void) {
   char* line = interval.line;
-  size_t at = format_print(line, LINE_BYTES, "{\"time_ms\": %u, \"stats\": ", os_clock_ms() - interval.started_ms);
+  size_t at =
+      format_print(line, LINE_BYTES, "{\"time_ms\": %u, \"stats\": ", os_clock_ms() - interval.started_ms);
   if (mi_stats_get_json(LINE_BYTES - at - 4, line + at) == NULL) return;
   size_t to = at;
   bool after_blank = false;
@@ -57,7 +58,8 @@ MI_NORETURN static DWORD WINAPI run(void* unused) {
     now = os_clock_ms();
     // From now on, not from when it should have been: a busy machine gets fewer, not many at once.
     if (stats_ms != 0 && (int32_t)(now - next_stats) >= 0) write_line(), next_stats = now + stats_ms;
-    if (snapshot_ms != 0 && (int32_t)(now - next_snapshot) >= 0) interval.snapshot(), next_snapshot = now + snapshot_ms;
+    if (snapshot_ms != 0 && (int32_t)(now - next_snapshot) >= 0)
+      interval.snapshot(), next_snapshot = now + snapshot_ms;
   }
 }
 
@@ -70,10 +72,11 @@ static HANDLE open_stats(void) {
     do path[i] = (wchar_t)name[i];
     while (name[i++] != 0);
   }
-  HANDLE file = CreateFileW(path, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_ALWAYS,
-                            FILE_ATTRIBUTE_NORMAL, NULL);
+  HANDLE file = CreateFileW(path, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                            NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
   if (file == INVALID_HANDLE_VALUE)
-    message_error_always(MESSAGE_EINVAL, "MIMALLOC_STATS_FILE: the file can't be written (error %u)", (unsigned)GetLastError());
+    message_error_always(MESSAGE_EINVAL, "MIMALLOC_STATS_FILE: the file can't be written (error %u)",
+                         (unsigned)GetLastError());
   return file;
 }
 
@@ -82,12 +85,15 @@ void interval_start(uint32_t snapshot_ms, void (*snapshot)(void)) {
   interval.snapshot = snapshot;
   interval.stats_ms = (uint32_t)setting_number("MIMALLOC_STATS_INTERVAL", 1, INT32_MAX, 0);
   interval.started_ms = os_clock_ms();
-  if (interval.stats_ms != 0 && (interval.stats = open_stats()) == INVALID_HANDLE_VALUE) interval.stats_ms = 0;
+  if (interval.stats_ms != 0 && (interval.stats = open_stats()) == INVALID_HANDLE_VALUE)
+    interval.stats_ms = 0;
   if (interval.stats_ms == 0 && snapshot_ms == 0) return;
   // It begins when the loader is done with us, and is killed by the process's end as any other.
   HANDLE thread = CreateThread(NULL, 0, run, NULL, 0, NULL);
-  if (thread != NULL) CloseHandle(thread);
-  else message_error_always(MESSAGE_EINVAL, "no thread for statistics (error %u)", (unsigned)GetLastError());
+  if (thread != NULL)
+    CloseHandle(thread);
+  else
+    message_error_always(MESSAGE_EINVAL, "no thread for statistics (error %u)", (unsigned)GetLastError());
 }
 
 void interval_end(void) {

@@ -4,11 +4,41 @@
 
 // Of the C runtimes: functions whose blocks are the caller's to free.
 static const char* const hands_out[] = {
-    "malloc", "calloc", "realloc", "_recalloc", "_aligned_malloc", "_aligned_realloc", "_strdup", "strdup", "_wcsdup",
-    "wcsdup", "_mbsdup", "_getcwd", "_wgetcwd", "getcwd", "_getdcwd", "_wgetdcwd", "_fullpath", "_wfullpath", "_tempnam",
-    "_wtempnam", "tempnam", "_dupenv_s", "_wdupenv_s", "_get_tnames", "_Getdays", "_Getmonths",
+    "malloc",
+    "calloc",
+    "realloc",
+    "_recalloc",
+    "_aligned_malloc",
+    "_aligned_realloc",
+    "_strdup",
+    "strdup",
+    "_wcsdup",
+    "wcsdup",
+    "_mbsdup",
+    "_getcwd",
+    "_wgetcwd",
+    "getcwd",
+    "_getdcwd",
+    "_wgetdcwd",
+    "_fullpath",
+    "_wfullpath",
+    "_tempnam",
+    "_wtempnam",
+    "tempnam",
+    "_dupenv_s",
+    "_wdupenv_s",
+    "_get_tnames",
+    "_Getdays",
+    "_Getmonths",
     // C++
-    "??2@YAPEAX_K@Z", "??_U@YAPEAX_K@Z", "??2@YAPAXI@Z", "??_U@YAPAXI@Z", "_Znwy", "_Znay", "_Znwj", "_Znaj",
+    "??2@YAPEAX_K@Z",
+    "??_U@YAPEAX_K@Z",
+    "??2@YAPAXI@Z",
+    "??_U@YAPAXI@Z",
+    "_Znwy",
+    "_Znay",
+    "_Znwj",
+    "_Znaj",
     "__cxa_demangle",
 };
 
@@ -22,7 +52,8 @@ static bool is_in_export(parse_image_t* image, uint32_t offset, const char* name
 
 static bool is_handed_out(const image_t* image, uint32_t offset) {
   parse_image_t parsed;
-  if (image->is_unloaded || parse_image((const void*)image->base, SIZE_MAX, NULL, &parsed) != NULL) return true;
+  if (image->is_unloaded || parse_image((const void*)image->base, SIZE_MAX, NULL, &parsed) != NULL)
+    return true;
   for (size_t i = 0; i < sizeof(hands_out) / sizeof(hands_out[0]); i++) {
     if (is_in_export(&parsed, offset, hands_out[i])) return true;
   }
@@ -31,10 +62,7 @@ static bool is_handed_out(const image_t* image, uint32_t offset) {
 
 // Standard C++ is different: its containers and strings belong to the program.
 static bool is_cxx(const image_t* image) {
-  const char *at = image->path, *name = at;
-  for (; *at != 0; at++) {
-    if (*at == '\\' || *at == '/') name = at + 1;
-  }
+  const char* name = images_name(image);
   return (name[0] == 'l' && name[3] == 's' && name[4] == 't' && name[5] == 'd') ||
          (name[0] == 'm' && name[1] == 's' && name[2] == 'v' && name[3] == 'c' && name[4] == 'p');
 }
@@ -72,7 +100,8 @@ kept_t kept_by(const stack_t* stack, const image_t** keeper) {
   // The last one of these frames is what the program called.
   uint32_t i = 0;
   while (i + 1 < stack->count && frame_image(stack->frames[i + 1], &next) == image) i++, offset = next;
-  if (image->kind == IMAGE_RUNTIME && i + 1 < stack->count && is_handed_out(image, (uint32_t)offset)) return KEPT_NOT;
+  if (image->kind == IMAGE_RUNTIME && i + 1 < stack->count && is_handed_out(image, (uint32_t)offset))
+    return KEPT_NOT;
   *keeper = image;
   return KEPT_RUNTIME;
 }

@@ -17,10 +17,10 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
-#define DEPTH_DEFAULT    32
-#define MEMORY_MIB       (MI_64BIT ? 1024 : 192) // of address space; it is used as it is needed
-#define RATE_DEFAULT     (512 * MI_KIB)
-#define CRASH_REPORTS    4 // exceptions that may be caught in the end are reported so often
+#define DEPTH_DEFAULT 32
+#define MEMORY_MIB    (MI_64BIT ? 1024 : 192) // of address space; it is used as it is needed
+#define RATE_DEFAULT  (512 * MI_KIB)
+#define CRASH_REPORTS 4 // exceptions that may be caught in the end are reported so often
 
 static struct {
   const char* mode; // NULL: off
@@ -100,8 +100,10 @@ static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
     result = twin_pass(twin, arguments);
     note_new(result, twin_size(twin, arguments));
     return result;
-  case TWIN_RESIZE: return note_resize(twin, arguments);
-  case TWIN_OUT_RESIZE: return note_out_resize(twin, arguments);
+  case TWIN_RESIZE:
+    return note_resize(twin, arguments);
+  case TWIN_OUT_RESIZE:
+    return note_out_resize(twin, arguments);
   case TWIN_TEXT:
     result = twin_pass(twin, arguments);
     if (block_is_ours((void*)result)) note_new(result, block_usable_size((void*)result));
@@ -118,7 +120,8 @@ static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
     result = twin_pass(twin, arguments);
     if (result != 0) blocks_resize(result, arguments[1]);
     return result;
-  default: return twin_pass(twin, arguments);
+  default:
+    return twin_pass(twin, arguments);
   }
 }
 
@@ -140,7 +143,9 @@ static bool write_report(const char* reason, uint32_t exception, void* json, voi
   report.totals.allocations = record.sequence;
   if (record.is_check) report.totals.not_recorded = check_unguarded();
   bool done = report_write(&report);
-  if (!done) message_error_always(MESSAGE_EINVAL, "the report could not be written (error %u)", (unsigned)GetLastError());
+  if (!done)
+    message_error_always(MESSAGE_EINVAL, "the report could not be written (error %u)",
+                         (unsigned)GetLastError());
   return done;
 }
 
@@ -148,7 +153,8 @@ static HANDLE create(const wchar_t* path) {
   HANDLE file = CreateFileW(path, GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, CREATE_ALWAYS,
                             FILE_ATTRIBUTE_NORMAL, NULL);
   if (file != INVALID_HANDLE_VALUE) return file;
-  message_error_always(MESSAGE_EINVAL, "a report can't be written: the file can't be created (error %u)", (unsigned)GetLastError());
+  message_error_always(MESSAGE_EINVAL, "a report can't be written: the file can't be created (error %u)",
+                       (unsigned)GetLastError());
   return NULL;
 }
 
@@ -199,7 +205,8 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
   DWORD code = pointers->ExceptionRecord->ExceptionCode;
   if (record.is_check && code == EXCEPTION_ACCESS_VIOLATION) check_exception(pointers);
   bool is_fatal = (code & 0xF0000000u) == 0xC0000000u && code != EXCEPTION_STACK_OVERFLOW;
-  if (!is_fatal || record.json == NULL || atomic_get_relaxed(&record.is_over) != 0) return EXCEPTION_CONTINUE_SEARCH;
+  if (!is_fatal || record.json == NULL || atomic_get_relaxed(&record.is_over) != 0)
+    return EXCEPTION_CONTINUE_SEARCH;
   if (atomic_add_relaxed(&record.crashes, 1) < CRASH_REPORTS && os_lock_try(&record.writing)) {
     write_report("exception", code, record.json, NULL);
     os_lock_release(&record.writing);
@@ -211,7 +218,8 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
 
 // Now, because nothing may be opened while the process ends.
 static void open_files(void) {
-  if (os_environment_wide(L"MIMALLOC_REPORT", report_name, sizeof(report_name) / sizeof(report_name[0])) && report_name[0] != 0)
+  if (os_environment_wide(L"MIMALLOC_REPORT", report_name, sizeof(report_name) / sizeof(report_name[0])) &&
+      report_name[0] != 0)
     record.json = create(report_name);
   char text[4];
   bool is_unwanted = os_environment("MIMALLOC_REPORT_TEXT", text, sizeof(text)) && text[0] == '0';
@@ -220,10 +228,12 @@ static void open_files(void) {
 }
 
 static const char* start(const void* module) {
-  size_t memory = (size_t)setting_number("MIMALLOC_RECORD_MEMORY", 8, MI_64BIT ? 65536 : 1024, MEMORY_MIB) * MI_MIB;
+  size_t memory =
+      (size_t)setting_number("MIMALLOC_RECORD_MEMORY", 8, MI_64BIT ? 65536 : 1024, MEMORY_MIB) * MI_MIB;
   record.depth = (uint32_t)setting_number("MIMALLOC_RECORD_DEPTH", 1, STACK_FRAMES_MAX, DEPTH_DEFAULT);
   record.started_ms = os_clock_ms();
-  if (record.rate != 0) sample_start(record.rate, ((uint64_t)GetCurrentProcessId() << 32) + record.started_ms);
+  if (record.rate != 0)
+    sample_start(record.rate, ((uint64_t)GetCurrentProcessId() << 32) + record.started_ms);
   bool done = images_start(module) && stack_start() && stacks_start(memory / 4);
   if (done && record.is_check) done = check_start(record.depth, record.text);
   size_t buckets = record.rate != 0 ? 16 * 1024 : record.is_check ? 64 : 1024 * 1024;
@@ -247,9 +257,11 @@ const plan_replacement_t* record_attach(const void* module, const plan_replaceme
     return replacements;
   }
   record.is_check = mode[0] == 'c';
-  if (mode[0] == 'p') record.rate = setting_number("MIMALLOC_PROFILE_RATE", 1, (uint64_t)1 << 40, RATE_DEFAULT);
+  if (mode[0] == 'p')
+    record.rate = setting_number("MIMALLOC_PROFILE_RATE", 1, (uint64_t)1 << 40, RATE_DEFAULT);
   HMODULE kept;
-  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, (LPCSTR)module, &kept);
+  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, (LPCSTR)module,
+                     &kept);
   open_files();
   const char* problem = start(module);
   if (problem == NULL) problem = twins_install(module, record.is_check ? check_call : on_call, &replacements);

@@ -79,8 +79,8 @@ static uint32_t* sorted(bool with_dead, size_t* count, size_t* memory) {
 
 static writer_t writer;
 
-static const char* const kind_names[] = {[IMAGE_PROGRAM] = "program", [IMAGE_RUNTIME] = "runtime",
-                                         [IMAGE_SYSTEM] = "system"};
+static const char* const kind_names[] = {
+    [IMAGE_PROGRAM] = "program", [IMAGE_RUNTIME] = "runtime", [IMAGE_SYSTEM] = "system"};
 
 static void json_images(void) {
   writer_print(&writer, "  \"modules\": [");
@@ -88,9 +88,11 @@ static void json_images(void) {
     const image_t* image = images_at(i);
     writer_print(&writer, "%s\n    {\"path\": ", i == 0 ? "" : ",");
     writer_json_text(&writer, image->path);
-    writer_print(&writer, ", \"base\": \"0x%zx\", \"size\": %zu, \"timestamp\": %u, \"kind\": \"%s\", \"unloaded\": %s}",
-                 (size_t)image->base, image->size, image->timestamp, kind_names[image->kind],
-                 image->is_unloaded ? "true" : "false");
+    writer_print(
+        &writer,
+        ", \"base\": \"0x%zx\", \"size\": %zu, \"timestamp\": %u, \"kind\": \"%s\", \"unloaded\": %s}",
+        (size_t)image->base, image->size, image->timestamp, kind_names[image->kind],
+        image->is_unloaded ? "true" : "false");
   }
   writer_print(&writer, "\n  ],\n");
 }
@@ -99,7 +101,8 @@ static void json_stack(const stack_t* stack, bool is_first) {
   const image_t* keeper;
   kept_t kept = kept_by(stack, &keeper);
   writer_print(&writer,
-               "%s\n    {\"live_blocks\": %u, \"live_bytes\": %llu, \"allocations\": %llu, \"bytes\": %llu, \"first\": %lld, ",
+               "%s\n    {\"live_blocks\": %u, \"live_bytes\": %llu, \"allocations\": %llu, \"bytes\": %llu, "
+               "\"first\": %lld, ",
                is_first ? "" : ",", stack->live_blocks, (unsigned long long)stack->live_bytes,
                (unsigned long long)stack->allocations, (unsigned long long)stack->bytes,
                stack->live_blocks == 0 ? -1ll : (long long)stack->first_sequence);
@@ -111,8 +114,8 @@ static void json_stack(const stack_t* stack, bool is_first) {
   for (uint32_t i = 0; i < stack->count; i++) {
     uint64_t offset;
     const image_t* image = frame_image(stack->frames[i], &offset);
-    writer_print(&writer, "%s[%d, %llu]", i == 0 ? "" : ", ", image == NULL ? -1 : (int)(image - images_at(0)),
-                 (unsigned long long)offset);
+    writer_print(&writer, "%s[%d, %llu]", i == 0 ? "" : ", ",
+                 image == NULL ? -1 : (int)(image - images_at(0)), (unsigned long long)offset);
   }
   writer_print(&writer, "]}");
 }
@@ -121,19 +124,21 @@ static bool write_json(const report_t* report, const uint32_t* numbers, size_t c
   SetFilePointer(report->json, 0, NULL, FILE_BEGIN);
   SetEndOfFile(report->json); // a later report takes the place of an earlier one
   writer_start(&writer, report->json);
-  writer_print(&writer, "{\n  \"mimalloc_report\": 1,\n  \"mode\": \"%s\",\n  \"reason\": \"%s\",\n", report->mode,
-               report->reason);
+  writer_print(&writer, "{\n  \"mimalloc_report\": 1,\n  \"mode\": \"%s\",\n  \"reason\": \"%s\",\n",
+               report->mode, report->reason);
   if (report->exception != 0) writer_print(&writer, "  \"exception\": \"0x%08x\",\n", report->exception);
   writer_print(&writer, "  \"pointer_bits\": %u,\n  \"process\": %u,\n  \"elapsed_ms\": %llu,\n",
-               (unsigned)sizeof(void*) * 8, (unsigned)GetCurrentProcessId(), (unsigned long long)report->elapsed_ms);
-  writer_print(&writer, "  \"sample_bytes\": %llu,\n  \"stack_depth\": %u,\n", (unsigned long long)report->sample_bytes,
-               report->depth);
-  writer_print(&writer,
-               "  \"totals\": {\"allocations\": %llu, \"bytes\": %llu, \"frees\": %llu, \"live_blocks\": %llu, "
-               "\"live_bytes\": %llu, \"not_recorded\": %llu},\n",
-               (unsigned long long)report->totals.allocations, (unsigned long long)live->all_bytes,
-               (unsigned long long)(live->all_blocks - live->blocks), (unsigned long long)live->blocks,
-               (unsigned long long)live->bytes, (unsigned long long)report->totals.not_recorded);
+               (unsigned)sizeof(void*) * 8, (unsigned)GetCurrentProcessId(),
+               (unsigned long long)report->elapsed_ms);
+  writer_print(&writer, "  \"sample_bytes\": %llu,\n  \"stack_depth\": %u,\n",
+               (unsigned long long)report->sample_bytes, report->depth);
+  writer_print(
+      &writer,
+      "  \"totals\": {\"allocations\": %llu, \"bytes\": %llu, \"frees\": %llu, \"live_blocks\": %llu, "
+      "\"live_bytes\": %llu, \"not_recorded\": %llu},\n",
+      (unsigned long long)report->totals.allocations, (unsigned long long)live->all_bytes,
+      (unsigned long long)(live->all_blocks - live->blocks), (unsigned long long)live->blocks,
+      (unsigned long long)live->bytes, (unsigned long long)report->totals.not_recorded);
   if (report->is_check) faults_json(&writer);
   json_images();
   writer_print(&writer, "  \"stacks\": [");
@@ -146,29 +151,22 @@ static bool write_json(const report_t* report, const uint32_t* numbers, size_t c
 
 #define LINE "mimalloc: leaks: "
 
-static const char* file_name(const char* path) {
-  const char* name = path;
-  for (; *path != 0; path++) {
-    if (*path == '\\' || *path == '/') name = path + 1;
-  }
-  return name;
-}
-
 static const char* plural(uint64_t count) { return count == 1 ? "" : "s"; }
 
 static void text_stack(const stack_t* stack) {
-  writer_print(&writer, LINE "%llu bytes in %u block%s:\n", (unsigned long long)stack->live_bytes, stack->live_blocks,
-               plural(stack->live_blocks));
+  writer_print(&writer, LINE "%llu bytes in %u block%s:\n", (unsigned long long)stack->live_bytes,
+               stack->live_blocks, plural(stack->live_blocks));
   for (uint32_t i = 0; i < stack->count; i++) {
     uint64_t offset;
     const image_t* image = frame_image(stack->frames[i], &offset);
-    writer_print(&writer, LINE "    %s+0x%llx\n", image == NULL ? "?" : file_name(image->path), (unsigned long long)offset);
+    writer_print(&writer, LINE "    %s+0x%llx\n", images_name(image), (unsigned long long)offset);
   }
 }
 
 static void text_kept(const uint32_t* numbers, size_t count, const sum_t* kept) {
   writer_print(&writer, LINE "kept on purpose until the end, by runtimes: %llu byte%s in %llu block%s\n",
-               (unsigned long long)kept->bytes, plural(kept->bytes), (unsigned long long)kept->blocks, plural(kept->blocks));
+               (unsigned long long)kept->bytes, plural(kept->bytes), (unsigned long long)kept->blocks,
+               plural(kept->blocks));
   for (size_t k = 0; k < images_count(); k++) {
     for (kept_t how = KEPT_RUNTIME; how <= KEPT_START; how++) {
       sum_t sum = {0};
@@ -180,18 +178,21 @@ static void text_kept(const uint32_t* numbers, size_t count, const sum_t* kept) 
         sum.bytes += stack->live_bytes;
       }
       if (sum.blocks == 0) continue;
-      writer_print(&writer, LINE "    %s%s: %llu byte%s in %llu block%s\n", how == KEPT_START ? "start-up code of " : "",
-                   file_name(images_at(k)->path), (unsigned long long)sum.bytes, plural(sum.bytes),
-                   (unsigned long long)sum.blocks, plural(sum.blocks));
+      writer_print(&writer, LINE "    %s%s: %llu byte%s in %llu block%s\n",
+                   how == KEPT_START ? "start-up code of " : "", images_name(images_at(k)),
+                   (unsigned long long)sum.bytes, plural(sum.bytes), (unsigned long long)sum.blocks,
+                   plural(sum.blocks));
     }
   }
 }
 
-static bool write_text(const report_t* report, const uint32_t* numbers, size_t count, const sum_t* lost, const sum_t* kept) {
+static bool write_text(const report_t* report, const uint32_t* numbers, size_t count, const sum_t* lost,
+                       const sum_t* kept) {
   size_t shown = 0;
   writer_start(&writer, report->text);
   if (lost->blocks == 0) {
-    writer_print(&writer, LINE "none: all %llu blocks that the program allocated were freed or are kept by runtimes\n",
+    writer_print(&writer,
+                 LINE "none: all %llu blocks that the program allocated were freed or are kept by runtimes\n",
                  (unsigned long long)report->totals.allocations);
   } else {
     writer_print(&writer, LINE "%llu byte%s in %llu block%s from %llu place%s still allocated\n",
@@ -205,10 +206,12 @@ static bool write_text(const report_t* report, const uint32_t* numbers, size_t c
     shown++;
   }
   if (shown < lost->stacks)
-    writer_print(&writer, LINE "(%llu smaller places are not shown here)\n", (unsigned long long)(lost->stacks - shown));
+    writer_print(&writer, LINE "(%llu smaller places are not shown here)\n",
+                 (unsigned long long)(lost->stacks - shown));
   if (kept->blocks > 0) text_kept(numbers, count, kept);
   if (report->totals.not_recorded > 0) {
-    writer_print(&writer, LINE "%llu blocks could not be recorded: MIMALLOC_RECORD_MEMORY (MiB) is too small\n",
+    writer_print(&writer,
+                 LINE "%llu blocks could not be recorded: MIMALLOC_RECORD_MEMORY (MiB) is too small\n",
                  (unsigned long long)report->totals.not_recorded);
   }
   return writer_flush(&writer);
@@ -236,7 +239,8 @@ bool report_write(const report_t* report) {
   live.blocks = lost.blocks + kept.blocks;
   live.bytes = lost.bytes + kept.bytes;
   if (report->json != NULL) done = write_json(report, numbers, count, &live);
-  if (report->text != NULL && !is_profile && !report->is_check) done = write_text(report, numbers, count, &lost, &kept) && done;
+  if (report->text != NULL && !is_profile && !report->is_check)
+    done = write_text(report, numbers, count, &lost, &kept) && done;
   if (numbers != NULL) os_release(numbers, memory);
   return done;
 }

@@ -18,7 +18,7 @@ typedef struct report_s {
   uint32_t depth;        // frames of a stack that are kept at most
   uint64_t elapsed_ms;
   report_totals_t totals;
-  void* json;            // file handles; NULL: not wanted
+  void* json; // file handles; NULL: not wanted
   void* text;
 } report_t;
 

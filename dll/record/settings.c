@@ -20,9 +20,10 @@ uint64_t setting_number(const char* name, uint64_t minimum, uint64_t maximum, ui
   int64_t found;
   bool has_unit;
   if (!os_environment(name, value, sizeof(value)) || value[0] == 0) return otherwise;
-  if (format_parse_size(value, &found, &has_unit) && found >= 0 && (uint64_t)found >= minimum && (uint64_t)found <= maximum)
+  if (format_parse_size(value, &found, &has_unit) && found >= 0 && (uint64_t)found >= minimum &&
+      (uint64_t)found <= maximum)
     return (uint64_t)found;
-  message_warning("%s=%s is not a number from %llu to %llu: it is %llu now\n", name, value, (unsigned long long)minimum,
-                  (unsigned long long)maximum, (unsigned long long)otherwise);
+  message_warning("%s=%s is not a number from %llu to %llu: it is %llu now\n", name, value,
+                  (unsigned long long)minimum, (unsigned long long)maximum, (unsigned long long)otherwise);
   return otherwise;
 }

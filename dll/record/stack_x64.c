@@ -15,10 +15,10 @@ enum { RBX = 3, RSP = 4, RBP = 5, NO_REGISTER = 0xFF };
 typedef struct recipe_s {
   uintptr_t pc;
   frame_t frame;
-  uint32_t generation; // of images; 0: nobody's
-  uint32_t size;       // bytes from the frame's base to its return address
-  uint16_t saved[16];  // where each register's value lies, in words from the base, plus 1; 0: not saved
-  uint16_t is_saved;   // a bit per register
+  uint32_t generation;  // of images; 0: nobody's
+  uint32_t size;        // bytes from the frame's base to its return address
+  uint16_t saved[16];   // where each register's value lies, in words from the base, plus 1; 0: not saved
+  uint16_t is_saved;    // a bit per register
   uint16_t base_offset; // what the base register is ahead of the base, bytes
   uint8_t base;         // register, RSP or the frame register
   uint8_t is_end;       // nobody knows how to go on
@@ -45,8 +45,19 @@ typedef struct info_s {
   uint16_t codes[]; // low byte: where in the prolog; high byte: operation and its operand
 } info_t;
 
-enum { OP_PUSH, OP_ALLOC_LARGE, OP_ALLOC_SMALL, OP_SET_FRAME, OP_SAVE, OP_SAVE_FAR, OP_EPILOG, OP_SPARE, OP_SAVE_XMM,
-       OP_SAVE_XMM_FAR, OP_MACHINE_FRAME };
+enum {
+  OP_PUSH,
+  OP_ALLOC_LARGE,
+  OP_ALLOC_SMALL,
+  OP_SET_FRAME,
+  OP_SAVE,
+  OP_SAVE_FAR,
+  OP_EPILOG,
+  OP_SPARE,
+  OP_SAVE_XMM,
+  OP_SAVE_XMM_FAR,
+  OP_MACHINE_FRAME
+};
 enum { FLAG_CHAINED = 4 };
 
 static const function_t* function_at(const image_t* image, uint32_t rva) {
@@ -54,8 +65,10 @@ static const function_t* function_at(const image_t* image, uint32_t rva) {
   size_t low = 0, high = image->function_count;
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (table[middle].begin <= rva) low = middle + 1;
-    else high = middle;
+    if (table[middle].begin <= rva)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low > 0 && rva < table[low - 1].end ? &table[low - 1] : NULL;
 }
@@ -70,27 +83,41 @@ static bool apply_codes(recipe_t* recipe, const info_t* info, uint32_t done, uin
   unsigned i = 0;
   while (i < info->code_count) {
     unsigned at = info->codes[i] & 0xFF, op = info->codes[i] >> 8 & 0xF, operand = info->codes[i] >> 12;
-    unsigned extra = op == OP_ALLOC_LARGE ? 1 + operand
-                     : op == OP_SAVE || op == OP_SAVE_XMM || op == OP_EPILOG ? 1
-                     : op == OP_SAVE_FAR || op == OP_SAVE_XMM_FAR || op == OP_SPARE ? 2 : 0;
+    unsigned extra = op == OP_ALLOC_LARGE                                           ? 1 + operand
+                     : op == OP_SAVE || op == OP_SAVE_XMM || op == OP_EPILOG        ? 1
+                     : op == OP_SAVE_FAR || op == OP_SAVE_XMM_FAR || op == OP_SPARE ? 2
+                                                                                    : 0;
     if (op == OP_EPILOG && (info->version_and_flags & 7) == 1) extra = 0;
     if (i + extra >= info->code_count) return false;
     uint32_t word = extra > 0 ? info->codes[i + 1] : 0;
     uint32_t far = extra > 1 ? word | (uint32_t)info->codes[i + 2] << 16 : 0;
     if (at <= done) {
       switch (op) {
-      case OP_PUSH: save(recipe, operand, *offset); *offset += 8; break;
-      case OP_ALLOC_LARGE: *offset += operand == 0 ? word * 8 : far; break;
-      case OP_ALLOC_SMALL: *offset += operand * 8 + 8; break;
+      case OP_PUSH:
+        save(recipe, operand, *offset);
+        *offset += 8;
+        break;
+      case OP_ALLOC_LARGE:
+        *offset += operand == 0 ? word * 8 : far;
+        break;
+      case OP_ALLOC_SMALL:
+        *offset += operand * 8 + 8;
+        break;
       case OP_SET_FRAME:
         recipe->base = info->frame_register_and_offset & 0xF;
         recipe->base_offset = (uint16_t)((info->frame_register_and_offset >> 4) * 16);
         *offset = 0;
         break;
-      case OP_SAVE: save(recipe, operand, word * 8); break;
-      case OP_SAVE_FAR: save(recipe, operand, far); break;
-      case OP_MACHINE_FRAME: return false; // of an interrupt: nobody called
-      default: break;
+      case OP_SAVE:
+        save(recipe, operand, word * 8);
+        break;
+      case OP_SAVE_FAR:
+        save(recipe, operand, far);
+        break;
+      case OP_MACHINE_FRAME:
+        return false; // of an interrupt: nobody called
+      default:
+        break;
       }
       if (*offset >= 8 * 0xFFFFu) return false;
     }
@@ -192,7 +219,8 @@ static bool step(walk_t* walk, const recipe_t* recipe, bool is_kept) {
   if (MI_UNLIKELY(recipe->base != RSP) && !saved_value(walk, recipe->base, &base)) return false;
   base -= recipe->base_offset;
   uintptr_t top = base + recipe->size;
-  if (base < walk->lowest || (base & 7) != 0 || top < base || top > walk->highest - sizeof(uintptr_t)) return false;
+  if (base < walk->lowest || (base & 7) != 0 || top < base || top > walk->highest - sizeof(uintptr_t))
+    return false;
   walk->frames[walk->count].recipe = recipe;
   walk->frames[walk->count++].base = base;
   if (MI_UNLIKELY(!is_kept) && !settle(walk)) return false;
@@ -211,13 +239,14 @@ static void start(walk_t* walk, uintptr_t* registers, uintptr_t pc) {
 
 MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
   uintptr_t registers[16], pc;
-  __asm__ volatile("leaq 0(%%rip), %0\n\t"
-                   "movq %%rbx, 24(%1)\n\tmovq %%rsp, 32(%1)\n\tmovq %%rbp, 40(%1)\n\tmovq %%rsi, 48(%1)\n\t"
-                   "movq %%rdi, 56(%1)\n\tmovq %%r12, 96(%1)\n\tmovq %%r13, 104(%1)\n\tmovq %%r14, 112(%1)\n\t"
-                   "movq %%r15, 120(%1)"
-                   : "=&r"(pc)
-                   : "r"(registers)
-                   : "memory");
+  __asm__ volatile(
+      "leaq 0(%%rip), %0\n\t"
+      "movq %%rbx, 24(%1)\n\tmovq %%rsp, 32(%1)\n\tmovq %%rbp, 40(%1)\n\tmovq %%rsi, 48(%1)\n\t"
+      "movq %%rdi, 56(%1)\n\tmovq %%r12, 96(%1)\n\tmovq %%r13, 104(%1)\n\tmovq %%r14, 112(%1)\n\t"
+      "movq %%r15, 120(%1)"
+      : "=&r"(pc)
+      : "r"(registers)
+      : "memory");
   walk_t walk;
   recipe_t room;
   size_t count = 0;

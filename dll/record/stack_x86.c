@@ -14,7 +14,8 @@ static bool is_behind_call(const image_t* image, uintptr_t address) {
   uint32_t offset = (uint32_t)(address - image->base);
   if (offset < image->code + 7 || offset >= image->code_end) return false;
   const uint8_t* end = (const uint8_t*)address;
-  if (end[-5] == 0xE8) return images_find(address + (uintptr_t) * (const int32_t*)(const void*)(end - 4)) != NULL;
+  if (end[-5] == 0xE8)
+    return images_find(address + (uintptr_t) * (const int32_t*)(const void*)(end - 4)) != NULL;
   for (unsigned size = 2; size <= 7; size++) {
     uint8_t form = end[1 - (int)size];
     if (end[-(int)size] != 0xFF || (form >> 3 & 7) != 2) continue; // call r/m
@@ -31,7 +32,8 @@ static size_t scan(const uintptr_t* at, frame_t* frames, size_t count, size_t ca
   if (end - at > WORDS_MAX) end = at + WORDS_MAX;
   for (; at < end && count < capacity; at++) {
     const image_t* image = *at < 0x10000 ? NULL : images_find(*at);
-    if (image != NULL && !images_is_self(*at) && is_behind_call(image, *at)) frames[count++] = frame_make(image, *at - 1);
+    if (image != NULL && !images_is_self(*at) && is_behind_call(image, *at))
+      frames[count++] = frame_make(image, *at - 1);
   }
   return count;
 }

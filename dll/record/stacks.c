@@ -53,7 +53,8 @@ uint32_t stacks_add(const frame_t* frames, size_t count) {
     stack->next = first;
     uint32_t seen = first;
     if (atomic_cas_acq_rel(bucket, &first, number)) return number;
-    found = find(first, seen, hash, frames, count); // another thread may have added the same; ours is then lost
+    found =
+        find(first, seen, hash, frames, count); // another thread may have added the same; ours is then lost
     if (found != 0) return found;
   }
 }

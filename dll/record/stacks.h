@@ -6,11 +6,11 @@
 
 typedef struct stack_s {
   uint32_t hash;
-  uint32_t next;  // number of the next one in the bucket
-  uint32_t count; // of frames
+  uint32_t next;        // number of the next one in the bucket
+  uint32_t count;       // of frames
   uint32_t live_blocks; // these three are added up for a report
   uint64_t live_bytes;
-  uint64_t first_sequence;      // of the first live block
+  uint64_t first_sequence;     // of the first live block
   uint64_t allocations, bytes; // all there ever were
   frame_t frames[];
 } stack_t;

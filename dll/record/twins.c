@@ -21,7 +21,8 @@ static twin_event_t* event;
 static twin_t twins[TWIN_COUNT];
 
 #define TWIN(function, ...)                                                                                  \
-  static uintptr_t __cdecl twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e) { \
+  static uintptr_t __cdecl twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d,               \
+                                           uintptr_t e) {                                                    \
     const uintptr_t arguments[TWIN_ARGUMENTS] = {a, b, c, d, e};                                             \
     const twin_t* twin = &twins[NUMBER_##function];                                                          \
     /* An export that calls another, or ends in it: the outer one's twin sees to it. */                      \
@@ -89,7 +90,8 @@ static const void* twin_of(const plan_replacement_t* replacements, const void* f
   return function; // an export of ours: its jump leads to the twin
 }
 
-const char* twins_install(const void* self, twin_event_t* new_event, const plan_replacement_t** replacements) {
+const char* twins_install(const void* self, twin_event_t* new_event,
+                          const plan_replacement_t** replacements) {
   static plan_replacement_t table[PLAN_HOOKS_MAX + 1];
   event = new_event;
   const char* problem = install_exports(self);

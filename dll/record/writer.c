@@ -15,7 +15,8 @@ bool writer_flush(writer_t* writer) {
   size_t at = 0;
   while (at < writer->used && writer->file != NULL && !writer->has_failed) {
     DWORD written = 0;
-    if (!WriteFile(writer->file, writer->buffer + at, (DWORD)(writer->used - at), &written, NULL) || written == 0)
+    if (!WriteFile(writer->file, writer->buffer + at, (DWORD)(writer->used - at), &written, NULL) ||
+        written == 0)
       writer->has_failed = true;
     at += written;
   }

@@ -22,7 +22,9 @@ typedef struct points_s {
   size_t count, capacity;
 } points_t;
 
-static double current(const json_t* stats, const char* name) { return json_number(json_get(stats, name), "current", 0); }
+static double current(const json_t* stats, const char* name) {
+  return json_number(json_get(stats, name), "current", 0);
+}
 
 static bool add(points_t* points, const json_t* json) {
   const json_t* stats = json_get(json, "stats");
@@ -56,9 +58,11 @@ static points_t read_points(const char* path) {
     if (*at == 0) continue;
     const json_t* json = json_parse(at, &problem, &where);
     if (json == NULL || !add(&points, json))
-      give_up("give it the file that MIMALLOC_STATS_FILE names", "line %u of '%s' is no line of statistics", line, path);
+      give_up("give it the file that MIMALLOC_STATS_FILE names", "line %u of '%s' is no line of statistics",
+              line, path);
   }
-  if (points.count == 0) give_up("set MIMALLOC_STATS_INTERVAL (milliseconds) to less", "there are no statistics in '%s'", path);
+  if (points.count == 0)
+    give_up("set MIMALLOC_STATS_INTERVAL (milliseconds) to less", "there are no statistics in '%s'", path);
   return points;
 }
 
@@ -77,27 +81,36 @@ void chart_write(const char* path, FILE* out) {
   points_t points = read_points(path);
   double first = points.list[0].time_ms, last = points.list[points.count - 1].time_ms, most = 1;
   for (size_t i = 0; i < points.count; i++) {
-    for (int k = 0; k < SERIES_COUNT; k++) most = points.list[i].values[k] > most ? points.list[i].values[k] : most;
+    for (int k = 0; k < SERIES_COUNT; k++)
+      most = points.list[i].values[k] > most ? points.list[i].values[k] : most;
   }
   double span = last > first ? last - first : 1;
   most = round_up(most);
-  fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n",
+  fprintf(out,
+          "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
+          "font-size=\"12\">\n",
           WIDTH, HEIGHT);
-  fprintf(out, "<title>Memory over time</title>\n<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT);
+  fprintf(out, "<title>Memory over time</title>\n<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH,
+          HEIGHT);
   for (int i = 0; i <= 4; i++) {
-    double y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * i / 4.0, x = LEFT + (WIDTH - LEFT - RIGHT) * i / 4.0;
+    double y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * i / 4.0,
+           x = LEFT + (WIDTH - LEFT - RIGHT) * i / 4.0;
     fprintf(out, "<path d=\"M%d %.1fH%d\" stroke=\"#ddd\"/>", LEFT, y, WIDTH - RIGHT);
-    fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>", LEFT - 6, y + 4, amount(most * i / 4));
+    fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>", LEFT - 6, y + 4,
+            amount(most * i / 4));
     fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.1f s</text>\n", x, HEIGHT - BOTTOM + 18,
             (first + span * i / 4) / 1000);
   }
   for (int k = 0; k < SERIES_COUNT; k++) {
     fprintf(out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" d=\"", colors[k]);
     for (size_t i = 0; i < points.count; i++) {
-      fprintf(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L', LEFT + (WIDTH - LEFT - RIGHT) * (points.list[i].time_ms - first) / span,
+      fprintf(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L',
+              LEFT + (WIDTH - LEFT - RIGHT) * (points.list[i].time_ms - first) / span,
               HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * points.list[i].values[k] / most);
     }
-    fprintf(out, "\"/>\n<rect x=\"%d\" y=\"12\" width=\"14\" height=\"14\" fill=\"%s\"/><text x=\"%d\" y=\"24\">%s</text>\n",
+    fprintf(out,
+            "\"/>\n<rect x=\"%d\" y=\"12\" width=\"14\" height=\"14\" fill=\"%s\"/><text x=\"%d\" "
+            "y=\"24\">%s</text>\n",
             LEFT + 160 * k, colors[k], LEFT + 160 * k + 20, series_names[k]);
   }
   fprintf(out, "</svg>\n");

@@ -63,7 +63,8 @@ static void skip(cursor_t* cursor, uint64_t size) {
 }
 
 static const char* text(cursor_t* cursor) {
-  const uint8_t* end = cursor->at == cursor->end ? NULL : memchr(cursor->at, 0, (size_t)(cursor->end - cursor->at));
+  const uint8_t* end =
+      cursor->at == cursor->end ? NULL : memchr(cursor->at, 0, (size_t)(cursor->end - cursor->at));
   if (end == NULL) {
     cursor->at = cursor->end;
     return "";
@@ -108,7 +109,8 @@ static void add_name(const char*** list, size_t* count, const char* name) {
 
 static void old_names(unit_t* unit, cursor_t* cursor) {
   add_name(&unit->folders, &unit->folder_count, ""); // where the compiler ran: not told here
-  for (const char* name = text(cursor); *name != 0; name = text(cursor)) add_name(&unit->folders, &unit->folder_count, name);
+  for (const char* name = text(cursor); *name != 0; name = text(cursor))
+    add_name(&unit->folders, &unit->folder_count, name);
   add_name(&unit->names, &unit->name_count, "");
   for (const char* name = text(cursor); *name != 0; name = text(cursor)) {
     uint64_t folder = leb(cursor);
@@ -123,17 +125,38 @@ enum { CONTENT_PATH = 1, CONTENT_FOLDER = 2 };
 // A field of an entry; *number or *name receives its value.
 static bool field(unit_t* unit, cursor_t* cursor, uint64_t form, const char** name, uint64_t* number) {
   switch (form) {
-  case 0x08: *name = text(cursor); return true;
-  case 0x1F: *name = text_in(unit->line_strings, fixed(cursor, unit->offset_size)); return true;
-  case 0x0E: *name = text_in(unit->strings, fixed(cursor, unit->offset_size)); return true;
-  case 0x0B: *number = fixed(cursor, 1); return true;
-  case 0x05: *number = fixed(cursor, 2); return true;
-  case 0x06: *number = fixed(cursor, 4); return true;
-  case 0x07: *number = fixed(cursor, 8); return true;
-  case 0x0F: *number = leb(cursor); return true;
-  case 0x1E: skip(cursor, 16); return true;
-  case 0x09: skip(cursor, leb(cursor)); return true;
-  default: return false;
+  case 0x08:
+    *name = text(cursor);
+    return true;
+  case 0x1F:
+    *name = text_in(unit->line_strings, fixed(cursor, unit->offset_size));
+    return true;
+  case 0x0E:
+    *name = text_in(unit->strings, fixed(cursor, unit->offset_size));
+    return true;
+  case 0x0B:
+    *number = fixed(cursor, 1);
+    return true;
+  case 0x05:
+    *number = fixed(cursor, 2);
+    return true;
+  case 0x06:
+    *number = fixed(cursor, 4);
+    return true;
+  case 0x07:
+    *number = fixed(cursor, 8);
+    return true;
+  case 0x0F:
+    *number = leb(cursor);
+    return true;
+  case 0x1E:
+    skip(cursor, 16);
+    return true;
+  case 0x09:
+    skip(cursor, leb(cursor));
+    return true;
+  default:
+    return false;
   }
 }
 
@@ -153,8 +176,10 @@ static bool new_table(unit_t* unit, cursor_t* cursor, bool is_folders) {
       if (formats[2 * k] == CONTENT_PATH) name = found;
       if (formats[2 * k] == CONTENT_FOLDER) folder = number;
     }
-    if (is_folders) add_name(&unit->folders, &unit->folder_count, join(unit, 0, name));
-    else add_name(&unit->names, &unit->name_count, join(unit, folder, name));
+    if (is_folders)
+      add_name(&unit->folders, &unit->folder_count, join(unit, 0, name));
+    else
+      add_name(&unit->names, &unit->name_count, join(unit, folder, name));
   }
   return true;
 }
@@ -177,16 +202,17 @@ static void emit(lines_t* lines, const unit_t* unit, const machine_t* machine, b
     free(lines->rows);
     lines->rows = larger;
   }
-  lines->rows[lines->count] = (row_t){.rva = (uint32_t)rva,
-                                      .line = machine->line < 0 ? 0 : (unsigned)machine->line,
-                                      .name = machine->file < unit->name_count ? unit->names[machine->file] : NULL,
-                                      .order = (uint32_t)lines->count,
-                                      .is_end = is_end};
+  lines->rows[lines->count] =
+      (row_t){.rva = (uint32_t)rva,
+              .line = machine->line < 0 ? 0 : (unsigned)machine->line,
+              .name = machine->file < unit->name_count ? unit->names[machine->file] : NULL,
+              .order = (uint32_t)lines->count,
+              .is_end = is_end};
   lines->count++;
 }
 
-static void run(lines_t* lines, const unit_t* unit, cursor_t* cursor, const uint8_t* lengths, unsigned opcode_base,
-                unsigned unit_size, int line_base, unsigned line_range) {
+static void run(lines_t* lines, const unit_t* unit, cursor_t* cursor, const uint8_t* lengths,
+                unsigned opcode_base, unsigned unit_size, int line_base, unsigned line_range) {
   const machine_t start = {0, 1, 1};
   machine_t machine = start;
   while (cursor->at < cursor->end) {
@@ -209,16 +235,29 @@ static void run(lines_t* lines, const unit_t* unit, cursor_t* cursor, const uint
         emit(lines, unit, &machine, true);
         machine = start;
       } else if (extended == 2) {
-        machine.address = fixed(&inside, (unsigned)(inside.end - inside.at) > 8 ? 8 : (unsigned)(inside.end - inside.at));
+        machine.address =
+            fixed(&inside, (unsigned)(inside.end - inside.at) > 8 ? 8 : (unsigned)(inside.end - inside.at));
       }
       break;
     }
-    case 1: emit(lines, unit, &machine, false); break;
-    case 2: machine.address += leb(cursor) * unit_size; break;
-    case 3: machine.line += signed_leb(cursor); break;
-    case 4: machine.file = leb(cursor); break;
-    case 8: machine.address += (uint64_t)((255 - opcode_base) / line_range) * unit_size; break;
-    case 9: machine.address += fixed(cursor, 2); break;
+    case 1:
+      emit(lines, unit, &machine, false);
+      break;
+    case 2:
+      machine.address += leb(cursor) * unit_size;
+      break;
+    case 3:
+      machine.line += signed_leb(cursor);
+      break;
+    case 4:
+      machine.file = leb(cursor);
+      break;
+    case 8:
+      machine.address += (uint64_t)((255 - opcode_base) / line_range) * unit_size;
+      break;
+    case 9:
+      machine.address += fixed(cursor, 2);
+      break;
     default:
       for (unsigned i = 0; i < lengths[opcode - 1]; i++) leb(cursor);
       break;
@@ -287,8 +326,10 @@ bool lines_find(const lines_t* lines, uint32_t rva, const char** name, unsigned*
   size_t low = 0, high = lines->count;
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (lines->rows[middle].rva <= rva) low = middle + 1;
-    else high = middle;
+    if (lines->rows[middle].rva <= rva)
+      low = middle + 1;
+    else
+      high = middle;
   }
   if (low == 0 || lines->rows[low - 1].is_end || lines->rows[low - 1].line == 0) return false;
   *name = lines->rows[low - 1].name;

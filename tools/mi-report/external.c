@@ -6,7 +6,9 @@
 #include "platform.h"
 
 // cmd.exe takes the outermost quotes away.
-static const char* quoted(const char* command) { return is_windows() ? text_format("\"%s\"", command) : command; }
+static const char* quoted(const char* command) {
+  return is_windows() ? text_format("\"%s\"", command) : command;
+}
 
 static const char* nowhere(void) { return is_windows() ? "NUL" : "/dev/null"; }
 
@@ -21,8 +23,8 @@ static bool answers(const char* program) {
 }
 
 const char* external_find(const char* wanted) {
-  static const char* const usual[] = {"llvm-symbolizer", "x86_64-w64-mingw32-addr2line", "i686-w64-mingw32-addr2line",
-                                      "addr2line"};
+  static const char* const usual[] = {"llvm-symbolizer", "x86_64-w64-mingw32-addr2line",
+                                      "i686-w64-mingw32-addr2line", "addr2line"};
   if (wanted != NULL) return answers(wanted) ? wanted : NULL;
   for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
     if (answers(usual[i])) return usual[i];
@@ -72,7 +74,8 @@ static bool read_answers(FILE* pipe, code_t** codes, size_t count, uint64_t imag
   return at == count;
 }
 
-bool external_resolve(const char* program, const char* path, const pe_file_t* file, code_t** codes, size_t count) {
+bool external_resolve(const char* program, const char* path, const pe_file_t* file, code_t** codes,
+                      size_t count) {
   bool is_llvm = strstr(file_name(program), "symbolizer") != NULL;
   char* list = temporary_file();
   FILE* out = list == NULL ? NULL : fopen(list, "wb");
@@ -80,8 +83,8 @@ bool external_resolve(const char* program, const char* path, const pe_file_t* fi
   for (size_t i = 0; i < count; i++)
     fprintf(out, "0x%llx\n", (unsigned long long)(file->image_base + codes[i]->offset));
   bool done = fclose(out) == 0;
-  char* command = text_format("\"%s\" %s-a -f -i -C -e \"%s\" <\"%s\" 2>%s", program, is_llvm ? "--output-style=GNU " : "",
-                              path, list, nowhere());
+  char* command = text_format("\"%s\" %s-a -f -i -C -e \"%s\" <\"%s\" 2>%s", program,
+                              is_llvm ? "--output-style=GNU " : "", path, list, nowhere());
   FILE* pipe = done ? pipe_open(quoted(command)) : NULL;
   done = pipe != NULL && read_answers(pipe, codes, count, file->image_base);
   while (pipe != NULL && fgetc(pipe) != EOF) {}

@@ -9,6 +9,7 @@
 const char* external_find(const char* wanted);
 
 // Resolves the codes, all of one file. False: it doesn't answer as it should.
-bool external_resolve(const char* program, const char* path, const pe_file_t* file, code_t** codes, size_t count);
+bool external_resolve(const char* program, const char* path, const pe_file_t* file, code_t** codes,
+                      size_t count);
 
 #endif

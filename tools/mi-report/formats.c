@@ -76,8 +76,18 @@ static uint32_t text_number(texts_t* texts, const char* text) {
   return (uint32_t)texts->count - 1;
 }
 
-enum { P_SAMPLE_TYPE = 1, P_SAMPLE, P_MAPPING, P_LOCATION, P_FUNCTION, P_TEXT, P_DURATION = 10, P_PERIOD_TYPE = 11, P_PERIOD = 12,
-       P_DEFAULT_TYPE = 14 };
+enum {
+  P_SAMPLE_TYPE = 1,
+  P_SAMPLE,
+  P_MAPPING,
+  P_LOCATION,
+  P_FUNCTION,
+  P_TEXT,
+  P_DURATION = 10,
+  P_PERIOD_TYPE = 11,
+  P_PERIOD = 12,
+  P_DEFAULT_TYPE = 14
+};
 
 static void put_type(bytes_t* to, unsigned field, texts_t* texts, const char* type, const char* unit) {
   bytes_t message = {0};
@@ -90,8 +100,10 @@ static size_t code_number(const report_t* report, const code_t* code) {
   size_t low = 0, high = report->code_count; // sorted below
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (report->codes[middle] <= code) low = middle + 1;
-    else high = middle;
+    if (report->codes[middle] <= code)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low; // from 1
 }
@@ -124,7 +136,8 @@ static void put_codes(bytes_t* to, const report_t* report, texts_t* texts) {
       put_number(&message, 1, ++functions);
       put_number(&message, 2, text_number(texts, code->locations[k].function));
       put_number(&message, 3, text_number(texts, code->locations[k].function));
-      if (code->locations[k].file != NULL) put_number(&message, 4, text_number(texts, code->locations[k].file));
+      if (code->locations[k].file != NULL)
+        put_number(&message, 4, text_number(texts, code->locations[k].file));
       put_message(to, P_FUNCTION, &message);
       put_number(&line, 1, functions);
       put_number(&line, 2, code->locations[k].line);
@@ -135,7 +148,7 @@ static void put_codes(bytes_t* to, const report_t* report, texts_t* texts) {
 }
 
 static int by_address(const void* a, const void* b) {
-  const code_t *left = *(code_t* const*)a, *right = *(code_t* const*)b;
+  const code_t *left = *(code_t*const*)a, *right = *(code_t*const*)b;
   return left < right ? -1 : left > right;
 }
 

@@ -7,9 +7,12 @@ void output_json_text(const char* text, FILE* out) {
   fputc('"', out);
   for (; *text != 0; text++) {
     unsigned char c = (unsigned char)*text;
-    if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
-    else if (c < 0x20 || c == '<') fprintf(out, "\\u%04x", c); // '<': no "</script>" in here
-    else fputc(c, out);
+    if (c == '"' || c == '\\')
+      fprintf(out, "\\%c", c);
+    else if (c < 0x20 || c == '<')
+      fprintf(out, "\\u%04x", c); // '<': no "</script>" in here
+    else
+      fputc(c, out);
   }
   fputc('"', out);
 }
@@ -17,9 +20,12 @@ void output_json_text(const char* text, FILE* out) {
 // Frames as [function, "file:line" or place], outermost first.
 static void put_stack(const report_t* report, const stack_t* stack, FILE* out) {
   const output_options_t options = {.all_frames = false};
-  fprintf(out, "{\"v\":[%.0f,%.0f,%.0f,%.0f],\"k\":", stack->values[LIVE_BYTES], stack->values[LIVE_BLOCKS], stack->values[BYTES],
-          stack->values[ALLOCATIONS]);
-  output_json_text(stack->kept == NULL ? "" : stack->keeper < 0 ? "?" : file_name(report->modules[stack->keeper].path), out);
+  fprintf(out, "{\"v\":[%.0f,%.0f,%.0f,%.0f],\"k\":", stack->values[LIVE_BYTES], stack->values[LIVE_BLOCKS],
+          stack->values[BYTES], stack->values[ALLOCATIONS]);
+  output_json_text(stack->kept == NULL ? ""
+                   : stack->keeper < 0 ? "?"
+                                       : file_name(report->modules[stack->keeper].path),
+                   out);
   fprintf(out, ",\"f\":[");
   bool is_first = true;
   for (size_t k = output_frames(stack->frames, stack->count, &options); k-- > 0;) {
@@ -31,7 +37,10 @@ static void put_stack(const report_t* report, const stack_t* stack, FILE* out) {
       fprintf(out, "%s[", is_first ? "" : ",");
       output_json_text(location == NULL ? place : location->function, out);
       fputc(',', out);
-      output_json_text(location == NULL || location->file == NULL ? place : text_format("%s:%u", location->file, location->line), out);
+      output_json_text(location == NULL || location->file == NULL
+                           ? place
+                           : text_format("%s:%u", location->file, location->line),
+                       out);
       fputc(']', out);
       is_first = false;
     }
@@ -49,7 +58,8 @@ void output_html(report_t* const* reports, size_t count, FILE* out) {
   output_json_text(file_name(report->file), out);
   fprintf(out, ",\"program\":");
   output_json_text(report->module_count == 0 ? "?" : file_name(report->modules[0].path), out);
-  fprintf(out, ",\"elapsed\":%.0f,\"sample\":%.0f,\"allocations\":%.0f,\"time\":[", report->elapsed_ms, report->sample_bytes, report->allocations);
+  fprintf(out, ",\"elapsed\":%.0f,\"sample\":%.0f,\"allocations\":%.0f,\"time\":[", report->elapsed_ms,
+          report->sample_bytes, report->allocations);
   for (size_t i = 0; i < count; i++) {
     double live = 0;
     for (size_t k = 0; k < reports[i]->stack_count; k++) live += reports[i]->stacks[k].values[LIVE_BYTES];

@@ -20,7 +20,8 @@ static json_t* fail(parser_t* parser, const char* problem) {
 }
 
 static void skip_blanks(parser_t* parser) {
-  while (*parser->at == ' ' || *parser->at == '\t' || *parser->at == '\n' || *parser->at == '\r') parser->at++;
+  while (*parser->at == ' ' || *parser->at == '\t' || *parser->at == '\n' || *parser->at == '\r')
+    parser->at++;
 }
 
 static json_t* make(json_kind_t kind) {
@@ -30,7 +31,10 @@ static json_t* make(json_kind_t kind) {
 }
 
 static int hex(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
 }
 
 static char* put_utf8(char* to, unsigned code) {
@@ -56,12 +60,25 @@ static const char* text_of(parser_t* parser) {
     if (c == '\\') {
       unsigned code = 0;
       switch (c = *parser->at++) {
-      case 'n': c = '\n'; break;
-      case 't': c = '\t'; break;
-      case 'r': c = '\r'; break;
-      case 'b': c = '\b'; break;
-      case 'f': c = '\f'; break;
-      case '"': case '\\': case '/': break;
+      case 'n':
+        c = '\n';
+        break;
+      case 't':
+        c = '\t';
+        break;
+      case 'r':
+        c = '\r';
+        break;
+      case 'b':
+        c = '\b';
+        break;
+      case 'f':
+        c = '\f';
+        break;
+      case '"':
+      case '\\':
+      case '/':
+        break;
       case 'u':
         for (int i = 0; i < 4; i++) {
           int digit = hex(*parser->at);
@@ -72,7 +89,8 @@ static const char* text_of(parser_t* parser) {
         if (code == 0) code = '?'; // would end the string
         to = put_utf8(to, code);
         continue;
-      default: return (fail(parser, "unknown escape"), NULL);
+      default:
+        return (fail(parser, "unknown escape"), NULL);
       }
     }
     *to++ = c;
@@ -133,11 +151,16 @@ static json_t* value(parser_t* parser) {
   char* end;
   skip_blanks(parser);
   switch (*parser->at) {
-  case '{': return items(parser, JSON_OBJECT, '}');
-  case '[': return items(parser, JSON_ARRAY, ']');
-  case 't': return word(parser, "true", JSON_TRUE);
-  case 'f': return word(parser, "false", JSON_FALSE);
-  case 'n': return word(parser, "null", JSON_NULL);
+  case '{':
+    return items(parser, JSON_OBJECT, '}');
+  case '[':
+    return items(parser, JSON_ARRAY, ']');
+  case 't':
+    return word(parser, "true", JSON_TRUE);
+  case 'f':
+    return word(parser, "false", JSON_FALSE);
+  case 'n':
+    return word(parser, "null", JSON_NULL);
   case '"':
     json = make(JSON_TEXT);
     json->text = text_of(parser);

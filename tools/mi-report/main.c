@@ -118,12 +118,14 @@ static void write_chart(const arguments_t* arguments, report_t* const* reports, 
   chart_write(arguments->files[0], out);
 }
 
-static void write_to(const char* path, write_t* write, const arguments_t* arguments, report_t* const* reports) {
+static void write_to(const char* path, write_t* write, const arguments_t* arguments,
+                     report_t* const* reports) {
   bool is_standard = strcmp(path, "-") == 0;
   FILE* out = is_standard ? stdout : fopen(path, "wb");
   if (out == NULL) give_up("check the path", "'%s' can't be written: %s", path, strerror(errno));
   write(arguments, reports, out);
-  if (fflush(out) != 0 || ferror(out)) give_up("is the disk full?", "'%s' can't be written: %s", path, strerror(errno));
+  if (fflush(out) != 0 || ferror(out))
+    give_up("is the disk full?", "'%s' can't be written: %s", path, strerror(errno));
   if (!is_standard) fclose(out);
 }
 
@@ -136,9 +138,11 @@ int main(int argc, char** argv) {
   parse(&arguments, argv);
   arguments.symbols.folders = arguments.folders;
   bool has_form = arguments.html != NULL || arguments.pprof != NULL || arguments.collapsed != NULL;
-  if (arguments.file_count == 0) give_up("mi-report [options] REPORT.json; see mi-report --help", "no report given");
+  if (arguments.file_count == 0)
+    give_up("mi-report [options] REPORT.json; see mi-report --help", "no report given");
   if (arguments.chart != NULL) {
-    if (arguments.file_count != 1 || has_form) give_up("mi-report --chart PICTURE.svg STATISTICS", "--chart takes one file, and no other form");
+    if (arguments.file_count != 1 || has_form)
+      give_up("mi-report --chart PICTURE.svg STATISTICS", "--chart takes one file, and no other form");
     output_is_binary();
     write_to(arguments.chart, write_chart, &arguments, NULL);
     return 0;
@@ -148,7 +152,8 @@ int main(int argc, char** argv) {
   static report_t* reports[REPORTS_MAX];
   for (size_t i = 0; i < arguments.file_count; i++) reports[i] = report_read(arguments.files[i]);
   if (has_form && strcmp(reports[arguments.file_count - 1]->mode, "check") == 0)
-    give_up("leave the form away, and it is printed as text", "a report of --check has faults, no stacks to count");
+    give_up("leave the form away, and it is printed as text",
+            "a report of --check has faults, no stacks to count");
   output_is_binary();
   report_t* last = reports[arguments.file_count - 1];
   symbols_resolve(last, &arguments.symbols);

@@ -6,12 +6,13 @@
 
 typedef struct output_options_s {
   metric_t metric;
-  size_t top;    // stacks shown; 0: all
+  size_t top;      // stacks shown; 0: all
   bool all_frames; // also those below main
 } output_options_t;
 
 void output_text(const report_t* report, const output_options_t* options, FILE* out);
-void output_difference(const report_t* before, const report_t* after, const output_options_t* options, FILE* out);
+void output_difference(const report_t* before, const report_t* after, const output_options_t* options,
+                       FILE* out);
 void output_collapsed(const report_t* report, const output_options_t* options, FILE* out);
 void output_pprof(const report_t* report, FILE* out); // gzip
 // Shows the last report; the others only give points of its timeline.

@@ -9,11 +9,15 @@ static uint32_t u16(const uint8_t* p) { return (uint32_t)(p[0] | p[1] << 8); }
 static uint32_t u32(const uint8_t* p) { return u16(p) | u16(p + 2) << 16; }
 static uint64_t u64(const uint8_t* p) { return u32(p) | (uint64_t)u32(p + 4) << 32; }
 
-static bool has(const pe_file_t* file, uint64_t at, uint64_t size) { return at <= file->size && size <= file->size - at; }
+static bool has(const pe_file_t* file, uint64_t at, uint64_t size) {
+  return at <= file->size && size <= file->size - at;
+}
 
 static const uint8_t* at_rva(const pe_file_t* file, uint32_t rva, uint32_t size) {
   const pe_section_t* section = pe_section_at(file, rva);
-  if (section == NULL || rva - section->rva > section->data_size || size > section->data_size - (rva - section->rva)) return NULL;
+  if (section == NULL || rva - section->rva > section->data_size ||
+      size > section->data_size - (rva - section->rva))
+    return NULL;
   return section->data + (rva - section->rva);
 }
 
@@ -25,7 +29,8 @@ static const char* text_at(const pe_file_t* file, uint64_t at) {
 
 static const char* name_of(const pe_file_t* file, const uint8_t* field, uint64_t strings, bool is_section) {
   const char* name = NULL;
-  if (is_section && field[0] == '/') name = text_at(file, strings + strtoul((const char*)field + 1, NULL, 10));
+  if (is_section && field[0] == '/')
+    name = text_at(file, strings + strtoul((const char*)field + 1, NULL, 10));
   if (!is_section && u32(field) == 0) name = text_at(file, strings + u32(field + 4));
   if (name != NULL) return name;
   size_t length = 0;
@@ -44,8 +49,10 @@ static void read_sections(pe_file_t* file, uint64_t headers, size_t count, uint6
     section->size = u32(header + 8) != 0 ? u32(header + 8) : raw_size;
     section->is_code = (u32(header + 36) & 0x20) != 0;
     section->data_size = raw_size < section->size ? raw_size : section->size;
-    if (has(file, raw, section->data_size)) section->data = file->data + raw;
-    else section->data_size = 0;
+    if (has(file, raw, section->data_size))
+      section->data = file->data + raw;
+    else
+      section->data_size = 0;
   }
 }
 
@@ -71,13 +78,15 @@ static const char* function_of_section(const char* name) {
   return dot == NULL ? NULL : dot + 1;
 }
 
-static void read_coff_symbols(pe_file_t* file, size_t* capacity, uint64_t symbols, uint32_t count, uint64_t strings) {
+static void read_coff_symbols(pe_file_t* file, size_t* capacity, uint64_t symbols, uint32_t count,
+                              uint64_t strings) {
   for (uint32_t i = 0; i < count; i++) {
     const uint8_t* symbol = file->data + symbols + (uint64_t)i * SYMBOL;
     uint32_t section = u16(symbol + 12), type = u16(symbol + 14), storage = symbol[16];
     bool is_function = (type >> 4 & 3) == 2 && (storage == 2 || storage == 3); // external or static
     if (is_function && section >= 1 && section <= file->section_count)
-      add_symbol(file, capacity, file->sections[section - 1].rva + u32(symbol + 8), name_of(file, symbol, strings, false));
+      add_symbol(file, capacity, file->sections[section - 1].rva + u32(symbol + 8),
+                 name_of(file, symbol, strings, false));
     bool is_section = type == 0 && storage == 3 && symbol[17] > 0;
     const char* name = is_section ? function_of_section(name_of(file, symbol, strings, false)) : NULL;
     if (name != NULL && section >= 1 && section <= file->section_count)
@@ -101,7 +110,8 @@ static void read_exports(pe_file_t* file, size_t* capacity, uint32_t rva) {
     if (ordinal >= function_count || name == NULL) continue;
     uint32_t function = u32(functions + 4 * ordinal);
     const pe_section_t* section = pe_section_at(file, function);
-    if (section != NULL && section->is_code) add_symbol(file, capacity, function, text_at(file, (uint64_t)(name - file->data)));
+    if (section != NULL && section->is_code)
+      add_symbol(file, capacity, function, text_at(file, (uint64_t)(name - file->data)));
   }
 }
 
@@ -151,8 +161,10 @@ const pe_symbol_t* pe_function(const pe_file_t* file, uint32_t rva) {
   size_t low = 0, high = file->symbol_count;
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (file->symbols[middle].rva <= rva) low = middle + 1;
-    else high = middle;
+    if (file->symbols[middle].rva <= rva)
+      low = middle + 1;
+    else
+      high = middle;
   }
   if (low == 0 || pe_section_at(file, file->symbols[low - 1].rva) != pe_section_at(file, rva)) return NULL;
   return &file->symbols[low - 1];

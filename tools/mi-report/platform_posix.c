@@ -25,10 +25,11 @@ const char* path_here(const char* windows_path) {
   if (windows_path[0] == 0 || windows_path[1] != ':') return windows_path;
   char drive = (char)(windows_path[0] | 0x20);
   const char* prefix = getenv("WINEPREFIX");
-  char* path = drive == 'z'     ? text_format("%s", windows_path + 2)
-               : prefix != NULL ? text_format("%s/dosdevices/%c:%s", prefix, drive, windows_path + 2)
-                                : text_format("%s/.wine/dosdevices/%c:%s", getenv("HOME") != NULL ? getenv("HOME") : "", drive,
-                                              windows_path + 2);
+  char* path = drive == 'z' ? text_format("%s", windows_path + 2)
+               : prefix != NULL
+                   ? text_format("%s/dosdevices/%c:%s", prefix, drive, windows_path + 2)
+                   : text_format("%s/.wine/dosdevices/%c:%s", getenv("HOME") != NULL ? getenv("HOME") : "",
+                                 drive, windows_path + 2);
   for (char* at = path; *at != 0; at++) {
     if (*at == '\\') *at = '/';
   }

@@ -30,10 +30,12 @@ void output_is_binary(void) { _setmode(_fileno(stdout), _O_BINARY); }
 // Looked up: not every Windows has all of it, and nobody should fail to start for want of it.
 typedef BOOL WINAPI initialize_t(HANDLE process, PCSTR path, BOOL invade);
 typedef DWORD WINAPI set_options_t(DWORD options);
-typedef DWORD64 WINAPI load_module_t(HANDLE process, HANDLE file, PCSTR image, PCSTR module, DWORD64 base, DWORD size,
-                                     PMODLOAD_DATA data, DWORD flags);
-typedef BOOL WINAPI from_address_t(HANDLE process, DWORD64 address, PDWORD64 displacement, PSYMBOL_INFO symbol);
-typedef BOOL WINAPI line_from_address_t(HANDLE process, DWORD64 address, PDWORD displacement, PIMAGEHLP_LINE64 line);
+typedef DWORD64 WINAPI load_module_t(HANDLE process, HANDLE file, PCSTR image, PCSTR module, DWORD64 base,
+                                     DWORD size, PMODLOAD_DATA data, DWORD flags);
+typedef BOOL WINAPI from_address_t(HANDLE process, DWORD64 address, PDWORD64 displacement,
+                                   PSYMBOL_INFO symbol);
+typedef BOOL WINAPI line_from_address_t(HANDLE process, DWORD64 address, PDWORD displacement,
+                                        PIMAGEHLP_LINE64 line);
 
 static struct {
   HANDLE process;
@@ -52,8 +54,8 @@ static bool start(void) {
   reader.load_module = (load_module_t*)function(dll, "SymLoadModuleEx");
   reader.from_address = (from_address_t*)function(dll, "SymFromAddr");
   reader.line_from_address = (line_from_address_t*)function(dll, "SymGetLineFromAddr64");
-  if (initialize == NULL || set_options == NULL || reader.load_module == NULL || reader.from_address == NULL ||
-      reader.line_from_address == NULL)
+  if (initialize == NULL || set_options == NULL || reader.load_module == NULL ||
+      reader.from_address == NULL || reader.line_from_address == NULL)
     return false;
   set_options(SYMOPT_LOAD_LINES | SYMOPT_UNDNAME | SYMOPT_FAIL_CRITICAL_ERRORS | SYMOPT_NO_PROMPTS);
   reader.process = (HANDLE)(uintptr_t)0x4D49; // any number that is no other caller's
@@ -64,7 +66,8 @@ bool system_symbols(const char* path, code_t** codes, size_t count) {
   static int is_started = -1;
   static DWORD64 base = 0x100000000; // each module gets a place of its own
   if (is_started < 0) is_started = start();
-  if (!is_started || reader.load_module(reader.process, NULL, path, NULL, base, 0, NULL, 0) == 0) return false;
+  if (!is_started || reader.load_module(reader.process, NULL, path, NULL, base, 0, NULL, 0) == 0)
+    return false;
   bool has_lines = false;
   for (size_t i = 0; i < count; i++) {
     union {

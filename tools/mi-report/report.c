@@ -9,7 +9,8 @@
 
 const char* const metric_names[METRIC_COUNT] = {"live_bytes", "live_blocks", "bytes", "allocations"};
 
-static const char* const another = "give it a file that mimalloc.dll wrote (mi-run --report FILE, or MIMALLOC_REPORT=FILE)";
+static const char* const another =
+    "give it a file that mimalloc.dll wrote (mi-run --report FILE, or MIMALLOC_REPORT=FILE)";
 
 // ---- places ---------------------------------------------------------------------------------------------
 
@@ -21,7 +22,8 @@ typedef struct table_s { // of codes, by place
 static size_t slot_of(const table_t* table, int module, uint64_t offset) {
   uint64_t hash = (offset ^ (uint64_t)(module + 1) << 40) * 0x9E3779B97F4A7C15u;
   size_t slot = (size_t)(hash >> 20) % table->size;
-  while (table->slots[slot] != NULL && (table->slots[slot]->module != module || table->slots[slot]->offset != offset))
+  while (table->slots[slot] != NULL &&
+         (table->slots[slot]->module != module || table->slots[slot]->offset != offset))
     slot = (slot + 1) % table->size;
   return slot;
 }
@@ -66,7 +68,8 @@ static void read_modules(report_t* report, const json_t* modules) {
 // stack's allocations are mostly alike, so their mean serves.
 static void unsample(stack_t* stack, double distance) {
   for (int i = 0; i < 2; i++) {
-    double *bytes = &stack->values[i == 0 ? LIVE_BYTES : BYTES], *count = &stack->values[i == 0 ? LIVE_BLOCKS : ALLOCATIONS];
+    double *bytes = &stack->values[i == 0 ? LIVE_BYTES : BYTES],
+           *count = &stack->values[i == 0 ? LIVE_BLOCKS : ALLOCATIONS];
     if (distance <= 0 || *count <= 0) continue;
     double scale = 1 / -expm1(-(*bytes / *count < 1 ? 1 : *bytes / *count) / distance);
     *bytes *= scale;
@@ -102,7 +105,8 @@ static void read_faults(report_t* report, table_t* table, const json_t* faults) 
     fault->allocated_by = (unsigned)json_number(item, "allocated_by", 0);
     fault->freed_by = (unsigned)json_number(item, "freed_by", 0);
     fault->at.frames = read_frames(report, table, json_get(item, "at"), &fault->at.count);
-    fault->allocated.frames = read_frames(report, table, json_get(item, "allocated"), &fault->allocated.count);
+    fault->allocated.frames =
+        read_frames(report, table, json_get(item, "allocated"), &fault->allocated.count);
     fault->freed.frames = read_frames(report, table, json_get(item, "freed_at"), &fault->freed.count);
   }
 }
@@ -133,15 +137,20 @@ report_t* report_read(const char* path) {
   char* text = file_read(path, &size);
   if (text == NULL) give_up("check the path", "'%s' can't be read: %s", path, strerror(errno));
   if (size == 0)
-    give_up("the program may still be running, or it was ended from outside (TerminateProcess); let it end by itself",
+    give_up("the program may still be running, or it was ended from outside (TerminateProcess); let it end "
+            "by itself",
             "'%s' is empty", path);
   const json_t* json = json_parse(text, &problem, &at);
   if (json == NULL) give_up(another, "'%s' is no report: %s at byte %zu", path, problem, at);
   double version = json_number(json, "mimalloc_report", 0);
   if (version == 0) give_up(another, "'%s' is no report: it has no member \"mimalloc_report\"", path);
-  if (version != 1) give_up("take the mi-report of that mimalloc.dll", "'%s' is of version %g of the format; this mi-report knows 1", path, version);
-  const json_t *modules = json_get(json, "modules"), *stacks = json_get(json, "stacks"), *totals = json_get(json, "totals");
-  if (modules == NULL || stacks == NULL) give_up(another, "'%s' is no report: modules or stacks are missing", path);
+  if (version != 1)
+    give_up("take the mi-report of that mimalloc.dll",
+            "'%s' is of version %g of the format; this mi-report knows 1", path, version);
+  const json_t *modules = json_get(json, "modules"), *stacks = json_get(json, "stacks"),
+               *totals = json_get(json, "totals");
+  if (modules == NULL || stacks == NULL)
+    give_up(another, "'%s' is no report: modules or stacks are missing", path);
   report_t* report = allocate(sizeof(*report));
   report->file = path;
   report->mode = json_text(json, "mode", "leaks");
@@ -162,7 +171,8 @@ report_t* report_read(const char* path) {
 
 const char* report_place(const report_t* report, const code_t* code) {
   if (code->module < 0) return text_format("0x%llx", (unsigned long long)code->offset);
-  return text_format("%s+0x%llx", file_name(report->modules[code->module].path), (unsigned long long)code->offset);
+  return text_format("%s+0x%llx", file_name(report->modules[code->module].path),
+                     (unsigned long long)code->offset);
 }
 
 const char* amount(double bytes) {

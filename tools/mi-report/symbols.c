@@ -15,7 +15,8 @@
 #include "platform.h"
 
 // The module's file here: in the folders that the user names, beside the report, where the process had it.
-static const char* find_file(const report_t* report, const module_t* module, const symbol_options_t* options) {
+static const char* find_file(const report_t* report, const module_t* module,
+                             const symbol_options_t* options) {
   const char* name = file_name(module->path);
   for (const char* const* folder = options->folders; folder != NULL && *folder != NULL; folder++) {
     const char* path = text_format("%s/%s", *folder, name);
@@ -41,13 +42,15 @@ static void resolve_names(const pe_file_t* file, const lines_t* lines, code_t** 
     if (codes[i]->locations != NULL) continue;
     bool has_line = lines != NULL && lines_find(lines, rva, &name, &line);
     const pe_symbol_t* symbol = pe_function(file, rva);
-    if (symbol != NULL) set(codes[i], symbol->name, has_line ? name : NULL, line);
-    else if (has_line) set(codes[i], "?", name, line);
+    if (symbol != NULL)
+      set(codes[i], symbol->name, has_line ? name : NULL, line);
+    else if (has_line)
+      set(codes[i], "?", name, line);
   }
 }
 
-static void resolve_module(const report_t* report, size_t index, code_t** codes, size_t count, const char* external,
-                           const symbol_options_t* options) {
+static void resolve_module(const report_t* report, size_t index, code_t** codes, size_t count,
+                           const char* external, const symbol_options_t* options) {
   const module_t* module = &report->modules[index];
   const char* path = find_file(report, module, options);
   if (path == NULL) {
@@ -61,12 +64,15 @@ static void resolve_module(const report_t* report, size_t index, code_t** codes,
     return;
   }
   if (file->timestamp != module->timestamp || file->image_size != module->size) {
-    warn("'%s' is not the file that was recorded (it was built at another time): no symbols for it; name the folder of the "
-         "right one with --path", path);
+    warn("'%s' is not the file that was recorded (it was built at another time): no symbols for it; name the "
+         "folder of the "
+         "right one with --path",
+         path);
     return;
   }
   bool has_dwarf = pe_section(file, ".debug_info") != NULL;
-  if (external != NULL && strcmp(module->kind, "system") != 0 && external_resolve(external, path, file, codes, count)) {
+  if (external != NULL && strcmp(module->kind, "system") != 0 &&
+      external_resolve(external, path, file, codes, count)) {
     resolve_names(file, NULL, codes, count); // what it doesn't know
     return;
   }
@@ -77,7 +83,8 @@ static void resolve_module(const report_t* report, size_t index, code_t** codes,
 void symbols_resolve(report_t* report, const symbol_options_t* options) {
   const char* external = NULL;
   bool is_unwanted = options->symbolizer != NULL && strcmp(options->symbolizer, "none") == 0;
-  if (!is_unwanted && (options->symbolizer != NULL || !is_windows())) external = external_find(options->symbolizer);
+  if (!is_unwanted && (options->symbolizer != NULL || !is_windows()))
+    external = external_find(options->symbolizer);
   if (options->symbolizer != NULL && !is_unwanted && external == NULL)
     give_up("check --symbolizer, or leave it away", "'%s' doesn't run", options->symbolizer);
   code_t** codes = allocate((report->code_count + 1) * sizeof(code_t*));

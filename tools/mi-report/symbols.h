@@ -5,7 +5,7 @@
 #include "report.h"
 
 typedef struct symbol_options_s {
-  const char* symbolizer; // a program, "none", or NULL: the first one that is there
+  const char* symbolizer;     // a program, "none", or NULL: the first one that is there
   const char* const* folders; // where to look for modules first; ends with NULL
 } symbol_options_t;
 

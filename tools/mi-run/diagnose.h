@@ -13,6 +13,9 @@ int diagnose_begin(const options_t* options);
 // After the program's end: has mi-report, if it is beside mi-run, print the report on standard error.
 void diagnose_end(const options_t* options);
 
+// The program was not run after all.
+void diagnose_abandon(void);
+
 // Takes the variables out of our own environment.
 void diagnose_forget(void);
 

@@ -212,7 +212,10 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   child_t child;
   int failed = diagnose_begin(options);
   if (!failed) failed = child_create(options, app, &child);
-  if (failed) return failed;
+  if (failed) {
+    diagnose_abandon();
+    return failed;
+  }
 
   outcome_t outcome = OUTCOME_FAILED;
   failed = check_bits(child.process, &subject);
@@ -234,7 +237,10 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
       WaitForSingleObject(child.process, 5000) == WAIT_OBJECT_0) {
     outcome = OUTCOME_ENDED; // it was about to, when its thread was waited for
   }
-  if (outcome == OUTCOME_ENDED) return ended_early(&child, &subject, dll);
+  if (outcome == OUTCOME_ENDED) {
+    diagnose_abandon();
+    return ended_early(&child, &subject, dll);
+  }
   if (outcome == OUTCOME_READY) {
     failed = check_modules(
         child.pid, &subject, dll,
@@ -245,6 +251,7 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   }
   if (failed) {
     child_kill(&child);
+    diagnose_abandon();
     return failed;
   }
   report_note(L"%ls runs", subject.text);
