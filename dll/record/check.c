@@ -107,16 +107,16 @@ static uintptr_t free_block(const twin_t* twin, const uintptr_t* arguments) {
   return 0;
 }
 
-// The new block of a resize; any kind of memory.
+// The new block of a resize: guarded, or as the original gives it for no old block, which also asks new handlers.
 static void* allocate_or_plain(const twin_t* twin, const uintptr_t* arguments) {
   void* p = allocate(twin, arguments);
   if (p != NULL) return p;
-  size_t size = twin_size(twin, arguments);
-  size_t alignment = twin->align == TWIN_NONE ? 0 : arguments[twin->align];
-  if (size > PTRDIFF_MAX) return NULL;
-  if (alignment <= 16) return block_allocate(size, twin->is_zero);
-  return block_allocate_aligned(size, alignment, twin->offset == TWIN_NONE ? 0 : arguments[twin->offset],
-                                twin->is_zero);
+  if (twin->kind == TWIN_OUT_RESIZE) { // its first argument is something else
+    size_t size = twin_size(twin, arguments);
+    return size > PTRDIFF_MAX ? NULL : block_allocate(size, false);
+  }
+  const uintptr_t fresh[TWIN_ARGUMENTS] = {0, arguments[1], arguments[2], arguments[3], arguments[4]};
+  return (void*)twin_pass(twin, fresh);
 }
 
 static uintptr_t resize(const twin_t* twin, const uintptr_t* arguments) {
@@ -180,6 +180,8 @@ uintptr_t check_call(const twin_t* twin, const uintptr_t* arguments) {
     if (!guard_is_inside((void*)arguments[0])) return twin_pass(twin, arguments);
     return check_owns((void*)arguments[0]) && arguments[1] <= guard_find(arguments[0])->size ? arguments[0]
                                                                                              : 0;
+  case TWIN_OWNS:
+    return check_owns((void*)arguments[0]) || (twin_pass(twin, arguments) & 0xFF) != 0;
   default:
     return twin_pass(twin, arguments);
   }

@@ -241,6 +241,14 @@ static const char* start(const void* module) {
   return done ? NULL : "there is no memory for it";
 }
 
+const void* record_caller(const void* address) {
+  frame_t frame;
+  uint64_t offset;
+  if (!images_is_self((uintptr_t)address) || stack_capture(&frame, 1) == 0) return address;
+  const image_t* image = frame_image(frame, &offset);
+  return (const void*)((image == NULL ? 0 : image->base) + (uintptr_t)offset);
+}
+
 bool record_owns(const void* p) { return record.is_check && check_owns(p); }
 
 // One mode at a time: the first of these that is on.

@@ -9,6 +9,10 @@
 // table with twins in it.
 const plan_replacement_t* record_attach(const void* module, const plan_replacement_t* replacements);
 
+// Who has called us: `address`, a return address, unless that is one of our own, as it is when a twin stands between; then the
+// first one on the stack that isn't.
+const void* record_caller(const void* address);
+
 // Blocks that live and that the allocator itself doesn't know, as they are guarded.
 bool record_owns(const void* p);
 

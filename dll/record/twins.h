@@ -23,7 +23,8 @@ typedef enum twin_kind_e {
   TWIN_SIZE,
   TWIN_OUT,
   TWIN_OUT_TEXT,
-  TWIN_OUT_RESIZE
+  TWIN_OUT_RESIZE,
+  TWIN_OWNS
 } twin_kind_t;
 
 typedef uintptr_t __cdecl twin_call_t(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e);

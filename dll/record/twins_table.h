@@ -11,7 +11,7 @@
 //   RESIZE      argument 0 is the block     EXPAND      the same, in place
 //   FREE        argument 0 is the block     SIZE        the same; returns its size
 //   OUT         *argument 0 = a block       OUT_TEXT    the same, of unknown size
-//   OUT_RESIZE  *argument 0 is the block
+//   OUT_RESIZE  *argument 0 is the block    OWNS        argument 0 may be a block of ours; is it?
 #define N            9
 #define FREES_ZERO   1
 #define FREES_FAILED 2
@@ -59,6 +59,7 @@ TWIN(mi_cfree,                        FREE,       N, 0, N, N, 0, N)
 TWIN(mi__expand,                      EXPAND,     1, 0, N, N, 0, N)
 TWIN(mi_malloc_size,                  SIZE,       N, 0, N, N, 0, N)
 TWIN(mi_malloc_usable_size,           SIZE,       N, 0, N, N, 0, N)
+TWIN(mi_is_in_heap_region,            OWNS,       N, 0, N, N, 0, N)
 TWIN(mi_posix_memalign,               OUT,        2, 0, 1, N, 0, N)
 TWIN(mi_memalign,                     NEW,        1, 0, 0, N, 0, N)
 TWIN(mi_valloc,                       NEW,        0, 0, N, N, 0, N)

@@ -2,13 +2,19 @@
 """Runs programs with planted faults under `mi-run --leaks`, `--check` and `--profile`, in fresh folders that hold nothing
 but the program and our three files, and demands that the report names the planted function and line.
 
-usage: test_diagnose.py --mi-run FILE --mi-report FILE --dll FILE --minject FILE --programs FOLDER [CASE]...
+usage: test_diagnose.py --mi-run FILE --mi-report FILE --dll FILE --minject FILE --programs FOLDER
+                        --redirect FOLDER [CASE]...
 """
 import argparse
+import json
+import math
+import os
 import re
+import shlex
+import subprocess
 import sys
 
-from common import Failure, Folder, check, line_of, main
+from common import SECONDS, Folder, check, line_of, main
 
 options = None
 
@@ -185,7 +191,7 @@ def profile_estimates():
             check(report["reason"] == reason and report["sample_bytes"] == rate, f"{name}: {report['reason']}")
             for function, size, total, live in (("take_small", 100, 40e6, 0), ("take_large", 20000, 80e6, 40e6)):
                 def estimate(stack, bytes_name):
-                    return stack[bytes_name] / -__import__("math").expm1(-size / rate)
+                    return stack[bytes_name] / -math.expm1(-size / rate)
 
                 stacks = [stack for stack in report["stacks"] if stack["allocations"] and
                           round(stack["bytes"] / stack["allocations"]) == size]
@@ -201,7 +207,6 @@ def statistics_over_time():
     with fresh("faulty-msvcrt.exe") as folder:
         folder.run("mi-run.exe", "faulty-msvcrt.exe", "leak", MIMALLOC_STATS_INTERVAL="1", MIMALLOC_STATS_FILE="lines.jsonl")
         lines = (folder.path / "lines.jsonl").read_text(encoding="utf-8").splitlines()
-        import json
         for line in lines:
             stats = json.loads(line)
             check(stats["time_ms"] >= 0 and stats["stats"]["committed"]["current"] > 0, f"a line without figures: {line[:200]}")
@@ -209,6 +214,17 @@ def statistics_over_time():
             folder.run("mi-report.exe", "--chart", "chart.svg", "lines.jsonl")
             svg = (folder.path / "chart.svg").read_text(encoding="utf-8")
             check(svg.startswith("<svg ") and svg.count("<path fill=\"none\"") == 3, f"no chart: {svg[:200]}")
+
+
+def runtimes_behave(program, *arguments):
+    """The programs of tests/redirect, which check what runtimes promise: new handlers, errno, alignment, threads."""
+    for mode in ("MIMALLOC_LEAKS", "MIMALLOC_PROFILE"):
+        wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
+        done = subprocess.run([*wrapper, f"{options.redirect}/{program}.exe", *arguments], cwd=options.redirect, timeout=SECONDS,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                              env={**os.environ, mode: "1", "MIMALLOC_REPORT_TEXT": "0"})
+        check(done.returncode == 0 and "ok " in done.stdout and "not ok" not in done.stdout,
+              f"{mode}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
 
 
 def modes_exclude_each_other():
@@ -242,12 +258,17 @@ def cases():
     yield "check-some", only_some_are_guarded
     yield "profile", profile_estimates
     yield "statistics", statistics_over_time
+    for runtime in ("msvcrt", "ucrt"):
+        yield f"runtimes-early-{runtime}", runtimes_behave, f"redirect-early-{runtime}", "early"
+        yield f"runtimes-late-{runtime}", runtimes_behave, f"redirect-program-{runtime}", "late", "mimalloc.dll"
+        yield f"runtimes-fakes-{runtime}", runtimes_behave, f"redirect-program-{runtime}", "fakes", "mimalloc.dll"
+    yield "runtimes-cxx", runtimes_behave, "redirect-cxx", "mimalloc.dll"
     yield "usage", modes_exclude_each_other
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("mi-run", "mi-report", "dll", "minject", "programs"):
+    for name in ("mi-run", "mi-report", "dll", "minject", "programs", "redirect"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("only", nargs="*", metavar="CASE")
     options = parser.parse_args()

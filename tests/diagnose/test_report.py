@@ -2,7 +2,8 @@
 """What mi-report makes of reports: lines as a symbolizer has them, differences, the forms for other viewers, and the page,
 which Chromium opens if it is there.
 
-usage: test_report.py --mi-run FILE --mi-report FILE --dll FILE --programs FOLDER --addr2line PROGRAM [CASE]...
+usage: test_report.py --mi-run FILE --mi-report FILE --dll FILE --programs FOLDER --addr2line PROGRAM
+                      --objdump PROGRAM [CASE]...
 """
 import argparse
 import gzip
