@@ -53,6 +53,7 @@ int diagnose_begin(const options_t* options) {
     return EXIT_OWN_ERROR;
   }
   CloseHandle(file);
+  diagnose_forget(); // another mode that our own environment asks for
   SetEnvironmentVariableW(variables[options->record], L"1");
   if (options->exact) SetEnvironmentVariableW(L"MIMALLOC_CHECK_EXACT", L"1");
   SetEnvironmentVariableW(L"MIMALLOC_REPORT", report_path);
