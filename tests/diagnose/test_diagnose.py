@@ -105,12 +105,6 @@ def ends(how):
         need_frames(text, "crash.c", ("lose", "lost"))
 
 
-def threads_are_killed(mode, said):
-    with fresh("killed.exe") as folder:
-        out, text = folder.run("mi-run.exe", mode, "killed.exe")
-        check(out.split() == ["done"] and re.search(said, text), f"{out}{text}")
-
-
 # ---- check ------------------------------------------------------------------------------------------------
 
 # fault: (what the title says, stacks in the order of the report, does the program end by it?, options)
@@ -252,9 +246,6 @@ def cases():
         yield f"leaks-{way}", by_environment, way
     for how in ("crash", "terminate", "caught"):
         yield f"leaks-{how}", ends, how
-    yield "leaks-killed", threads_are_killed, "--leaks", r"eaks: "
-    yield "check-killed", threads_are_killed, "--check", r"No faults found\."
-    yield "profile-killed", threads_are_killed, "--profile", r"Heap profile after"
     for fault in PLANTED:
         yield f"check-{fault}", fault_is_found, "faulty-msvcrt.exe", fault
     for fault in ("over", "read-freed", "twice"):
