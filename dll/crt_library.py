@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the two assembler sources of libmimalloc-crt.a from crt_names.txt.
+"""Writes the assembler sources of libmimalloc-crt.a, or with --static that of libmimalloc-override.a, from crt_names.txt.
+
+libmimalloc-crt.a, which leads to mimalloc.dll:
 
   table   the import directory of mimalloc.dll (.idata$2 and $4 to $7: descriptor, lookup table, address table, names)
           and per name `__imp_NAME`, a label on its slot of the address table, which dllimport-style calls use
@@ -8,6 +10,10 @@
 Each refers to the other, so a linker that takes one name from the library has all of them and looks for none in a C
 runtime's library afterwards. It needs no import library besides. (In a single object, GNU ld for i386 takes the thunks
 for those of one imported function and drops them if that one is not called.)
+
+libmimalloc-override.a, where the functions themselves are in the archive: `NAME`, a label on a jump to the function, and
+`__imp_NAME`, its address, which dllimport-style calls read. All in one object, so that a linker takes all names or none.
+MSVC's mimalloc-crt.lib is made that way, too: there the functions are imports.
 """
 import argparse
 import re
@@ -17,12 +23,14 @@ import sys
 # library even when it meets it before anything that allocates. GNU ld never exports names that begin with __imp_, nor
 # NAME where there is an __imp_NAME, so a DLL that is linked with the library passes nothing of it on.
 ANCHOR = "__imp_mimalloc_crt"
+STATIC_ANCHOR = "__imp_mimalloc_override"
 DLL = "mimalloc.dll"
 
 ARCHITECTURES = {
-    # prefix of C names, bytes per address, pointer directive, jump through a slot
-    "x86_64": ("", 8, ".quad", "jmp *{slot}(%rip)"),
-    "x86": ("_", 4, ".long", "jmp *{slot}"),
+    # prefix of C names, bytes per address, pointer directive, jump through a slot, jump
+    "x86_64": ("", 8, ".quad", "jmp *{slot}(%rip)", "jmp {target}"),
+    "x86": ("_", 4, ".long", "jmp *{slot}", "jmp {target}"),
+    "aarch64": ("", 8, ".quad", "adrp x16, {slot}\n  ldr x16, [x16, :lo12:{slot}]\n  br x16", "b {target}"),
 }
 
 
@@ -59,11 +67,11 @@ def check_exports(exports, def_path):
         fail(f"{def_path} does not export {', '.join(missing)}; add them there or correct the names file")
 
 
-HEAD = "# Made by crt_library.py from crt_names.txt: do not edit."
+HEAD = "/* Made by crt_library.py from crt_names.txt: do not edit. */"
 
 
 def table(exports, architecture):
-    prefix, word, pointer, _ = ARCHITECTURES[architecture]
+    prefix, word, pointer, _, _ = ARCHITECTURES[architecture]
     first_name = next(iter(exports.values()))[0]
     out = [
         HEAD,
@@ -88,12 +96,12 @@ def table(exports, architecture):
     for export in exports:
         out += ["  .p2align 1", f"hint_{export}:", "  .short 0", f'  .asciz "{export}"']
     out += ['  .section .idata$7, "dw"', "  .p2align 2", "dll_name:", f'  .asciz "{DLL}"', "  .p2align 2",
-            f"  .rva {prefix}{first_name}  # nobody reads it: it makes the linker take the thunks"]
+            f"  .rva {prefix}{first_name}  /* nobody reads it: it makes the linker take the thunks */"]
     return "\n".join(out) + "\n"
 
 
 def thunks(exports, architecture):
-    prefix, _, _, jump = ARCHITECTURES[architecture]
+    prefix, _, _, jump, _ = ARCHITECTURES[architecture]
     out = [HEAD, "  .text"]
     for names in exports.values():
         out += ["  .p2align 3"]
@@ -104,17 +112,38 @@ def thunks(exports, architecture):
     return "\n".join(out) + "\n"
 
 
+def overrides(exports, architecture, anchor):
+    prefix, word, pointer, _, jump = ARCHITECTURES[architecture]
+    out = [HEAD, '  .section .rdata, "dr"', f"  .p2align {3 if word == 8 else 2}", f"  .globl {anchor}", f"{anchor}:"]
+    for export, names in exports.items():
+        for name in names:
+            out += [f"  .globl __imp_{prefix}{name}", f"__imp_{prefix}{name}:"]
+        out += [f"  {pointer} {prefix}{export}"]
+    out += ["  .text"]
+    for export, names in exports.items():
+        out += ["  .p2align 3"]
+        for name in names:
+            symbol = prefix + name
+            out += [f"  .def {symbol}; .scl 2; .type 32; .endef", f"  .globl {symbol}", f"{symbol}:"]
+        out += ["  " + jump.format(target=prefix + export)]
+    return "\n".join(out) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", required=True, choices=sorted(ARCHITECTURES), help="cpu_family of Meson")
     parser.add_argument("--def", dest="def_file", required=True, help="mimalloc.def, to check that each export exists")
     parser.add_argument("names", help="crt_names.txt")
-    parser.add_argument("table", help="assembler source to write")
-    parser.add_argument("thunks", help="assembler source to write")
+    parser.add_argument("--static", action="store_true", help="for libmimalloc-override.a: one source")
+    parser.add_argument("--anchor", default=STATIC_ANCHOR, help="symbol by which a linker is made to take it (default: %(default)s)")
+    parser.add_argument("outputs", nargs="+", help="assembler sources to write: table and thunks, or the one")
     arguments = parser.parse_args()
     exports = read_names(arguments.names)
     check_exports(exports, arguments.def_file)
-    for path, write in ((arguments.table, table), (arguments.thunks, thunks)):
+    writers = [lambda *of: overrides(*of, arguments.anchor)] if arguments.static else [table, thunks]
+    if len(arguments.outputs) != len(writers):
+        fail(f"{len(writers)} outputs are needed")
+    for path, write in zip(arguments.outputs, writers):
         with open(path, "w", encoding="utf-8") as file:
             file.write(write(exports, arguments.arch))
 

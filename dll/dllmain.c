@@ -3,7 +3,6 @@
 #include "lifecycle/runtime.h"
 #include "record/record.h"
 #include "redirect_attach.h"
-#include "redirect_table.h"
 
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -15,8 +14,8 @@ BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
   switch (reason) {
   case DLL_PROCESS_ATTACH:
     runtime_process_attach();
-    redirect_attach(module, reserved != NULL, // not NULL: loaded with the program
-                    record_attach(module, redirect_table));
+    record_attach(module);
+    redirect_attach(module, reserved != NULL); // not NULL: loaded with the program
     break;
   case DLL_THREAD_ATTACH:
     runtime_thread_attach();

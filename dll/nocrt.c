@@ -3,7 +3,7 @@
 //   memcpy, memmove                                   memset
 //   |- up to 64 bytes: load all, then store all       |- up to 64 bytes: stores that overlap
 //   |- up to BULK_SIZE, or overlap: 32 per turn       |- up to BULK_SIZE: 32 per turn
-//   '- above: rep movs                                '- above: rep stos
+//   '- above: rep movs (x86, x64)                     '- above: rep stos
 //
 // Built with -fno-builtin -fno-tree-loop-distribute-patterns, or the compiler would turn these loops into calls of the
 // very functions they implement. `rep` with words, not bytes: fast on every processor since the Pentium Pro.
@@ -16,8 +16,6 @@ void* memcpy(void* restrict to, const void* restrict from, size_t size);
 void* memset(void* to, int byte, size_t size);
 int memcmp(const void* left, const void* right, size_t size);
 
-#define BULK_SIZE 2048
-
 #define ANYWHERE  __attribute__((aligned(1), may_alias))
 typedef uint16_t ANYWHERE two_t;
 typedef uint32_t ANYWHERE four_t;
@@ -28,6 +26,34 @@ typedef uint32_t sixteen_t __attribute__((vector_size(16), aligned(1), may_alias
 #define LOAD(type, address)         (*(const type*)(address))
 #define STORE(type, address, value) (*(type*)(address) = (value))
 
+// Elsewhere than on x86 and x64 there is no instruction for it: the turns do it all.
+#if defined(__x86_64__) || defined(__i386__)
+#define BULK_SIZE 2048
+#else
+#define BULK_SIZE SIZE_MAX
+#endif
+
+static inline void copy_words(char* to, const char* from, size_t words) {
+#if defined(__x86_64__)
+  __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+#elif defined(__i386__)
+  __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+#else
+  (void)to, (void)from, (void)words;
+#endif
+}
+
+static inline void fill_words(char* to, uint32_t pattern, size_t words) {
+#if defined(__x86_64__)
+  uint64_t word = (uint64_t)pattern << 32 | pattern;
+  __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(word) : "memory");
+#elif defined(__i386__)
+  __asm__ volatile("rep stosl" : "+D"(to), "+c"(words) : "a"(pattern) : "memory");
+#else
+  (void)to, (void)pattern, (void)words;
+#endif
+}
+
 // For 33 bytes and more; `to` and `from` may overlap if `to` is the lower one.
 static __attribute__((noinline)) void* copy_up(char* to, const char* from, size_t size) {
   // The ends are kept in registers and stored last: the turns between them may overwrite their source.
@@ -36,14 +62,7 @@ static __attribute__((noinline)) void* copy_up(char* to, const char* from, size_
   size_t at = 16 - ((uintptr_t)to & 15); // stores of the turns are aligned
   size_t end = size - 32;
   if (size >= BULK_SIZE && (uintptr_t)from - (uintptr_t)to >= 64) {
-    char* target = to + at;
-    const char* source = from + at;
-    size_t words = (end - at) / sizeof(uintptr_t) + 1;
-#if defined(__x86_64__)
-    __asm__ volatile("rep movsq" : "+D"(target), "+S"(source), "+c"(words) : : "memory");
-#else
-    __asm__ volatile("rep movsl" : "+D"(target), "+S"(source), "+c"(words) : : "memory");
-#endif
+    copy_words(to + at, from + at, (end - at) / sizeof(uintptr_t) + 1);
   } else {
     for (; at < end; at += 32) {
       sixteen_t low = LOAD(sixteen_t, from + at), high = LOAD(sixteen_t, from + at + 16);
@@ -118,14 +137,7 @@ static __attribute__((noinline)) void* fill_up(char* to, uint32_t pattern, size_
   size_t end = size - 32;
   STORE(sixteen_t, to, value);
   if (size >= BULK_SIZE) {
-    char* target = to + at;
-    size_t words = (end - at) / sizeof(uintptr_t) + 1;
-#if defined(__x86_64__)
-    uint64_t word = (uint64_t)pattern << 32 | pattern;
-    __asm__ volatile("rep stosq" : "+D"(target), "+c"(words) : "a"(word) : "memory");
-#else
-    __asm__ volatile("rep stosl" : "+D"(target), "+c"(words) : "a"(pattern) : "memory");
-#endif
+    fill_words(to + at, pattern, (end - at) / sizeof(uintptr_t) + 1);
   } else {
     for (; at < end; at += 32) {
       STORE(sixteen_t, to + at, value);
@@ -175,3 +187,21 @@ int memcmp(const void* left_, const void* right_, size_t size) {
   }
   return 0;
 }
+
+#if defined(__aarch64__)
+// Called in front of a large stack frame: touches each page of the x15 * 16 bytes below the stack pointer, from above. May use
+// x16 and x17 only. (x86 and x64 have it from libgcc.)
+__asm__(
+    "  .text\n"
+    "  .p2align 2\n"
+    "  .globl __chkstk\n"
+    "__chkstk:\n"
+    "  lsl x16, x15, #4\n"
+    "  mov x17, sp\n"
+    "1:\n"
+    "  sub x17, x17, #4096\n"
+    "  ldr xzr, [x17]\n"
+    "  subs x16, x16, #4096\n"
+    "  b.gt 1b\n"
+    "  ret\n");
+#endif

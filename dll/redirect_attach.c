@@ -33,11 +33,19 @@ static void report_runtime(const redirect_runtime_t* runtime) {
   message_release_callbacks();
 }
 
-static void report_static(const module_t* module) {
+static void report_static(const module_t* module, bool uses_heaps) {
   message_hold_callbacks();
-  message_verbose("redirect: %s uses heaps but no C runtime DLL: if a runtime is linked into it, that can't "
-                  "be redirected\n",
-                  module->name);
+  if (uses_heaps) {
+    message_verbose(
+        "redirect: %s uses heaps but no C runtime DLL: if a runtime is linked into it, that can't "
+        "be redirected\n",
+        module->name);
+  } else {
+    message_verbose(
+        "redirect: %s takes pages from the system and uses no C runtime DLL, as Go programs do: what it "
+        "allocates can't be redirected\n",
+        module->name);
+  }
   message_release_callbacks();
 }
 
@@ -69,6 +77,7 @@ static redirect_config_t config = {
     .required_count = REDIRECT_REQUIRED,
     .malloc_name = "malloc",
     .free_name = "free",
+    .duplicate_name = "_strdup",
     .debug_name = "_malloc_dbg",
     .is_runtime = is_runtime,
     .is_ours = is_ours,
@@ -95,26 +104,45 @@ static void know_runtimes(void) {
   crt_modules_never_wait();
 }
 
-void redirect_attach(const void* module, bool is_start, const plan_replacement_t* replacements) {
-  if (options_redirect_is_disabled()) {
-    message_verbose("redirect: disabled by the environment\n");
-    return;
-  }
-  if (!pin(module)) {
+// In a process of which a part takes its blocks from us by libmimalloc-crt.a, and frees by the runtimes' names in
+// other parts, the runtimes must know our blocks: without that such a free would end the process or lose the block.
+static bool must_serve_frees(void) {
+  module_t linked;
+  if (!redirect_find_importer("mi_crt_free", &linked)) return false;
+  message_verbose(
+      "redirect: %s is linked with libmimalloc-crt.a: runtimes still learn to free and resize its blocks, "
+      "for modules that are not\n",
+      linked.name);
+  config.replacements = record_replacements(redirect_table_of_frees());
+  config.required_count = REDIRECT_FREES_REQUIRED;
+  return true;
+}
+
+void redirect_attach(const void* module, bool is_start) {
+  bool is_disabled = options_redirect_is_disabled();
+  if (is_disabled) message_verbose("redirect: disabled by the environment\n");
+  message_hold_callbacks();
+  bool is_wanted = !is_disabled || must_serve_frees();
+  if (is_wanted && !pin(module)) {
     message_warning("redirect: C runtimes are left alone, because this DLL can't be kept loaded (error %u)\n",
                     (unsigned)GetLastError());
-    return;
+    is_wanted = false;
   }
-  message_hold_callbacks();
-  message_verbose("redirect: this DLL stays loaded until the process ends (MIMALLOC_DISABLE_REDIRECT=1 in "
-                  "the environment: no redirection)\n");
-  message_verbose("redirect: %-24s %6s %6s %6s  %s\n", "functions of", "inline", "import", "left", "why");
-  config.replacements = replacements;
-  config.self = module;
-  config.is_alone = is_start;
-  if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look
-  redirect_start(&config);
-  know_runtimes();
+  if (is_wanted) {
+    message_verbose("redirect: this DLL stays loaded until the process ends%s\n",
+                    is_disabled ? "" : " (MIMALLOC_DISABLE_REDIRECT=1 in the environment: no redirection)");
+    message_verbose("redirect: %-24s %6s %6s %6s  %s\n", "functions of", "inline", "import", "left", "why");
+    config.self = module;
+    if (!is_disabled) {
+      config.replacements = record_replacements(redirect_table);
+      config.variant_name = "_recalloc";
+      config.variant_replacements = record_replacements(redirect_table_for_recalloc());
+    }
+    config.is_alone = is_start;
+    if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look
+    redirect_start(&config);
+    know_runtimes();
+    if (!is_disabled) hooks_is_redirected = redirect_works;
+  }
   message_release_callbacks();
-  hooks_is_redirected = redirect_works;
 }

@@ -57,27 +57,50 @@ static MI_NOINLINE void* malloc_slow(size_t size, bool zero, const void* caller)
 }
 
 static void* __cdecl redirect_malloc(size_t size) {
-  theap_t* theap = runtime_theap_fast();
-  if (MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX)) {
-    void* p = block_pop(page_for_small(theap, size));
-    if (MI_LIKELY(p != NULL)) return p;
-  }
-  return malloc_slow(size, false, __builtin_return_address(0));
+  void* p = block_malloc_fast(runtime_theap_fast(), size);
+  return MI_LIKELY(p != NULL) ? p : malloc_slow(size, false, __builtin_return_address(0));
 }
 
 static void* __cdecl redirect_calloc(size_t count, size_t size) {
   size_t total;
   if (MI_UNLIKELY(block_count_overflows(count, size, &total))) return NULL;
+  void* p = block_calloc_fast(runtime_theap_fast(), total);
+  return MI_LIKELY(p != NULL) ? p : malloc_slow(total, true, __builtin_return_address(0));
+}
+
+// ---- for runtimes that have _recalloc -------------------------------------------------------------------
+// It zeroes from the size on that the block was asked for with, which we don't keep. So these functions leave nothing
+// but zeros behind that size (docs/decisions/0016).
+
+typedef uint64_t two_words_t __attribute__((vector_size(16)));
+
+// Block sizes are 8, or multiples of 16. What holds the last bytes asked for is cleared, too: malloc gives no contents.
+MI_INLINE void clear_rest(void* p, size_t size, size_t block_size) {
+  two_words_t *at = (two_words_t*)p + (size >> 4), *end = (two_words_t*)p + (block_size >> 4);
+  *(uint64_t*)p = 0; // all of it if there are but 8 bytes
+  for (; at < end; at++) {
+    *at = (two_words_t){0, 0};
+    atomic_compiler_fence(); // no call of memset, which takes longer than these few
+  }
+}
+
+static MI_NOINLINE void* clean_malloc_slow(size_t size, const void* caller) {
+  void* p = malloc_slow(size, false, caller);
+  if (p != NULL) mem_zero((uint8_t*)p + size, block_usable_size(p) - size);
+  return p;
+}
+
+static void* __cdecl redirect_clean_malloc(size_t size) {
   theap_t* theap = runtime_theap_fast();
-  if (MI_LIKELY(theap != NULL && total <= SMALL_SIZE_MAX)) {
-    page_t* page = page_for_small(theap, total);
+  if (!MI_SECURE && MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX)) { // a secure build's blocks end with a canary
+    page_t* page = page_for_small(theap, size);
     void* p = block_pop(page);
     if (MI_LIKELY(p != NULL)) {
-      mem_zero(p, page->block_size);
+      clear_rest(p, size, page->block_size);
       return p;
     }
   }
-  return malloc_slow(total, true, __builtin_return_address(0));
+  return clean_malloc_slow(size, __builtin_return_address(0));
 }
 
 // Not for want of memory is a pointer that is nobody's not resized: no handler helps against that.
@@ -97,6 +120,15 @@ static void* __cdecl redirect_realloc(void* block, size_t size) {
     if (MI_LIKELY(p != NULL) || size == 0) return p;
     if (!should_resize_again(block, size, __builtin_return_address(0))) return NULL;
   }
+}
+
+static void* __cdecl redirect_clean_realloc(void* block, size_t size) {
+  void* p;
+  while (MI_UNLIKELY((p = mi_crt_realloc(block, size)) == NULL)) {
+    if (size == 0 || !should_resize_again(block, size, __builtin_return_address(0))) return NULL;
+  }
+  mem_zero((uint8_t*)p + size, block_usable_size(p) - size);
+  return p;
 }
 
 static void* __cdecl redirect_recalloc(void* block, size_t count, size_t size) {
@@ -249,3 +281,41 @@ const plan_replacement_t redirect_table[] = {
     {NULL, NULL, false},
 };
 _Static_assert(sizeof(redirect_table) / sizeof(redirect_table[0]) <= PLAN_HOOKS_MAX, "raise PLAN_HOOKS_MAX");
+
+static bool is_for_new_blocks(const void* function) {
+  const void* const allocators[] = {
+      (const void*)(uintptr_t)redirect_malloc,
+      (const void*)(uintptr_t)redirect_calloc,
+      (const void*)(uintptr_t)redirect_new,
+      (const void*)(uintptr_t)mi_crt_aligned_malloc,
+      (const void*)(uintptr_t)mi_crt_aligned_offset_malloc,
+  };
+  for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++) {
+    if (function == allocators[i]) return true;
+  }
+  return false;
+}
+
+const plan_replacement_t* redirect_table_of_frees(void) {
+  static plan_replacement_t frees[sizeof(redirect_table) / sizeof(redirect_table[0])];
+  size_t count = 0;
+  for (const plan_replacement_t* entry = redirect_table; entry->name != NULL; entry++) {
+    if (!is_for_new_blocks(entry->function)) frees[count++] = *entry;
+  }
+  frees[count] = (plan_replacement_t){NULL, NULL, false};
+  return frees;
+}
+
+const plan_replacement_t* redirect_table_for_recalloc(void) {
+  static plan_replacement_t clean[sizeof(redirect_table) / sizeof(redirect_table[0])];
+  for (size_t i = 0; i < sizeof(redirect_table) / sizeof(redirect_table[0]); i++) {
+    const void* function = redirect_table[i].function;
+    if (function == (const void*)(uintptr_t)redirect_malloc) {
+      function = (const void*)(uintptr_t)redirect_clean_malloc;
+    } else if (function == (const void*)(uintptr_t)redirect_realloc) {
+      function = (const void*)(uintptr_t)redirect_clean_realloc;
+    }
+    clean[i] = (plan_replacement_t){redirect_table[i].name, function, redirect_table[i].is_exclusive};
+  }
+  return clean;
+}

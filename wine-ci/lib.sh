@@ -154,7 +154,7 @@ step_need() {
 configure() {
   local folder=$1 want arg
   shift
-  want="meson $(meson --version) $*"
+  want="meson $(meson --version) --werror $*"
   for arg in "$@"; do
     case $arg in --cross-file=*) want+=$'\n'$(<"${arg#*=}") ;; esac
   done
@@ -163,13 +163,17 @@ configure() {
     echo "$folder was set up with other arguments: making it afresh"
     rm -rf "$folder"
   fi
-  meson setup "$folder" "$MI_ROOT" "$@"
+  meson setup "$folder" "$MI_ROOT" --werror "$@"
   printf '%s\n' "$want" >"$folder/.wine-ci"
 }
 
+# Prefix of the cross compiler's names. ucrt64 is x86_64 with the universal C runtime, a toolchain of its own.
+triplet_of() { if [ "$1" = ucrt64 ]; then echo x86_64-w64-mingw32ucrt; else echo "$1-w64-mingw32"; fi; }
+
 # build_cross ARCH FOLDER: configures and compiles for Windows.
 build_cross() {
-  local triplet=$1-w64-mingw32
+  local triplet
+  triplet=$(triplet_of "$1")
   configure "$2" "--cross-file=$MI_ROOT/wine-ci/$triplet.ini" "--cross-file=$MI_CACHE/$triplet.ini"
   meson compile -C "$2"
 }
@@ -213,7 +217,7 @@ wine_up() {
   flock 7
   "${MI_WINESERVER[@]}" "-p$MI_WINE_LINGER" </dev/null >/dev/null 2>&1 7>&- || rc=$?
   if [ "$rc" -eq 0 ]; then
-    timeout -k 5 120 "${MI_WINE[@]}" cmd /c exit 0 </dev/null >/dev/null 2>&1 7>&- || rc=1
+    timeout -k 5 600 "${MI_WINE[@]}" cmd /c exit 0 </dev/null >/dev/null 2>&1 7>&- || rc=1
   elif [ "$rc" -eq 2 ]; then
     rc=0
   fi
@@ -228,3 +232,5 @@ wine_stop() (
 
 # shellcheck source-path=SCRIPTDIR source=i386.sh
 . "$MI_ROOT/wine-ci/i386.sh"
+# shellcheck source-path=SCRIPTDIR source=debian.sh
+. "$MI_ROOT/wine-ci/debian.sh"

@@ -61,6 +61,7 @@ bool blocks_add(const block_record_t* record) {
   uint32_t number = *link_to(bucket, record->address);
   if (number != 0) { // freed by a way that we don't see
     at(number)->size = record->size;
+    at(number)->heap = record->heap;
     at(number)->stack = record->stack;
     at(number)->thread = record->thread;
     at(number)->sequence = record->sequence;
@@ -98,6 +99,31 @@ void blocks_resize(uintptr_t address, size_t size) {
   uint32_t number = *link_to(bucket, address);
   if (number != 0) at(number)->size = size;
   os_lock_release(&shard->lock);
+}
+
+typedef struct ending_s {
+  uintptr_t heap;
+  bool is_destroyed;
+} ending_t;
+
+static void end_block(void* context, const block_record_t* record) {
+  const ending_t* ending = context;
+  if (record->heap != ending->heap) return;
+  if (ending->is_destroyed) {
+    blocks_remove(record->address, NULL);
+    return;
+  }
+  uint32_t bucket = bucket_of(record->address);
+  shard_t* shard = shard_of(bucket);
+  os_lock_acquire(&shard->lock);
+  uint32_t number = *link_to(bucket, record->address);
+  if (number != 0 && at(number)->heap == ending->heap) at(number)->heap = 0;
+  os_lock_release(&shard->lock);
+}
+
+void blocks_end_heap(uintptr_t heap, bool is_destroyed) {
+  ending_t ending = {heap, is_destroyed};
+  blocks_visit(end_block, &ending);
 }
 
 void blocks_visit(void (*visit)(void* context, const block_record_t* record), void* context) {

@@ -8,6 +8,7 @@
 typedef struct block_record_s {
   uintptr_t address;
   size_t size;    // as asked for
+  uintptr_t heap; // address of the heap that it ends with; 0: none
   uint32_t stack; // its number
   uint32_t thread;
   uint32_t sequence; // the how manieth allocation, modulo 2^32
@@ -25,6 +26,9 @@ bool blocks_remove(uintptr_t address, block_record_t* record);
 
 // Changes the size of one that stays where it is.
 void blocks_resize(uintptr_t address, size_t size);
+
+// Forgets all blocks of that heap; or, unless `is_destroyed`, that they end with it.
+void blocks_end_heap(uintptr_t heap, bool is_destroyed);
 
 // Visits all without locks: for the end of the process, or a picture that need not be exact.
 void blocks_visit(void (*visit)(void* context, const block_record_t* record), void* context);

@@ -57,6 +57,7 @@ bool check_owns(const void* p) {
 
 // NULL: let the original do it, or refuse it.
 static void* allocate(const twin_t* twin, const uintptr_t* arguments) {
+  if (twin->is_in_heap) return NULL; // it must end with its heap
   size_t size = twin_size(twin, arguments);
   size_t alignment = twin->align == TWIN_NONE ? 0 : arguments[twin->align];
   bool has_offset = twin->offset != TWIN_NONE && arguments[twin->offset] != 0;
@@ -115,8 +116,10 @@ static void* allocate_or_plain(const twin_t* twin, const uintptr_t* arguments) {
     size_t size = twin_size(twin, arguments);
     return size > PTRDIFF_MAX ? NULL : block_allocate(size, false);
   }
-  const uintptr_t fresh[TWIN_ARGUMENTS] = {0, arguments[1], arguments[2], arguments[3], arguments[4]};
-  return (void*)twin_pass(twin, fresh);
+  uintptr_t fresh[TWIN_ARGUMENTS];
+  mem_copy(fresh, arguments - twin->is_in_heap, sizeof(fresh));
+  fresh[twin->is_in_heap] = 0;
+  return (void*)twin_pass(twin, fresh + twin->is_in_heap);
 }
 
 static uintptr_t resize(const twin_t* twin, const uintptr_t* arguments) {
@@ -142,7 +145,7 @@ static uintptr_t resize(const twin_t* twin, const uintptr_t* arguments) {
 static uintptr_t out_resize(const twin_t* twin, const uintptr_t* arguments) {
   uintptr_t* block = (uintptr_t*)arguments[0];
   if (block == NULL || (*block != 0 && !guard_is_inside((void*)*block))) return twin_pass(twin, arguments);
-  uintptr_t inner[TWIN_ARGUMENTS] = {*block, arguments[1], arguments[2], 0, 0};
+  uintptr_t inner[TWIN_ARGUMENTS] = {*block, arguments[1], arguments[2]};
   uintptr_t p = *block == 0 ? (uintptr_t)allocate(twin, inner) : resize(twin, inner);
   if (p == 0) return *block == 0 ? twin_pass(twin, arguments) : 12; // ENOMEM
   *block = p;

@@ -52,8 +52,14 @@ static bool is_runtime(const char* name) {
 static const char* keep_path(const module_t* module) {
   char* path = store_take(&paths, PATH_BYTES);
   if (path == NULL) return "?";
-  int length = WideCharToMultiByte(CP_UTF8, 0, module->path, (int)module->path_length, path, PATH_BYTES - 1,
-                                   NULL, NULL);
+  const wchar_t* text = module->path;
+  DWORD count = (DWORD)module->path_length;
+  if (text == NULL) {
+    static wchar_t buffer[PATH_BYTES]; // under the loader lock
+    count = GetModuleFileNameW((HMODULE)(uintptr_t)module->base, buffer, PATH_BYTES);
+    text = buffer;
+  }
+  int length = WideCharToMultiByte(CP_UTF8, 0, text, (int)count, path, PATH_BYTES - 1, NULL, NULL);
   if (length > 0) return path;
   for (size_t i = 0; module->name[i] != 0; i++) path[i] = module->name[i];
   return path;

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "core/report/message.h"
 #include "interval.h"
+#include "mimalloc.h"
 #include "report.h"
 #include "sample.h"
 #include "settings.h"
@@ -45,6 +46,7 @@ static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
   uint32_t sequence = atomic_add_relaxed(&record.sequence, 1);
   block_record_t block = {.address = address,
                           .size = size,
+                          .heap = (uintptr_t)mi_heap_of((const void*)address),
                           .stack = stacks_add(frames, count),
                           .thread = os_thread_id(),
                           .sequence = sequence};
@@ -89,6 +91,23 @@ static uintptr_t note_out_resize(const twin_t* twin, const uintptr_t* arguments)
   return result;
 }
 
+// Before it is done: afterwards another heap may have the address. What isn't allowed isn't done, and is told by a
+// message: destroying the main heap, or a sub-process with threads in it.
+static void note_heap_end(uintptr_t heap, bool is_destroyed) {
+  if (heap != 0 && (const mi_heap_t*)heap != mi_heap_main()) blocks_end_heap(heap, is_destroyed);
+}
+
+static bool mi_cdecl note_heap_of_subproc(mi_heap_t* heap, void* context) {
+  MI_UNUSED(context);
+  blocks_end_heap((uintptr_t)heap, true);
+  return true;
+}
+
+static void note_subproc_end(mi_subproc_id_t subproc) {
+  if (subproc._mi_subproc_id != mi_subproc_main()._mi_subproc_id)
+    mi_subproc_visit_heaps(subproc, note_heap_of_subproc, NULL);
+}
+
 static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
   block_record_t before;
   uintptr_t result;
@@ -120,6 +139,13 @@ static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
     result = twin_pass(twin, arguments);
     if (result != 0) blocks_resize(result, arguments[1]);
     return result;
+  case TWIN_HEAP_DELETE:
+  case TWIN_HEAP_DESTROY:
+    note_heap_end(arguments[0], twin->kind == TWIN_HEAP_DESTROY);
+    return twin_pass(twin, arguments);
+  case TWIN_SUBPROC_DESTROY:
+    note_subproc_end((mi_subproc_id_t){(void*)arguments[0]});
+    return twin_pass(twin, arguments);
   default:
     return twin_pass(twin, arguments);
   }
@@ -258,11 +284,11 @@ static const char* mode_of_environment(void) {
   return setting_is_on("MIMALLOC_PROFILE") ? "profile" : NULL;
 }
 
-const plan_replacement_t* record_attach(const void* module, const plan_replacement_t* replacements) {
+void record_attach(const void* module) {
   const char* mode = mode_of_environment();
   if (mode == NULL) {
     interval_start(0, NULL);
-    return replacements;
+    return;
   }
   record.is_check = mode[0] == 'c';
   if (mode[0] == 'p')
@@ -272,14 +298,17 @@ const plan_replacement_t* record_attach(const void* module, const plan_replaceme
                      &kept);
   open_files();
   const char* problem = start(module);
-  if (problem == NULL) problem = twins_install(module, record.is_check ? check_call : on_call, &replacements);
+  if (problem == NULL) problem = twins_install(module, record.is_check ? check_call : on_call);
   if (problem != NULL) {
     message_error_always(MESSAGE_EINVAL, "nothing is recorded: %s", problem);
     record.is_check = false;
-    return replacements;
+    return;
   }
   record.mode = mode;
   AddVectoredExceptionHandler(1, on_exception);
   interval_start(1000 * (uint32_t)setting_number("MIMALLOC_PROFILE_INTERVAL", 1, 1000000, 0), snapshot);
-  return replacements;
+}
+
+const plan_replacement_t* record_replacements(const plan_replacement_t* replacements) {
+  return record.mode == NULL ? replacements : twins_of(replacements);
 }

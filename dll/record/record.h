@@ -5,9 +5,11 @@
 
 #include "redirect/plan.h"
 
-// On DLL_PROCESS_ATTACH, before the runtimes are redirected. Returns what to redirect them to: `replacements`, or a
-// table with twins in it.
-const plan_replacement_t* record_attach(const void* module, const plan_replacement_t* replacements);
+// On DLL_PROCESS_ATTACH, before the runtimes are redirected.
+void record_attach(const void* module);
+
+// What to redirect runtimes to: `replacements`, or a table with twins in it. For two tables at most.
+const plan_replacement_t* record_replacements(const plan_replacement_t* replacements);
 
 // Who has called us: `address`, a return address, unless that is one of our own, as it is when a twin stands between; then the
 // first one on the stack that isn't.

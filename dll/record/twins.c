@@ -20,22 +20,25 @@ enum {
 static twin_event_t* event;
 static twin_t twins[TWIN_COUNT];
 
-#define TWIN(function, ...)                                                                                  \
-  static uintptr_t __cdecl twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d,               \
-                                           uintptr_t e) {                                                    \
-    const uintptr_t arguments[TWIN_ARGUMENTS] = {a, b, c, d, e};                                             \
+#define TWIN_CALL(function, is_in_heap)                                                                      \
+  static uintptr_t __cdecl twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,  \
+                                           uintptr_t f) {                                                    \
+    const uintptr_t all[TWIN_ARGUMENTS] = {a, b, c, d, e, f}, *arguments = all + (is_in_heap);               \
     const twin_t* twin = &twins[NUMBER_##function];                                                          \
     /* An export that calls another, or ends in it: the outer one's twin sees to it. */                      \
     if (images_is_self((uintptr_t)__builtin_return_address(0))) return twin_pass(twin, arguments);           \
     return event(twin, arguments);                                                                           \
   }
+#define TWIN(function, ...)         TWIN_CALL(function, 0)
+#define TWIN_IN_HEAP(function, ...) TWIN_CALL(function, 1)
 #include "twins_table.h"
 
-#define ROW(text, function, kind, first, product, align, offset, zero, more)                                 \
-  {text, twin_##function, NULL, TWIN_##kind, first, product, align, offset, zero, more},
+#define ROW(in_heap, text, function, kind, first, product, align, offset, zero, more)                        \
+  {text, twin_##function, NULL, TWIN_##kind, first, product, align, offset, zero, more, in_heap},
 static twin_t twins[TWIN_COUNT] = {
-#define TWIN(function, ...)                  ROW(#function, function, __VA_ARGS__)
-#define TWIN_REDIRECTED(name, function, ...) ROW(name, function, __VA_ARGS__)
+#define TWIN(function, ...)                  ROW(0, #function, function, __VA_ARGS__)
+#define TWIN_IN_HEAP(function, ...)          ROW(1, #function, function, __VA_ARGS__)
+#define TWIN_REDIRECTED(name, function, ...) ROW(0, name, function, __VA_ARGS__)
 #include "twins_table.h"
 };
 
@@ -80,27 +83,29 @@ static bool equals(const char* a, const char* b) {
   return *a == *b;
 }
 
-static const void* twin_of(const plan_replacement_t* replacements, const void* function) {
+// The first function that a runtime's function is redirected to gets the first row of that name, and so on: there are
+// two for malloc and realloc (redirect_table_for_recalloc).
+static const void* twin_of(const char* name, const void* function) {
   for (size_t i = NUMBER_redirected_malloc; i < TWIN_COUNT; i++) {
-    for (const plan_replacement_t* at = replacements; at->name != NULL && twins[i].original == NULL; at++) {
-      if (equals(at->name, twins[i].name)) twins[i].original = (twin_call_t*)(uintptr_t)at->function;
-    }
+    if (twins[i].original == NULL && equals(name, twins[i].name))
+      twins[i].original = (twin_call_t*)(uintptr_t)function;
     if ((const void*)(uintptr_t)twins[i].original == function) return (const void*)(uintptr_t)twins[i].twin;
   }
   return function; // an export of ours: its jump leads to the twin
 }
 
-const char* twins_install(const void* self, twin_event_t* new_event,
-                          const plan_replacement_t** replacements) {
-  static plan_replacement_t table[PLAN_HOOKS_MAX + 1];
+const char* twins_install(const void* self, twin_event_t* new_event) {
   event = new_event;
-  const char* problem = install_exports(self);
-  if (problem != NULL) return problem;
-  size_t count = 0;
-  for (const plan_replacement_t* at = *replacements; at->name != NULL && count < PLAN_HOOKS_MAX; at++) {
-    table[count] = *at;
-    table[count++].function = twin_of(*replacements, at->function);
+  return install_exports(self);
+}
+
+const plan_replacement_t* twins_of(const plan_replacement_t* replacements) {
+  static plan_replacement_t tables[2][PLAN_HOOKS_MAX + 1];
+  static size_t table_count;
+  plan_replacement_t* table = tables[table_count++];
+  for (size_t i = 0; replacements[i].name != NULL && i < PLAN_HOOKS_MAX; i++) {
+    table[i] = replacements[i];
+    table[i].function = twin_of(table[i].name, table[i].function);
   }
-  *replacements = table;
-  return NULL;
+  return table;
 }

@@ -12,7 +12,7 @@
 
 #include "redirect/plan.h"
 
-#define TWIN_ARGUMENTS 5 // more than a function has do no harm: the caller removes them
+#define TWIN_ARGUMENTS 6 // more than a function has do no harm: the caller removes them
 
 typedef enum twin_kind_e {
   TWIN_NEW,
@@ -24,10 +24,14 @@ typedef enum twin_kind_e {
   TWIN_OUT,
   TWIN_OUT_TEXT,
   TWIN_OUT_RESIZE,
-  TWIN_OWNS
+  TWIN_OWNS,
+  TWIN_HEAP_DELETE,
+  TWIN_HEAP_DESTROY,
+  TWIN_SUBPROC_DESTROY
 } twin_kind_t;
 
-typedef uintptr_t __cdecl twin_call_t(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e);
+typedef uintptr_t __cdecl twin_call_t(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,
+                                      uintptr_t f);
 
 typedef struct twin_s { // see twins_table.h
   const char* name;
@@ -35,19 +39,24 @@ typedef struct twin_s { // see twins_table.h
   twin_call_t* original; // NULL: not installed
   uint8_t kind;          // twin_kind_t
   uint8_t first, is_product, align, offset, is_zero, more;
+  uint8_t is_in_heap; // what comes before argument 0 is a heap's or theap's address
 } twin_t;
 
 #define TWIN_NONE 9 // no such argument
 
-// What is called instead of `twin->original`.
+// What is called instead of `twin->original`. `arguments` are numbered as in twins_table.h.
 typedef uintptr_t twin_event_t(const twin_t* twin, const uintptr_t* arguments);
 
-// Under the loader lock, before anybody can have called us. Returns NULL, or why our exports can't be replaced;
-// *replacements is then what it was.
-const char* twins_install(const void* self, twin_event_t* event, const plan_replacement_t** replacements);
+// Under the loader lock, before anybody can have called us. Returns NULL, or why our exports can't be replaced.
+const char* twins_install(const void* self, twin_event_t* event);
+
+// After twins_install, twice at most: `replacements` with twins instead of functions that aren't exported (those that
+// are have jumps, which lead to theirs).
+const plan_replacement_t* twins_of(const plan_replacement_t* replacements);
 
 static inline uintptr_t twin_pass(const twin_t* twin, const uintptr_t* arguments) {
-  return twin->original(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]);
+  const uintptr_t* all = arguments - twin->is_in_heap;
+  return twin->original(all[0], all[1], all[2], all[3], all[4], all[5]);
 }
 
 // Bytes asked for; SIZE_MAX when the product overflows.

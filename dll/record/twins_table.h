@@ -97,6 +97,53 @@ TWIN(mi_crt_aligned_offset_malloc,    NEW,        0, 0, 1, 2, 0, N)
 TWIN(mi_crt_aligned_offset_realloc,   RESIZE,     1, 0, 2, 3, 0, FREES_ZERO)
 TWIN(mi_crt_aligned_offset_recalloc,  RESIZE,     1, 1, 3, 4, 1, FREES_ZERO)
 
+// In heaps, and by theaps: what comes before argument 0 is the heap.
+#ifndef TWIN_IN_HEAP
+#define TWIN_IN_HEAP TWIN
+#endif
+TWIN_IN_HEAP(mi_heap_alloc_new,           NEW,        0, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_alloc_new_n,         NEW,        0, 1, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_calloc,              NEW,        0, 1, N, N, 1, N)
+TWIN_IN_HEAP(mi_heap_calloc_aligned,      NEW,        0, 1, 2, N, 1, N)
+TWIN_IN_HEAP(mi_heap_calloc_aligned_at,   NEW,        0, 1, 2, 3, 1, N)
+TWIN_IN_HEAP(mi_heap_malloc,              NEW,        0, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_malloc_aligned,      NEW,        0, 0, 1, N, 0, N)
+TWIN_IN_HEAP(mi_heap_malloc_aligned_at,   NEW,        0, 0, 1, 2, 0, N)
+TWIN_IN_HEAP(mi_heap_malloc_small,        NEW,        0, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_mallocn,             NEW,        0, 1, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_realloc,             RESIZE,     1, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_realloc_aligned,     RESIZE,     1, 0, 2, N, 0, N)
+TWIN_IN_HEAP(mi_heap_realloc_aligned_at,  RESIZE,     1, 0, 2, 3, 0, N)
+TWIN_IN_HEAP(mi_heap_reallocf,            RESIZE,     1, 0, N, N, 0, FREES_FAILED)
+TWIN_IN_HEAP(mi_heap_reallocn,            RESIZE,     1, 1, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_realpath,            TEXT,       N, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_recalloc,            RESIZE,     1, 1, N, N, 1, N)
+TWIN_IN_HEAP(mi_heap_recalloc_aligned,    RESIZE,     1, 1, 3, N, 1, N)
+TWIN_IN_HEAP(mi_heap_recalloc_aligned_at, RESIZE,     1, 1, 3, 4, 1, N)
+TWIN_IN_HEAP(mi_heap_rezalloc,            RESIZE,     1, 0, N, N, 1, N)
+TWIN_IN_HEAP(mi_heap_rezalloc_aligned,    RESIZE,     1, 0, 2, N, 1, N)
+TWIN_IN_HEAP(mi_heap_rezalloc_aligned_at, RESIZE,     1, 0, 2, 3, 1, N)
+TWIN_IN_HEAP(mi_heap_strdup,              TEXT,       N, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_strndup,             TEXT,       N, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_heap_zalloc,              NEW,        0, 0, N, N, 1, N)
+TWIN_IN_HEAP(mi_heap_zalloc_aligned,      NEW,        0, 0, 1, N, 1, N)
+TWIN_IN_HEAP(mi_heap_zalloc_aligned_at,   NEW,        0, 0, 1, 2, 1, N)
+TWIN_IN_HEAP(mi_heap_zalloc_small,        NEW,        0, 0, N, N, 1, N)
+TWIN_IN_HEAP(mi_theap_calloc,             NEW,        0, 1, N, N, 1, N)
+TWIN_IN_HEAP(mi_theap_malloc,             NEW,        0, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_theap_malloc_aligned,     NEW,        0, 0, 1, N, 0, N)
+TWIN_IN_HEAP(mi_theap_malloc_small,       NEW,        0, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_theap_realloc,            RESIZE,     1, 0, N, N, 0, N)
+TWIN_IN_HEAP(mi_theap_zalloc,             NEW,        0, 0, N, N, 1, N)
+TWIN_IN_HEAP(mi_theap_zalloc_small,       NEW,        0, 0, N, N, 1, N)
+
+// The end of a heap: its blocks go on in the main one, or end with it. Argument 0 is the heap or the sub-process.
+TWIN(mi_heap_delete,                  HEAP_DELETE,     N, 0, N, N, 0, N)
+TWIN(mi_heap_destroy,                 HEAP_DESTROY,    N, 0, N, N, 0, N)
+TWIN(mi_subproc_destroy,              SUBPROC_DESTROY, N, 0, N, N, 0, N)
+TWIN(mi_subproc_delete,               SUBPROC_DESTROY, N, 0, N, N, 0, N)
+TWIN(mi_any_heap_contains,            OWNS,       N, 0, N, N, 0, N)
+
 // Not exported: what only redirect_table.c knows, by the C runtime's function that each takes the place of.
 #ifndef TWIN_REDIRECTED
 #define TWIN_REDIRECTED(name, function, ...) TWIN(function, __VA_ARGS__)
@@ -104,10 +151,13 @@ TWIN(mi_crt_aligned_offset_recalloc,  RESIZE,     1, 1, 3, 4, 1, FREES_ZERO)
 TWIN_REDIRECTED("malloc",    redirected_malloc,   NEW,    0, 0, N, N, 0, N)
 TWIN_REDIRECTED("calloc",    redirected_calloc,   NEW,    0, 1, N, N, 1, N)
 TWIN_REDIRECTED("realloc",   redirected_realloc,  RESIZE, 1, 0, N, N, 0, FREES_ZERO)
+TWIN_REDIRECTED("malloc",    redirected_clean_malloc,  NEW,    0, 0, N, N, 0, N)
+TWIN_REDIRECTED("realloc",   redirected_clean_realloc, RESIZE, 1, 0, N, N, 0, FREES_ZERO)
 TWIN_REDIRECTED("_recalloc", redirected_recalloc, RESIZE, 1, 1, N, N, 1, FREES_ZERO)
 TWIN_REDIRECTED(OPERATOR_NEW, redirected_new,     NEW,    0, 0, N, N, 0, N)
 // clang-format on
 
 #undef N
 #undef TWIN
+#undef TWIN_IN_HEAP
 #undef TWIN_REDIRECTED

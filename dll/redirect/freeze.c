@@ -11,7 +11,10 @@
 
 #define THREAD_RIGHTS       (THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_SET_CONTEXT)
 
-#if MI_64BIT
+#if defined(__aarch64__)
+#define PROGRAM_COUNTER Pc
+#define STACK_POINTER   Sp
+#elif MI_64BIT
 #define PROGRAM_COUNTER Rip
 #define STACK_POINTER   Rsp
 #else

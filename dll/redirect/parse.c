@@ -39,6 +39,13 @@ static bool is_readable(parse_image_t* image, const uint8_t* p, size_t size) {
   return true;
 }
 
+bool parse_is_readable(parse_image_t* image, const void* p, size_t size) {
+  uintptr_t offset = (uintptr_t)p - (uintptr_t)image->base;
+  if ((uintptr_t)p + size < (uintptr_t)p) return false;
+  bool is_inside = offset < image->size && size <= image->size - offset;
+  return (is_inside || image->readable != NULL) && is_readable(image, p, size);
+}
+
 // `size` bytes at rva, or NULL when the module has none there.
 static const uint8_t* at(parse_image_t* image, uint32_t rva, size_t size) {
   if (rva >= image->size || size > image->size - rva) return NULL;
@@ -177,6 +184,7 @@ bool parse_has_export_in(parse_image_t* image, uint32_t from, uint32_t to) {
 // ---- code -----------------------------------------------------------------------------------------------
 
 size_t parse_code_size(parse_image_t* image, uint32_t rva) {
+  if (rva >= image->size) return 0; // a damaged section may claim to reach further
   const uint8_t* section = image->base + image->sections;
   for (uint32_t i = 0; i < image->section_count; i++, section += SECTION_SIZE) {
     uint32_t size = u32(section + 8), start = u32(section + 12);
@@ -287,3 +295,11 @@ static bool visit_delay_imports(parse_image_t* image, parse_slot_t* visit, void*
 bool parse_imports(parse_image_t* image, parse_slot_t* visit, void* context) {
   return visit_imports(image, visit, context) && visit_delay_imports(image, visit, context);
 }
+
+static bool is_other_slot(void* context, const char* dll, const char* function, void** slot) {
+  MI_UNUSED(dll);
+  MI_UNUSED(function);
+  return (uintptr_t)slot != *(const uintptr_t*)context;
+}
+
+bool parse_is_slot(parse_image_t* image, uintptr_t p) { return !parse_imports(image, is_other_slot, &p); }

@@ -31,6 +31,9 @@ typedef struct parse_image_s {
 // else why not.
 const char* parse_image(const void* base, size_t available, parse_readable_t* readable, parse_image_t* image);
 
+// Can `size` bytes at `p` be read? They may lie outside of the module, if the image has a parse_readable_t.
+bool parse_is_readable(parse_image_t* image, const void* p, size_t size);
+
 // ---- exports --------------------------------------------------------------------------------------------
 
 // Rva of an exported function; 0 when there is none, or when it is another module's (a forwarder).
@@ -59,5 +62,8 @@ typedef bool parse_slot_t(void* context, const char* dll, const char* function, 
 
 // All import slots, those of delayed imports included. False when the visitor stopped.
 bool parse_imports(parse_image_t* image, parse_slot_t* visit, void* context);
+
+// Is there an import slot at `p`?
+bool parse_is_slot(parse_image_t* image, uintptr_t p);
 
 #endif

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include "base/memory.h"
+#include "follow.h"
 
 #define BODY_MAX     ((size_t)16 * MI_KIB) // bytes of a function that are looked through
 #define JUMP_NEAR    0xE9
@@ -265,15 +266,24 @@ bool plan_resolve(plan_runtime_t* plan, const plan_replacement_t* table, size_t 
   return true;
 }
 
-const plan_hook_t* plan_redirected_already(const plan_runtime_t* plan) {
-  for (size_t i = 0; i < plan->count; i++) {
-    const uint8_t* entry = (const uint8_t*)plan->hooks[i].entry;
-    instruction_t jump;
-    if (*entry != JUMP_NEAR || !decode(entry, PATCH_SIZE, plan->image.is_64, &jump)) continue;
-    uintptr_t target = (uintptr_t)entry + (uintptr_t)decode_target(entry, &jump);
-    if (target - (uintptr_t)plan->image.base >= plan->image.size) return &plan->hooks[i];
-  }
-  return NULL;
+static bool is_readable(void* context, uintptr_t address, size_t size) {
+  return parse_is_readable(context, (const void*)address, size);
+}
+
+// Import slots, and pointers in the module's data: behind some work of the function's own that is a call at its end.
+// Not so for a function that is nothing but a jump through one.
+static bool is_compilers_slot(void* context, uintptr_t slot, bool is_first) {
+  parse_image_t* image = context;
+  uintptr_t rva = slot - (uintptr_t)image->base;
+  if (is_first) return false;
+  return (rva < image->size && parse_code_size(image, (uint32_t)rva) == 0) || parse_is_slot(image, slot);
+}
+
+uintptr_t plan_leads_out(plan_runtime_t* plan, const plan_hook_t* hook) {
+  uintptr_t base = (uintptr_t)plan->image.base;
+  const follow_code_t code = {base,        base + plan->image.size, plan->image.is_64, &plan->image,
+                              is_readable, is_compilers_slot};
+  return follow_out(&code, hook->entry);
 }
 
 // On i386 a function that asks for its own address calls one that returns it; a moved call would return
@@ -312,6 +322,9 @@ static const char* plan_hook(plan_runtime_t* plan, plan_hook_t* hook, size_t ind
 
 bool plan_inline(plan_runtime_t* plan, uintptr_t memory) {
   plan->memory = memory;
+#if defined(__aarch64__)
+  return fail(plan, NULL, "jumps are known for x86 and x64 only");
+#endif
   for (size_t i = 0; i < plan->count; i++) {
     plan_hook_t* hook = &plan->hooks[i];
     const char* problem = plan_hook(plan, hook, i);

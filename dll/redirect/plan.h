@@ -18,7 +18,7 @@
 #define RELAY_SIZE       16
 #define TRAMPOLINE_MAX   48
 #define UNIT_SIZE        (RELAY_SIZE + TRAMPOLINE_MAX)
-#define PLAN_HOOKS_MAX   96
+#define PLAN_HOOKS_MAX   160
 #define PLAN_MEMORY_SIZE ((size_t)PLAN_HOOKS_MAX * UNIT_SIZE)
 
 // ---- one function ---------------------------------------------------------------------------------------
@@ -89,9 +89,9 @@ bool plan_resolve(plan_runtime_t* plan, const plan_replacement_t* table, size_t 
 // False: see `problem`.
 bool plan_inline(plan_runtime_t* plan, uintptr_t memory);
 
-// After plan_resolve: a function that begins with a jump out of the module, as only who redirects it writes;
-// NULL when there is none.
-const plan_hook_t* plan_redirected_already(const plan_runtime_t* plan);
+// After plan_resolve: where the function leads out of the module before it does anything, as only who
+// redirects it writes; 0: it doesn't.
+uintptr_t plan_leads_out(plan_runtime_t* plan, const plan_hook_t* hook);
 
 // May no thread be in the function while its jump is written?
 static inline bool plan_is_exclusive(const plan_runtime_t* plan, const plan_hook_t* hook) {

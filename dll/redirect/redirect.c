@@ -157,6 +157,30 @@ static bool redirect_inline(redirect_runtime_t* runtime, bool has_run) {
   return fail(runtime, problem, NULL);
 }
 
+static bool is_other_runtime(void* context, const module_t* module) {
+  return module->base != context || !config->is_runtime(module->name);
+}
+
+// Is there code at `address`, and of nobody whose blocks a runtime's heap knows? (Before a module's imports are
+// resolved, a jump through one of them leads nowhere.)
+static bool is_strangers_code(uintptr_t address) {
+  const DWORD code = PAGE_EXECUTE | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
+  MEMORY_BASIC_INFORMATION info;
+  if (VirtualQuery((const void*)address, &info, sizeof(info)) == 0) return false;
+  if (info.State != MEM_COMMIT || (info.Protect & code) == 0) return false;
+  return info.Type != MEM_IMAGE || modules_visit(is_other_runtime, info.AllocationBase);
+}
+
+// A function that somebody else sends elsewhere: there may be blocks from before that no heap of a runtime
+// knows, and nobody could tell whose they are. NULL when there is none.
+static const plan_hook_t* redirected_already(plan_runtime_t* plan) {
+  for (size_t i = 0; i < plan->count; i++) {
+    uintptr_t where = plan_leads_out(plan, &plan->hooks[i]);
+    if (where != 0 && is_strangers_code(where)) return &plan->hooks[i];
+  }
+  return NULL;
+}
+
 static bool make_plan(redirect_runtime_t* runtime) {
   if (runtime->plan == NULL)
     runtime->plan = VirtualAlloc(NULL, sizeof(*runtime->plan), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
@@ -164,12 +188,13 @@ static bool make_plan(redirect_runtime_t* runtime) {
   if (plan == NULL) return fail(runtime, "there is no memory for the plan", NULL);
   const char* problem = parse_image(runtime->module.base, SIZE_MAX, readable, &plan->image);
   if (problem != NULL) return fail(runtime, problem, NULL);
-  bool resolved = plan_resolve(plan, config->replacements, config->required_count);
+  bool is_variant = config->variant_name != NULL && parse_export(&plan->image, config->variant_name) != 0;
+  bool resolved = plan_resolve(plan, is_variant ? config->variant_replacements : config->replacements,
+                               config->required_count);
   runtime->function_count = plan->count;
   plan->is_exclusive = parse_export(&plan->image, config->debug_name) != 0;
   if (!resolved) return fail(runtime, plan->problem, plan->problem_name);
-  // There may be blocks from before that no heap of the runtime knows, and nobody could tell whose they are.
-  const plan_hook_t* taken = plan_redirected_already(plan);
+  const plan_hook_t* taken = redirected_already(plan);
   return taken == NULL || fail(runtime, "somebody else has redirected it already", taken->replacement->name);
 }
 
@@ -213,7 +238,7 @@ static void forget(redirect_runtime_t* runtime) {
 // ---- modules that may hold a runtime of their own -------------------------------------------------------
 
 typedef struct import_kinds_s {
-  bool has_runtime, has_heap;
+  bool has_runtime, has_heap, has_pages;
 } import_kinds_t;
 
 static bool starts_with(const char* text, const char* start) {
@@ -231,16 +256,43 @@ static bool look_at_slot(void* context, const char* dll, const char* function, v
   import_kinds_t* kinds = context;
   if (config->is_runtime(dll) || starts_with(dll, "api-ms-win-crt-")) kinds->has_runtime = true;
   if (function != NULL && equals(function, "HeapAlloc")) kinds->has_heap = true;
+  if (function != NULL && equals(function, "VirtualAlloc")) kinds->has_pages = true;
   return !kinds->has_runtime;
 }
 
 static void look_for_static_runtime(const module_t* module) {
   parse_image_t image;
-  import_kinds_t kinds = {false, false};
+  import_kinds_t kinds = {false, false, false};
   if (config->report_static == NULL || module->is_system || module->base == config->self) return;
   if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return;
   parse_imports(&image, look_at_slot, &kinds);
-  if (kinds.has_heap && !kinds.has_runtime) config->report_static(module);
+  if ((kinds.has_heap || kinds.has_pages) && !kinds.has_runtime)
+    config->report_static(module, kinds.has_heap);
+}
+
+typedef struct importer_s {
+  const char* function;
+  module_t* importer;
+} importer_t;
+
+static bool is_other_import(void* context, const char* dll, const char* function, void** slot) {
+  MI_UNUSED(dll);
+  MI_UNUSED(slot);
+  return function == NULL || !equals(function, ((const importer_t*)context)->function);
+}
+
+static bool is_no_importer(void* context, const module_t* module) {
+  parse_image_t image;
+  importer_t* search = context;
+  if (parse_image(module->base, SIZE_MAX, readable, &image) != NULL) return true;
+  if (parse_imports(&image, is_other_import, search)) return true;
+  *search->importer = *module;
+  return false;
+}
+
+bool redirect_find_importer(const char* function, module_t* importer) {
+  importer_t search = {function, importer};
+  return !modules_visit(is_no_importer, &search);
 }
 
 // ---- all modules ----------------------------------------------------------------------------------------
@@ -322,8 +374,9 @@ void redirect_start(const redirect_config_t* new_config) {
   get_proc_address_values[0] = export_of("kernel32.dll", "GetProcAddress");
   get_proc_address_values[1] = export_of("kernelbase.dll", "GetProcAddress");
   get_proc_address = (get_proc_address_t*)(uintptr_t)get_proc_address_values[0];
+  bool is_told = !config->without_notifications && modules_watch(&events);
   modules_visit(adopt_if_runtime, NULL);
-  if (!config->without_notifications && modules_watch(&events)) {
+  if (is_told) {
     config->report_watch("notifications of the loader", NULL);
   } else {
     watch_by_hook();
@@ -382,6 +435,7 @@ const redirect_runtime_t* redirect_runtime_of(const void* address) {
 
 typedef void* __cdecl test_malloc_t(size_t size);
 typedef void __cdecl test_free_t(void* block);
+typedef char* __cdecl test_duplicate_t(const char* text);
 
 // Is there an import table that still leads to the runtime?
 static bool has_open_slots(const redirect_runtime_t* runtime) {
@@ -405,6 +459,14 @@ static bool runtime_works(const redirect_runtime_t* runtime) {
   void* block = ((test_malloc_t*)(uintptr_t)functions[0])(1);
   bool works = block != NULL && config->is_ours(block);
   ((test_free_t*)(uintptr_t)functions[1])(block);
+  // A runtime may call itself by other entries than it exports: for programs of one processor on another, it has both.
+  void* duplicate =
+      runtime->method == REDIRECT_INLINE ? redirect_export(runtime, config->duplicate_name) : NULL;
+  if (works && duplicate != NULL) {
+    block = ((test_duplicate_t*)(uintptr_t)duplicate)("");
+    works = block != NULL && config->is_ours(block);
+    ((test_free_t*)(uintptr_t)functions[1])(block);
+  }
   return works;
 }
 

@@ -35,8 +35,13 @@ typedef struct redirect_runtime_s {
 typedef struct redirect_config_s {
   const plan_replacement_t* replacements; // ends with a NULL name; the first `required_count` make a runtime
   size_t required_count;
+  // For runtimes that have a function of this name, other ones. NULL: for none.
+  const char* variant_name;
+  const plan_replacement_t* variant_replacements;
   const char* malloc_name; // of the functions for the self-test
   const char* free_name;
+  // A function of the runtime that duplicates a text by a malloc from inside; what has none isn't tried by it.
+  const char* duplicate_name;
   bool (*is_runtime)(const char* module_name);
   bool (*is_ours)(const void* block);
   // A function that only debug runtimes have. Their functions call each other and add a header on the way
@@ -47,8 +52,9 @@ typedef struct redirect_config_s {
   bool without_notifications; // as if the loader couldn't tell of later modules
   // What happens; under the loader lock, on any thread.
   void (*report_runtime)(const redirect_runtime_t* runtime);
-  // A module uses heaps but no runtime DLL: it may hold a runtime of its own. NULL: don't look.
-  void (*report_static)(const module_t* module);
+  // A module uses the system's heaps, or else its pages, but no runtime DLL: it may hold a runtime of its own.
+  // NULL: don't look.
+  void (*report_static)(const module_t* module, bool uses_heaps);
   // There is no room to remember one more runtime: it is left alone.
   void (*report_too_many)(const module_t* module);
   // How we are told of later modules; NULL: not at all, `problem` says why.
@@ -59,8 +65,13 @@ typedef struct redirect_config_s {
 // `config`.
 void redirect_start(const redirect_config_t* config);
 
-// Behavioural: does what each runtime allocates now come from us? False when there is no runtime, or more of
-// them than the engine has room for.
+// A module that imports a function of this name, from whatever DLL. False when there is none. Under the loader
+// lock, at any time.
+bool redirect_find_importer(const char* function, module_t* importer);
+
+// Behavioural: does what each runtime allocates now come from us, also what it allocates by itself? False when
+// there is no runtime, or more of them than the engine has room for. By imports, the runtime's own calls don't
+// arrive, and aren't tried.
 bool redirect_works(void);
 
 // Where to call a runtime's function as it was: its trampoline if it is hooked, else the function itself.

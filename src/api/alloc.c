@@ -16,28 +16,32 @@ static MI_COLD void report_failure(size_t size) {
   os_set_errno(MESSAGE_ENOMEM);
 }
 
-MI_NOINLINE void* block_allocate(size_t size, bool zero) {
+// A theap to allocate from; NULL when there is no memory for the calling thread's theap of `heap`.
+static theap_t* enter(heap_t* heap) { return heap == NULL ? runtime_enter() : runtime_heap_enter(heap); }
+
+MI_NOINLINE void* block_allocate_in(heap_t* heap, size_t size, bool zero) {
   bool is_zero;
-  theap_t* theap = runtime_enter();
-  void* p = theap_allocate(theap, size, &is_zero);
+  theap_t* theap = enter(heap);
+  void* p = theap == NULL ? NULL : theap_allocate(theap, size, &is_zero);
   runtime_leave(theap);
   if (MI_UNLIKELY(p == NULL)) {
     report_failure(size);
   } else if (zero && !is_zero) {
-    mem_zero(p, page_map_page(p)->block_size);
+    mem_zero(p, theap_usable_size(p));
   }
   return p;
 }
 
-void* block_allocate_aligned(size_t size, size_t alignment, size_t offset, bool zero) {
-  if (MI_UNLIKELY(!bits_is_power_of_two(alignment) || alignment > ALIGNMENT_MAX)) {
-    message_warning("aligned allocation needs an alignment that is a power of two up to 1 GiB, not %zu",
-                    alignment);
+MI_NOINLINE void* block_allocate(size_t size, bool zero) { return block_allocate_in(NULL, size, zero); }
+
+void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, size_t offset, bool zero) {
+  if (MI_UNLIKELY(!bits_is_power_of_two(alignment))) {
+    message_warning("aligned allocation needs an alignment that is a power of two, not %zu", alignment);
     return NULL;
   }
-  bool is_zero;
-  theap_t* theap = runtime_enter();
-  void* p = theap_allocate_aligned(theap, size, alignment, offset, &is_zero);
+  bool is_zero, is_possible = size <= PTRDIFF_MAX && alignment <= PTRDIFF_MAX - size;
+  theap_t* theap = is_possible ? enter(heap) : NULL;
+  void* p = theap == NULL ? NULL : theap_allocate_aligned(theap, size, alignment, offset, &is_zero);
   runtime_leave(theap);
   if (MI_UNLIKELY(p == NULL)) {
     report_failure(size);
@@ -95,27 +99,33 @@ static void* move_to(void* fresh, void* p, size_t usable, size_t size, bool zero
   return fresh;
 }
 
-void* block_reallocate(void* p, size_t size, bool zero) {
-  if (p == NULL) return zero ? block_calloc(size) : block_malloc(size);
+static void* malloc_in(heap_t* heap, size_t size) {
+  return heap == NULL ? block_malloc(size) : block_malloc_in(heap, size);
+}
+
+void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero) {
+  if (p == NULL) return zero ? block_allocate_in(heap, size, true) : malloc_in(heap, size);
   size_t usable = theap_usable_size(p);
   if (MI_UNLIKELY(usable == 0)) {
     block_report_foreign("realloc", p);
     return NULL;
   }
   if (MI_LIKELY(fits_in_place(p, size, usable))) return in_place(p, usable, size, zero);
-  return move_to(block_malloc(size), p, usable, size, zero);
+  return move_to(malloc_in(heap, size), p, usable, size, zero);
 }
 
-void* block_reallocate_aligned(void* p, size_t size, size_t alignment, size_t offset, bool zero) {
-  if (p == NULL) return block_allocate_aligned(size, alignment, offset, zero);
+void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,
+                                  bool zero) {
+  if (!bits_is_power_of_two(alignment)) return block_reallocate_in(heap, p, size, zero);
+  if (p == NULL) return block_allocate_aligned_in(heap, size, alignment, offset, zero);
   size_t usable = theap_usable_size(p);
   if (MI_UNLIKELY(usable == 0)) {
     block_report_foreign("realloc", p);
     return NULL;
   }
-  bool is_aligned = bits_is_power_of_two(alignment) && (((uintptr_t)p + offset) & (alignment - 1)) == 0;
+  bool is_aligned = (((uintptr_t)p + offset) & (alignment - 1)) == 0;
   if (is_aligned && fits_in_place(p, size, usable)) return in_place(p, usable, size, zero);
-  return move_to(block_allocate_aligned(size, alignment, offset, false), p, usable, size, zero);
+  return move_to(block_allocate_aligned_in(heap, size, alignment, offset, false), p, usable, size, zero);
 }
 
 // ---- basic ----------------------------------------------------------------------------------------------
@@ -142,24 +152,28 @@ void* mi_expand(void* p, size_t newsize) {
   return usable != 0 && newsize <= usable ? p : NULL;
 }
 
-char* mi_strdup(const char* s) { return (char*)text_duplicate(s, SIZE_MAX, 1); }
-char* mi_strndup(const char* s, size_t n) { return (char*)text_duplicate(s, n, 1); }
+char* mi_strdup(const char* s) { return (char*)text_duplicate(NULL, s, SIZE_MAX, 1); }
+char* mi_strndup(const char* s, size_t n) { return (char*)text_duplicate(NULL, s, n, 1); }
 
-char* mi_realpath(const char* fname, char* resolved_name) {
+char* text_full_path(heap_t* heap, const char* name, char* resolved) {
   enum { PATH_CAPACITY = 4096 };
   char path[PATH_CAPACITY];
-  size_t length = fname == NULL ? 0 : os_full_path(fname, path, sizeof(path));
+  size_t length = name == NULL ? 0 : os_full_path(name, path, sizeof(path));
   if (length == 0) {
-    os_set_errno(fname == NULL ? MESSAGE_EINVAL : 2 /* ENOENT in every C runtime */);
+    os_set_errno(name == NULL ? MESSAGE_EINVAL : 2 /* ENOENT in every C runtime */);
     return NULL;
   }
-  if (resolved_name == NULL) return (char*)text_duplicate(path, SIZE_MAX, 1);
+  if (resolved == NULL) return (char*)text_duplicate(heap, path, SIZE_MAX, 1);
   if (length >= os_path_max()) {
-    os_set_errno(38 /* ENAMETOOLONG of the C runtimes for Windows */);
+    os_set_errno(OS_ENAMETOOLONG);
     return NULL;
   }
-  mem_copy(resolved_name, path, length + 1);
-  return resolved_name;
+  mem_copy(resolved, path, length + 1);
+  return resolved;
+}
+
+char* mi_realpath(const char* fname, char* resolved_name) {
+  return text_full_path(NULL, fname, resolved_name);
 }
 
 // ---- extended -------------------------------------------------------------------------------------------
@@ -188,16 +202,10 @@ void* mi_reallocf(void* p, size_t newsize) {
 size_t mi_usable_size(const void* p) { return block_usable_size(p); }
 
 size_t mi_good_size(size_t size) {
-  if (size <= LARGE_SIZE_MAX) return size_class_size(size_class_bin(size));
+  if (size <= LARGE_SIZE_MAX - BLOCK_TAIL) return size_class_size(size_class_bin(block_size_for(size))) - BLOCK_TAIL;
   return size > PTRDIFF_MAX ? size : bits_align_up(size, SLICE_SIZE);
 }
 
 // ---- questions ------------------------------------------------------------------------------------------
 
 bool mi_is_in_heap_region(const void* p) { return arena_contains(p); }
-
-bool mi_check_owned(const void* p) {
-  page_t* page = arena_find_page(p);
-  theap_t* theap = runtime_theap();
-  return page != NULL && theap != NULL && page_owner_theap(atomic_get_relaxed(&page->owner)) == theap;
-}

@@ -17,15 +17,15 @@ void* mi_aligned_offset_recalloc(void* p, size_t newcount, size_t size, size_t a
   return mi_recalloc_aligned_at(p, newcount, size, alignment, offset);
 }
 
-wchar_t* mi_wcsdup(const wchar_t* s) { return (wchar_t*)text_duplicate(s, SIZE_MAX, sizeof(wchar_t)); }
-unsigned char* mi_mbsdup(const unsigned char* s) { return (unsigned char*)text_duplicate(s, SIZE_MAX, 1); }
+wchar_t* mi_wcsdup(const wchar_t* s) { return (wchar_t*)text_duplicate(NULL, s, SIZE_MAX, sizeof(wchar_t)); }
+unsigned char* mi_mbsdup(const unsigned char* s) { return (unsigned char*)text_duplicate(NULL, s, SIZE_MAX, 1); }
 
 #define VALUE_CAPACITY_MAX (64 * MI_KIB) // characters; Windows allows 32767
 
 int mi_dupenv_s(char** buf, size_t* size, const char* name) {
-  if (buf == NULL || name == NULL) return MESSAGE_EINVAL;
-  *buf = NULL;
+  if (buf != NULL) *buf = NULL;
   if (size != NULL) *size = 0;
+  if (buf == NULL || name == NULL) return MESSAGE_EINVAL;
   for (size_t capacity = 256; capacity <= VALUE_CAPACITY_MAX; capacity *= 4) {
     char* value = (char*)block_malloc(capacity);
     if (value == NULL) return MESSAGE_ENOMEM;
@@ -40,9 +40,9 @@ int mi_dupenv_s(char** buf, size_t* size, const char* name) {
 }
 
 int mi_wdupenv_s(wchar_t** buf, size_t* size, const wchar_t* name) {
-  if (buf == NULL || name == NULL) return MESSAGE_EINVAL;
-  *buf = NULL;
+  if (buf != NULL) *buf = NULL;
   if (size != NULL) *size = 0;
+  if (buf == NULL || name == NULL) return MESSAGE_EINVAL;
   for (size_t capacity = 256; capacity <= VALUE_CAPACITY_MAX; capacity *= 4) {
     wchar_t* value = (wchar_t*)block_malloc(capacity * sizeof(wchar_t));
     if (value == NULL) return MESSAGE_ENOMEM;

@@ -10,9 +10,7 @@ size_t mi_malloc_usable_size(const void* p) { return mi_usable_size(p); }
 void mi_cfree(void* p) { free_try(p); } // foreign pointers are ignored
 
 int mi_posix_memalign(void** p, size_t alignment, size_t size) {
-  if (p == NULL || alignment % sizeof(void*) != 0 || !bits_is_power_of_two(alignment) ||
-      alignment > ALIGNMENT_MAX)
-    return MESSAGE_EINVAL;
+  if (p == NULL || alignment % sizeof(void*) != 0 || !bits_is_power_of_two(alignment)) return MESSAGE_EINVAL;
   void* block = block_allocate_aligned(size, alignment, 0, false);
   if (block == NULL) return MESSAGE_ENOMEM; // *p stays as it is
   *p = block;
@@ -37,17 +35,32 @@ void* mi_pvalloc(size_t size) {
   return block_allocate_aligned(rounded, page_size, 0, false);
 }
 
-void* mi_reallocarray(void* p, size_t count, size_t size) { return mi_reallocn(p, count, size); }
+void* mi_reallocarray(void* p, size_t count, size_t size) {
+  size_t total;
+  if (!block_count_overflows(count, size, &total)) return block_reallocate(p, total, false);
+  os_set_errno(MESSAGE_EOVERFLOW);
+  return NULL;
+}
 
 int mi_reallocarr(void* p, size_t count, size_t size) {
-  if (p == NULL) {
+  void* block = NULL;
+  if (p != NULL) mem_copy(&block, p, sizeof(block)); // `p` points to a pointer of any type
+  size_t total;
+  if (p == NULL || (block == NULL && (count == 0 || size == 0))) {
     os_set_errno(MESSAGE_EINVAL);
     return MESSAGE_EINVAL;
   }
-  void* block;
-  mem_copy(&block, p, sizeof(block)); // `p` points to a pointer of any type
-  void* fresh = mi_reallocn(block, count, size);
-  if (fresh == NULL) return MESSAGE_ENOMEM;
+  if (block_count_overflows(count, size, &total)) {
+    os_set_errno(MESSAGE_EOVERFLOW);
+    return MESSAGE_EOVERFLOW;
+  }
+  void* fresh = NULL;
+  if (total == 0) {
+    mi_free(block);
+  } else {
+    fresh = block_reallocate(block, total, false);
+    if (fresh == NULL) return MESSAGE_ENOMEM;
+  }
   mem_copy(p, &fresh, sizeof(fresh));
   return 0;
 }

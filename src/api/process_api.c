@@ -18,6 +18,10 @@ void mi_thread_init(void) { runtime_leave(runtime_enter()); }
 void mi_thread_done(void) { runtime_thread_done(); }
 void mi_thread_set_in_threadpool(void) {} // a thread's theap is given back when it ends, whoever runs it
 
+// Upstream's redirecting DLL calls this one; redirection here needs no such call.
+void _mi_redirect_entry(unsigned long reason);
+void _mi_redirect_entry(unsigned long reason) { MI_UNUSED(reason); }
+
 const char* mi_thread_exit_mechanism(void) {
   runtime_process_attach(); // the static library may decide at run time
   return os_bell_name();
@@ -27,11 +31,11 @@ void mi_collect(bool force) {
   // A thread without a theap gets one when all is wanted: somebody has to take over what dead threads left.
   theap_t* theap = force ? runtime_enter() : runtime_theap();
   if (theap == NULL) {
-    arena_purge(false, NULL);
+    arena_purge(&runtime_subproc()->arenas, false, NULL);
     return;
   }
-  if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(force, ++theap->heartbeat);
-  theap_collect(theap, force);
+  if (!thread_is_late(theap->thread)) hooks_deferred_free(force, ++theap->heartbeat);
+  thread_collect(theap->thread, force);
   if (force) runtime_leave(theap);
 }
 

@@ -1,11 +1,14 @@
-// Statistics in the layout of mimalloc 3.4.3, and as JSON.
+// Statistics in the layout of mimalloc 3.4.3, as JSON (stats_json.c), and printed: of the process, of a sub-process, of a
+// heap, of a thread.
+//
+// Blocks and pages are summed for what is asked for. Everything else is counted for the process: the main sub-process has
+// it, other ones have what can be seen of them now, and heaps and threads have none of it.
 #include "mimalloc-stats.h"
 
-#include <stdarg.h>
-
+#include "api/api_types.h"
+#include "api/stats_json.h"
 #include "base/format.h"
 #include "base/memory.h"
-#include "core/pages/page.h"
 #include "core/stats/stats_print.h"
 
 // ---- bins -------------------------------------------------------------------------------------------------
@@ -45,46 +48,113 @@ static void add_level(mi_stat_count_t* level, int64_t total, int64_t current) {
   level->current += current;
 }
 
-static void fill(mi_stats_t* stats) {
-  stats_snapshot_t snapshot;
-  stats_snapshot(&snapshot);
-  const stats_process_t* process = &snapshot.process;
-  mem_zero(stats, sizeof(*stats));
-  stats->size = sizeof(*stats);
-  stats->version = MI_STAT_VERSION;
-
+static void fill_process(mi_stats_t* stats, const stats_process_t* process) {
   stats->pages = count_of(&process->pages);
   stats->reserved = count_of(&process->reserved);
   stats->committed = count_of(&process->committed);
   stats->reset.total = process->reset_bytes;
   stats->purged.total = process->purged_bytes;
   stats->threads = count_of(&process->threads);
-  stats->malloc_normal.total = snapshot.bytes_allocated;
-  stats->malloc_normal.peak = stats->malloc_normal.current = snapshot.bytes_in_use;
-  stats->malloc_huge = count_of(&process->huge_bytes);
   stats->mmap_calls.total = process->reserve_calls;
   stats->commit_calls.total = process->commit_calls;
   stats->reset_calls.total = process->reset_calls;
   stats->purge_calls.total = process->decommit_calls;
   stats->arena_count.total = process->arenas;
-  stats->malloc_huge_count.total = snapshot.blocks.allocated[BIN_HUGE];
-  stats->malloc_normal_count.total = snapshot.allocations - snapshot.blocks.allocated[BIN_HUGE];
   stats->pages_extended.total = process->pages_extended;
   stats->pages_retire.total = process->pages_retired;
   stats->page_searches.total = process->page_searches;
   stats->page_searches_count.total = process->page_searches_count;
   stats->theaps = count_of(&process->theaps);
-  stats->pages_reclaim_on_alloc.total = process->pages_absorbed;
+  stats->heaps = count_of(&process->heaps);
+  stats->pages_reclaim_on_alloc.total = process->pages_adopted;
+  stats->pages_reclaim_on_free.total = process->pages_reclaimed;
+}
 
+static void add_blocks(mi_stats_t* stats, const stats_blocks_t* blocks) {
+  int64_t total = 0, current = 0;
   for (unsigned bin = 1; bin < BIN_COUNT; bin++) {
     unsigned slot = bin == BIN_HUGE ? MI_BIN_HUGE : bin_of_size(size_class_size(bin));
-    int64_t in_use = snapshot.blocks.allocated[bin] - snapshot.blocks.freed[bin];
-    int64_t pages =
-        bin == BIN_HUGE ? in_use : snapshot.blocks.pages[bin]; // a huge block has a page to itself
-    add_level(&stats->malloc_bins[slot], snapshot.blocks.allocated[bin], in_use);
+    int64_t in_use = blocks->allocated[bin] - blocks->freed[bin];
+    int64_t pages = bin == BIN_HUGE ? in_use : blocks->pages[bin]; // a huge block has a page to itself
+    add_level(&stats->malloc_bins[slot], blocks->allocated[bin], in_use);
     add_level(&stats->page_bins[slot], pages, pages);
+    if (bin == BIN_HUGE) continue;
+    int64_t size = (int64_t)size_class_size(bin);
+    total += blocks->allocated[bin] * size;
+    current += in_use * size;
+    stats->malloc_normal_count.total += blocks->allocated[bin];
   }
-  add_level(&stats->page_committed, snapshot.blocks.page_bytes, snapshot.blocks.page_bytes);
+  stats->malloc_huge_count.total += blocks->allocated[BIN_HUGE];
+  add_level(&stats->malloc_normal, total, current);
+  add_level(&stats->malloc_huge, blocks->huge_allocated_bytes,
+            blocks->huge_allocated_bytes - blocks->huge_freed_bytes);
+  add_level(&stats->page_committed, blocks->page_bytes, blocks->page_bytes);
+}
+
+static bool count_heap(heap_t* heap, void* arg) {
+  MI_UNUSED(heap);
+  (*(int64_t*)arg)++;
+  return true;
+}
+
+static void add_arena(arena_t* arena, void* arg) {
+  mi_stats_t* stats = (mi_stats_t*)arg;
+  add_level(&stats->reserved, (int64_t)(arena->slice_count * SLICE_SIZE),
+            (int64_t)(arena->slice_count * SLICE_SIZE));
+  int64_t committed = (int64_t)(arena_usage(arena).committed * SLICE_SIZE);
+  add_level(&stats->committed, committed, committed);
+  stats->arena_count.total++;
+}
+
+// What is asked for: a theap, or a heap, or a sub-process with its heaps' blocks or without.
+typedef struct scope_s {
+  subproc_t* subproc;
+  heap_t* heap;
+  theap_t* theap;
+  bool with_blocks;
+} scope_t;
+
+static void fill(mi_stats_t* stats, const scope_t* scope) {
+  mem_zero(stats, sizeof(*stats));
+  mi_stats_header_init(stats);
+  bool is_process = scope->subproc == subproc_main();
+  if (is_process) {
+    stats_snapshot_t snapshot;
+    stats_snapshot(&snapshot);
+    fill_process(stats, &snapshot.process);
+    if (scope->with_blocks) add_blocks(stats, &snapshot.blocks);
+    stats->malloc_huge.peak = scope->with_blocks ? snapshot.process.huge_bytes.peak : 0;
+  } else {
+    if (scope->subproc != NULL) {
+      arena_visit(&scope->subproc->arenas, &add_arena, stats);
+      int64_t threads = atomic_get_relaxed(&scope->subproc->threads);
+      add_level(&stats->threads, threads, threads);
+      int64_t heaps = 0;
+      subproc_visit_heaps(scope->subproc, &count_heap, &heaps);
+      add_level(&stats->heaps, heaps, heaps);
+    }
+    if (scope->with_blocks) {
+      stats_blocks_t blocks;
+      stats_collect_blocks_of(&blocks, scope->heap, scope->subproc, scope->theap);
+      add_blocks(stats, &blocks);
+      int64_t pages = 0;
+      for (unsigned bin = 1; bin < BIN_COUNT; bin++) pages += blocks.pages[bin];
+      add_level(&stats->pages, pages, pages);
+    }
+  }
+}
+
+static scope_t scope_of_subproc(subproc_t* subproc) {
+  return (scope_t){.subproc = subproc, .with_blocks = true};
+}
+
+static scope_t scope_of_current(void) {
+  runtime_process_attach(); // may well be the first call into the library
+  return scope_of_subproc(runtime_subproc());
+}
+
+static scope_t scope_of_heap(mi_heap_t* heap) {
+  return (scope_t){.heap = heap_from(heap), .with_blocks = true};
 }
 
 // The structure of the 2.4 line, whose DLL ours may replace: without heaps, theaps, heaps_delete_wait and
@@ -99,9 +169,9 @@ typedef struct stats_v4_s {
   mi_stat_count_t page_bins[MI_BIN_HUGE + 1];
 } stats_v4_t;
 
-static void fill_v4(stats_v4_t* old) {
+static void fill_v4(stats_v4_t* old, const scope_t* scope) {
   mi_stats_t stats;
-  fill(&stats);
+  fill(&stats, scope);
   mem_zero(old, sizeof(*old));
   old->size = sizeof(*old);
   old->version = 4;
@@ -112,127 +182,96 @@ static void fill_v4(stats_v4_t* old) {
   mem_copy(old->page_bins, stats.page_bins, sizeof(old->page_bins));
 }
 
-static bool is_current(const mi_stats_t* stats) {
-  return stats != NULL && stats->size == sizeof(mi_stats_t) && stats->version == MI_STAT_VERSION;
-}
-
-bool mi_stats_get(mi_stats_t* stats) {
-  if (is_current(stats)) {
-    fill(stats);
+static bool get(mi_stats_t* stats, const scope_t* scope) {
+  if (stats_are_current(stats)) {
+    fill(stats, scope);
   } else if (stats != NULL && stats->size == sizeof(stats_v4_t) && stats->version == 4) {
-    fill_v4((stats_v4_t*)(void*)stats);
+    fill_v4((stats_v4_t*)(void*)stats, scope);
   } else {
     return false;
   }
   return true;
 }
 
-// ---- JSON -------------------------------------------------------------------------------------------------
-
-// Counts the characters of the whole text and writes those that fit.
-typedef struct json_s {
-  char* buffer; // may be NULL, with capacity 0
-  size_t capacity;
-  size_t length;
-} json_t;
-
-static void json_print(json_t* json, const char* format, ...) MI_PRINTF(2, 3);
-static void json_print(json_t* json, const char* format, ...) {
-  char line[192]; // the longest has five 20-digit numbers
-  va_list args;
-  va_start(args, format);
-  size_t length = format_vprint(line, sizeof(line), format, args);
-  va_end(args);
-  if (json->length + length < json->capacity) {
-    mem_copy(json->buffer + json->length, line, length);
-    json->buffer[json->length + length] = 0;
-  }
-  json->length += length;
-}
-
-typedef struct process_info_s {
-  size_t elapsed, user, system, rss, rss_peak, commit, commit_peak, faults;
-} process_info_t;
-
-static void json_print_count(json_t* json, const char* name, const mi_stat_count_t* count) {
-  json_print(json, "  \"%s\": { \"total\": %lld, \"peak\": %lld, \"current\": %lld },\n", name,
-             (long long)count->total, (long long)count->peak, (long long)count->current);
-}
-
-static void json_print_bins(json_t* json, const char* name, const mi_stat_count_t* bins) {
-  json_print(json, "  \"%s\": [\n", name);
-  for (unsigned bin = 0; bin <= MI_BIN_HUGE; bin++) {
-    size_t block_size = mi_stats_get_bin_size(bin);
-    size_t page_size = block_size > LARGE_SIZE_MAX ? 0 : page_slices_for(block_size) * SLICE_SIZE;
-    json_print(json,
-               "    { \"total\": %lld, \"peak\": %lld, \"current\": %lld, \"block_size\": %zu, "
-               "\"page_size\": %zu }%s\n",
-               (long long)bins[bin].total, (long long)bins[bin].peak, (long long)bins[bin].current,
-               block_size, page_size, bin == MI_BIN_HUGE ? "" : ",");
-  }
-  json_print(json, "  ],\n");
-}
-
-static void json_write(json_t* json, const mi_stats_t* stats, const process_info_t* process) {
-  json_print(json, "{\n  \"stat_version\": %d,\n  \"mimalloc_version\": %d,\n", MI_STAT_VERSION,
-             MI_MALLOC_VERSION);
-  json_print(
-      json,
-      "  \"process\": {\n    \"elapsed_msecs\": %zu,\n    \"user_msecs\": %zu,\n    \"system_msecs\": %zu,\n"
-      "    \"page_faults\": %zu,\n",
-      process->elapsed, process->user, process->system, process->faults);
-  json_print(json, "    \"rss_current\": %zu,\n    \"rss_peak\": %zu,\n", process->rss, process->rss_peak);
-  json_print(json, "    \"commit_current\": %zu,\n    \"commit_peak\": %zu\n  },\n", process->commit,
-             process->commit_peak);
-
-#define MI_STAT_COUNT(name)   json_print_count(json, #name, &stats->name);
-#define MI_STAT_COUNTER(name) json_print(json, "  \"%s\": %lld,\n", #name, (long long)stats->name.total);
-  MI_STAT_FIELDS()
-#undef MI_STAT_COUNT
-#undef MI_STAT_COUNTER
-
-  json_print_bins(json, "malloc_bins", stats->malloc_bins);
-  json_print_bins(json, "page_bins", stats->page_bins);
-  json_print(json, "  \"chunk_bins\": [\n");
-  static const char* const chunk_names[MI_CBIN_COUNT] = {"S", "X", "M", "L", "H", " "};
-  for (unsigned i = 0; i < MI_CBIN_COUNT; i++) {
-    const mi_stat_count_t* count = &stats->chunk_bins[i];
-    json_print(json, "    { \"total\": %lld, \"peak\": %lld, \"current\": %lld, \"bin\": \"%s\" }%s\n",
-               (long long)count->total, (long long)count->peak, (long long)count->current, chunk_names[i],
-               i == MI_CBIN_COUNT - 1 ? "" : ",");
-  }
-  json_print(json, "  ]\n}\n");
-}
-
-char* mi_stats_as_json(mi_stats_t* stats, size_t buf_size, char* buf) {
-  if (!is_current(stats)) return NULL;
-  process_info_t process;
-  mi_process_info(&process.elapsed, &process.user, &process.system, &process.rss, &process.rss_peak,
-                  &process.commit, &process.commit_peak, &process.faults);
-  json_t json = {buf, buf_size, 0};
-  bool is_new = buf == NULL || buf_size == 0;
-  if (is_new) {
-    json = (json_t){NULL, 0, 0};
-    json_write(&json, stats, &process);
-    json = (json_t){(char*)mi_malloc(json.length + 1), json.length + 1, 0};
-    if (json.buffer == NULL) return NULL;
-  }
-  json_write(&json, stats, &process);
-  if (json.length < json.capacity) return json.buffer;
-  buf[0] = 0; // a piece of JSON is worse than none
-  return NULL;
-}
-
-char* mi_stats_get_json(size_t buf_size, char* buf) {
+static char* get_json(size_t buf_size, char* buf, const scope_t* scope) {
   mi_stats_t stats;
-  fill(&stats);
+  fill(&stats, scope);
   return mi_stats_as_json(&stats, buf_size, buf);
 }
 
 // ---- printing ---------------------------------------------------------------------------------------------
+// The process's own table is core/stats/stats_print.c's; this is the shorter one of its parts.
 
-void mi_stats_print_out(mi_output_fun* out, void* arg) { stats_print(out, arg, true); }
-void mi_thread_stats_print_out(mi_output_fun* out, void* arg) { mi_stats_print_out(out, arg); }
+typedef struct sink_s {
+  mi_output_fun* out;
+  void* arg;
+} sink_t;
+
+static void print_bin(const sink_t* sink, const char* size, const mi_stat_count_t* blocks, int64_t bytes,
+                      int64_t pages) {
+  char text[FORMAT_SIZE_CAPACITY];
+  message_print_to(sink->out, sink->arg, "  %10s %14lld %14lld %12lld %12s %8lld\n", size,
+                   (long long)blocks->total, (long long)(blocks->total - blocks->current),
+                   (long long)blocks->current, format_size(text, bytes), (long long)pages);
+}
+
+static void print_part(const sink_t* sink, const char* title, const void* identity, const scope_t* scope) {
+  mi_stats_t stats;
+  fill(&stats, scope);
+  message_print_to(sink->out, sink->arg, "mimalloc: statistics of %s %p\n", title, identity);
+  message_print_to(sink->out, sink->arg, "  %10s %14s %14s %12s %12s %8s\n", "block size", "allocated",
+                   "freed", "in use", "bytes in use", "pages");
+  mi_stat_count_t all = {0, 0, 0};
+  int64_t pages = 0;
+  for (unsigned bin = 1; bin <= MI_BIN_HUGE; bin++) {
+    const mi_stat_count_t* blocks = &stats.malloc_bins[bin];
+    if (blocks->total == 0 && stats.page_bins[bin].current == 0) continue;
+    all.total += blocks->total;
+    all.current += blocks->current;
+    pages += stats.page_bins[bin].current;
+    char size[FORMAT_SIZE_CAPACITY];
+    int64_t bytes = (int64_t)mi_stats_get_bin_size(bin);
+    print_bin(sink, bin == MI_BIN_HUGE ? "larger" : format_size(size, bytes), blocks,
+              bin == MI_BIN_HUGE ? stats.malloc_huge.current : blocks->current * bytes,
+              stats.page_bins[bin].current);
+  }
+  print_bin(sink, "all", &all, stats.malloc_normal.current + stats.malloc_huge.current, pages);
+  if (scope->subproc == NULL) return;
+  char reserved[FORMAT_SIZE_CAPACITY], committed[FORMAT_SIZE_CAPACITY];
+  message_print_to(
+      sink->out, sink->arg, "  %lld heaps, %lld threads, %lld arenas: %s reserved, %s committed\n",
+      (long long)stats.heaps.current, (long long)stats.threads.current, (long long)stats.arena_count.total,
+      format_size(reserved, stats.reserved.current), format_size(committed, stats.committed.current));
+}
+
+static bool print_heap(heap_t* heap, void* arg) {
+  scope_t scope = scope_of_heap(heap_to(heap));
+  print_part((const sink_t*)arg, heap == heap->subproc->main ? "the main heap" : "heap", (void*)heap, &scope);
+  return true;
+}
+
+// ---- of the calling thread's sub-process --------------------------------------------------------------------
+
+bool mi_stats_get(mi_stats_t* stats) {
+  scope_t scope = scope_of_current();
+  return get(stats, &scope);
+}
+
+char* mi_stats_get_json(size_t buf_size, char* buf) {
+  scope_t scope = scope_of_current();
+  return get_json(buf_size, buf, &scope);
+}
+
+void mi_stats_print_out(mi_output_fun* out, void* arg) {
+  scope_t scope = scope_of_current();
+  sink_t sink = {out, arg};
+  if (scope.subproc == subproc_main()) {
+    stats_print(out, arg, true);
+  } else {
+    print_part(&sink, "sub-process", scope.subproc, &scope);
+  }
+}
+
 void mi_stats_print(void* out) {
   (void)out;
   mi_stats_print_out(NULL, NULL);
@@ -240,3 +279,61 @@ void mi_stats_print(void* out) {
 
 void mi_stats_reset(void) { stats_reset(); }
 void mi_stats_merge(void) {}
+
+void mi_thread_stats_print_out(mi_output_fun* out, void* arg) {
+  sink_t sink = {out, arg};
+  theap_t* theap = runtime_theap();
+  if (theap == NULL) message_print_to(out, arg, "mimalloc: statistics: the thread has no heap\n");
+  for (theap = theap == NULL ? NULL : theap->thread->theaps; theap != NULL; theap = theap->thread_next) {
+    scope_t scope = {.theap = theap, .with_blocks = true};
+    print_part(&sink, "the calling thread in heap", theap->heap, &scope);
+  }
+}
+
+// ---- of a heap ----------------------------------------------------------------------------------------------
+
+bool mi_heap_stats_get(mi_heap_t* heap, mi_stats_t* stats) {
+  scope_t scope = scope_of_heap(heap);
+  return heap != NULL && get(stats, &scope);
+}
+
+char* mi_heap_stats_get_json(mi_heap_t* heap, size_t buf_size, char* buf) {
+  scope_t scope = scope_of_heap(heap);
+  return heap == NULL ? NULL : get_json(buf_size, buf, &scope);
+}
+
+void mi_heap_stats_print_out(mi_heap_t* heap, mi_output_fun* out, void* arg) {
+  sink_t sink = {out, arg};
+  if (heap != NULL) print_heap(heap_from(heap), &sink);
+}
+
+void mi_heap_stats_merge_to_subproc(mi_heap_t* heap) { MI_UNUSED(heap); }
+
+// ---- of a sub-process ---------------------------------------------------------------------------------------
+
+bool mi_subproc_stats_get(mi_subproc_id_t subproc_id, mi_stats_t* stats) {
+  scope_t scope = scope_of_subproc(subproc_from(subproc_id));
+  return scope.subproc != NULL && get(stats, &scope);
+}
+
+bool mi_subproc_stats_get_exclusive(mi_subproc_id_t subproc_id, mi_stats_t* stats) {
+  scope_t scope = {.subproc = subproc_from(subproc_id)};
+  return scope.subproc != NULL && get(stats, &scope);
+}
+
+char* mi_subproc_stats_get_json(mi_subproc_id_t subproc_id, size_t buf_size, char* buf) {
+  scope_t scope = scope_of_subproc(subproc_from(subproc_id));
+  return scope.subproc == NULL ? NULL : get_json(buf_size, buf, &scope);
+}
+
+void mi_subproc_stats_print_out(mi_subproc_id_t subproc_id, mi_output_fun* out, void* arg) {
+  scope_t scope = scope_of_subproc(subproc_from(subproc_id));
+  sink_t sink = {out, arg};
+  if (scope.subproc != NULL) print_part(&sink, "sub-process", scope.subproc, &scope);
+}
+
+void mi_subproc_heap_stats_print_out(mi_subproc_id_t subproc_id, mi_output_fun* out, void* arg) {
+  mi_subproc_stats_print_out(subproc_id, out, arg);
+  sink_t sink = {out, arg};
+  if (subproc_from(subproc_id) != NULL) subproc_visit_heaps(subproc_from(subproc_id), &print_heap, &sink);
+}

@@ -15,15 +15,19 @@ MI_INLINE size_t text_length(const void* s, size_t max, size_t width) {
   return n;
 }
 
-// A terminated copy of the first `max` characters of `width` bytes each. NULL for NULL or when out of memory.
-MI_INLINE void* text_duplicate(const void* s, size_t max, size_t width) {
+// A terminated copy of the first `max` characters of `width` bytes each, in `heap` (NULL: the default one). NULL for
+// NULL or when out of memory.
+MI_INLINE void* text_duplicate(heap_t* heap, const void* s, size_t max, size_t width) {
   if (s == NULL) return NULL;
   size_t size = text_length(s, max, width) * width;
-  uint8_t* copy = (uint8_t*)block_malloc(size + width);
+  uint8_t* copy = (uint8_t*)(heap == NULL ? block_malloc(size + width) : block_malloc_in(heap, size + width));
   if (copy == NULL) return NULL;
   mem_copy(copy, s, size);
   mem_zero(copy + size, width);
   return copy;
 }
+
+// mi_realpath in `heap`.
+char* text_full_path(heap_t* heap, const char* name, char* resolved);
 
 #endif

@@ -24,9 +24,19 @@
   __atomic_compare_exchange_n((p), (expected), (desired), true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
 #define atomic_cas_weak_acq_rel(p, expected, desired)                                                        \
   __atomic_compare_exchange_n((p), (expected), (desired), true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+// Sequentially consistent, where two threads each write one word and read the other's.
+#define atomic_get_seq_cst(p)     __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define atomic_swap_seq_cst(p, x) __atomic_exchange_n((p), (x), __ATOMIC_SEQ_CST)
+#define atomic_or_seq_cst(p, x)   __atomic_fetch_or((p), (x), __ATOMIC_SEQ_CST)
+#define atomic_and_seq_cst(p, x)  __atomic_fetch_and((p), (x), __ATOMIC_SEQ_CST)
+#define atomic_cas_weak_seq_cst(p, expected, desired)                                                        \
+  __atomic_compare_exchange_n((p), (expected), (desired), true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
 
 // A compiler-only fence: code before it stays before it (one thread against itself, not against others).
 #define atomic_compiler_fence() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+// Reads before it are done before all that follows; writes after it are seen after all that came before.
+#define atomic_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+#define atomic_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
 
 MI_INLINE void atomic_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

@@ -16,8 +16,12 @@
 #define MI_ALIGNED(n)  __attribute__((aligned(n)))
 #define MI_UNUSED(x)   ((void)(x))
 #define MI_MALLOC_LIKE __attribute__((malloc))
-// gnu_printf: our own formatter understands %zu and %llu whatever the CRT does.
+// Our own formatter understands %zu and %llu whatever the CRT does. To GCC, `printf` means Microsoft's here; clang knows one.
+#if defined(__clang__)
+#define MI_PRINTF(fmt_index, arg_index) __attribute__((format(printf, fmt_index, arg_index)))
+#else
 #define MI_PRINTF(fmt_index, arg_index) __attribute__((format(gnu_printf, fmt_index, arg_index)))
+#endif
 
 #define MI_KIB                          ((size_t)1024)
 #define MI_MIB                          (MI_KIB * 1024)

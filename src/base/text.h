@@ -26,4 +26,12 @@ static inline bool text_equal_ignoring_case(const char* a, const char* b) {
   return text_upper(*a) == text_upper(*b);
 }
 
+static inline bool text_begins_ignoring_case(const char* text, const char* start) {
+  while (*start != 0 && text_upper(*text) == text_upper(*start)) {
+    text++;
+    start++;
+  }
+  return *start == 0;
+}
+
 #endif

@@ -44,8 +44,27 @@ bool os_decommit(void* start, size_t size);
 // The contents of the pages don't matter any more; the system may take the memory, the pages stay usable.
 bool os_reset(void* start, size_t size);
 
+// Makes committed pages inaccessible, or accessible again with what they held.
+bool os_protect(void* start, size_t size, bool accessible);
+
+// Reserves and commits large pages (2 MiB or more; `size` a multiple of ARENA's alignment), on the NUMA node if that isn't -1.
+// Locked in memory: can't be decommitted. NULL when the system grants none, which is the usual case. Not under the loader lock.
+void* os_reserve_large(size_t size, int numa_node);
+
 // Releases a whole reservation: `base` and `size` as returned by and given to os_reserve*.
 bool os_release(void* base, size_t size);
+
+// ---- C++ ------------------------------------------------------------------------------------------------
+// For operators new whose code is ours, which is C: what only a C++ runtime can do. `caller`: a return address in the
+// program, whose runtime is meant if the process has several. With none of our locks held: a handler may do anything,
+// throw included.
+
+// Calls the program's new-handler. False when there is none, or no runtime that has one.
+bool os_cxx_call_new_handler(const void* caller, size_t size);
+
+// Throws std::bad_alloc. Returns when there is no runtime that could, or when it couldn't find its way through our
+// functions to the program's.
+void os_cxx_throw_bad_alloc(const void* caller);
 
 // ---- time and environment -------------------------------------------------------------------------------
 
@@ -59,8 +78,26 @@ bool os_environment(const char* name, char* value, size_t capacity);
 // The same in wide characters; `capacity` counts characters.
 bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
+// Random numbers that others can't guess, from the best source that can be had without loading a library.
+void os_random(uint64_t random[2]);
+// Calls `visit` with the name of each environment variable that begins with `prefix`, in whatever case, as long as it is
+// ASCII and shorter than 64 characters.
+void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context);
+
 // Writes to the process's standard error; drops the text when there is none.
 void os_write_error(const char* text, size_t length);
+
+typedef enum os_log_e {
+  OS_LOG_NONE,    // the environment names none: `text` is to go to standard error
+  OS_LOG_WRITTEN, // it has the text
+  OS_LOG_FAILED,  // it can't be opened or written
+} os_log_t;
+
+// Appends to the file that the environment variable `variable` names; "%p" in the name is this process's number. The
+// variable is read once, and a relative name refers to the current folder of then. The file is opened and closed each time:
+// no handle is kept, and several processes may share a file. On Windows the value "debugger" means that text which has no
+// standard error to go to goes to the debugger (OutputDebugString). `text` is NUL-terminated.
+os_log_t os_log_write(const char* variable, const char* text, size_t length);
 
 typedef struct os_process_usage_s {
   uint64_t elapsed_ms, user_ms, system_ms; // elapsed: since os_init
@@ -94,6 +131,10 @@ uint32_t os_thread_id(void);
 // id was given to a new thread meanwhile, or when it can't be known.
 bool os_thread_is_dead(uint32_t id);
 
+// When the system made the living thread of this process with this id, in units of the system's; 0 when it can't be known. Two
+// threads that had the same id one after the other have different answers.
+uint64_t os_thread_birth(uint32_t id);
+
 // True once the process is being ended and all other threads are already dead (perhaps inside our code,
 // holding locks).
 bool os_is_exiting(void);
@@ -103,6 +144,18 @@ void* os_stack_base(void);
 
 // Lets another thread run.
 void os_yield(void);
+
+// ---- a timer ----------------------------------------------------------------------------------------------
+
+// Lets the system call `tick` about every `period_ms` milliseconds, on a thread of its own, until that returns false; then a
+// further start is needed. Does nothing while it is running. Never keeps the process alive. May be called under the
+// loader lock.
+void os_timer_start(uint32_t period_ms, bool (*tick)(void));
+
+// No call comes any more, and none is going on when this returns. Under the loader lock (unload).
+void os_timer_free(void);
+
+// ---- locks ------------------------------------------------------------------------------------------------
 
 // A lock for rare, short critical sections that never call the system's blocking primitives (see
 // docs/lifecycle.md). A lock that a dead thread left taken is taken over: then what it guards may be half changed.
@@ -142,6 +195,7 @@ void os_lock_release(os_lock_t* lock);
 typedef struct os_bell_hooks_s {
   void (*thread_exit)(
       void); // on the ending thread; may be rung more than once, or for a thread that never allocated
+  void (*process_done)(void);   // before process_exit where that isn't under the loader lock; NULL: not wanted
   void (*process_exit)(void);   // on the exiting thread; may be rung more than once
   void (*process_unload)(void); // the module that we are linked into is unloaded, the process goes on
   bool wants_exit; // process_exit matters, however the process ends: worth an index of fiber-local storage

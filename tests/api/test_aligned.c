@@ -135,9 +135,13 @@ static void test_wrong_alignments(void** state) {
       assert_null(mi_zalloc_aligned_at(sizes[k], alignment, 8));
       assert_null(mi_calloc_aligned_at(1, sizes[k], alignment, 8));
     }
-    assert_null(mi_realloc_aligned(kept, 5000, alignment));
-    assert_null(mi_realloc_aligned_at(kept, 5000, alignment, 8));
-    api_check_contents(kept, 100, kept);
+    // These ask for no alignment then.
+    void* moved = mi_realloc_aligned(kept, 5000 + i * 1000, alignment);
+    api_check_contents(moved, 100, kept);
+    api_check_block(moved, 5000 + i * 1000, 16);
+    kept = mi_realloc_aligned_at(moved, 100, alignment, 8);
+    api_check_contents(kept, 100, moved);
+    api_check_block(kept, 100, 16);
   }
   mi_free(kept);
 }
@@ -165,6 +169,27 @@ static void test_impossible(void** state) {
   // An alignment above what can be had, as large as the address space allows to write it.
   assert_null(mi_malloc_aligned(100, api_opaque(SIZE_MAX / 2 + 1)));
   assert_null(mi_malloc_aligned_at(100, api_opaque(SIZE_MAX / 2 + 1), 8));
+}
+
+// More than 1 GiB: as far as there is address space.
+static void test_vast_alignments(void** state) {
+  (void)state;
+  for (size_t alignment = MIB(512); alignment != 0; alignment *= 2) {
+    // In between it may work, but Wine keeps a byte for each 4 KiB of address space.
+    if (alignment / MIB(1024) > 4 && alignment < SIZE_MAX / 4) continue;
+    char* p = mi_malloc_aligned(100, api_opaque(alignment));
+    if (p != NULL) api_check_block(p, 100, alignment);
+    if (sizeof(void*) == 8 && alignment <= (size_t)MIB(4096)) assert_non_null(p);
+    mi_free(p);
+    p = mi_malloc_aligned_at(1000, api_opaque(alignment), 64);
+    if (p != NULL) {
+      assert_int_equal((uintptr_t)(p + 64) % alignment, 0);
+      api_check_block(p, 1000, 1);
+      p = mi_realloc(p, 5000);
+      assert_non_null(p);
+    }
+    mi_free(p);
+  }
 }
 
 static void test_realloc_keeps(void** state) {
@@ -256,7 +281,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_alignments), cmocka_unit_test(test_large_alignments),
       cmocka_unit_test(test_at_offset),  cmocka_unit_test(test_wrong_alignments),
-      cmocka_unit_test(test_impossible), cmocka_unit_test(test_realloc_keeps),
+      cmocka_unit_test(test_impossible), cmocka_unit_test(test_vast_alignments),
+      cmocka_unit_test(test_realloc_keeps),
       cmocka_unit_test(test_rezalloc),   cmocka_unit_test(test_many),
   };
   return check_run(tests);

@@ -9,12 +9,15 @@
 #include <list>
 #include <map>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <mimalloc-new-delete.h>
 #include <mimalloc-stats.h>
 #include <mimalloc.h>
+
+#include "heap_resource.hpp" // of examples
 
 extern "C" {
 #include "api_check.h"
@@ -159,13 +162,154 @@ static void test_containers(void**) {
   auto moved = std::move(numbers);
   assert_int_equal(moved[99999], 99999);
   assert_true(mi_stl_allocator<int>() == mi_stl_allocator<char>());
+  struct alignas(256) wide_t {
+    char bytes[256];
+  };
+  std::vector<wide_t, mi_stl_allocator<wide_t>> wides(7);
+  assert_int_equal((uintptr_t)wides.data() % 256, 0);
 }
+
+// ---- heaps ----------------------------------------------------------------------------------------------------------
+
+static size_t heaps_now() {
+  mi_stats_t_decl(stats);
+  assert_true(mi_stats_get(&stats));
+  return static_cast<size_t>(stats.heaps.current);
+}
+
+static void test_heap_allocators(void**) {
+  size_t heaps = heaps_now();
+  {
+    std::vector<int, mi_heap_stl_allocator<int>> numbers; // in a heap of its own
+    for (int i = 0; i < 10000; i++) numbers.push_back(i);
+    assert_int_equal(heaps_now(), heaps + 1);
+    assert_false(mi_heap_contains(mi_heap_main(), numbers.data()));
+    auto copy = numbers;
+    assert_int_equal(heaps_now(), heaps + 1); // shared by copies
+    assert_ptr_equal(mi_heap_of(copy.data()), mi_heap_of(numbers.data()));
+    assert_true(copy.get_allocator() == numbers.get_allocator());
+    numbers.clear();
+    numbers.shrink_to_fit();
+    numbers.get_allocator().collect(true);
+    assert_int_equal(copy[9999], 9999);
+    std::map<int, std::string, std::less<int>, mi_heap_stl_allocator<std::pair<const int, std::string>>> map;
+    for (int i = 0; i < 1000; i++) map[i] = std::to_string(i);
+    auto moved = std::move(map);
+    assert_int_equal(moved.size(), 1000);
+    assert_int_equal(heaps_now(), heaps + 2);
+    swap(copy, numbers);
+  }
+  assert_int_equal(heaps_now(), heaps);
+  {
+    std::list<int, mi_heap_destroy_stl_allocator<int>> numbers; // all freed at once at the end
+    for (int i = 0; i < 1000; i++) numbers.push_back(i);
+    assert_int_equal(heaps_now(), heaps + 1);
+  }
+  assert_int_equal(heaps_now(), heaps);
+  mi_heap_t* heap = mi_heap_new();
+  {
+    mi_heap_stl_allocator<int> of_heap(heap); // of the program's: left alone
+    std::vector<int, mi_heap_stl_allocator<int>> numbers(100, 7, of_heap);
+    assert_ptr_equal(mi_heap_of(numbers.data()), heap);
+    assert_true(of_heap != mi_heap_stl_allocator<int>(mi_heap_main()));
+  }
+  assert_int_equal(heaps_now(), heaps + 1);
+  // Out of memory is an exception, here as elsewhere, also when the library is in a DLL.
+  mi_heap_stl_allocator<int> of_heap(heap);
+  int caught = 0;
+  try {
+    (void)of_heap.allocate(api_opaque(SIZE_MAX / sizeof(int)));
+  } catch (const std::bad_alloc&) {
+    caught++;
+  }
+  try {
+    (void)of_heap.allocate(api_opaque(SIZE_MAX / 4 / sizeof(int)));
+  } catch (const std::bad_alloc&) {
+    caught++;
+  }
+  assert_int_equal(caught, 2);
+  mi_heap_destroy(heap);
+}
+
+static void test_heap_resource(void**) {
+  heap_resource resource;
+  std::pmr::vector<std::pmr::string> texts(&resource);
+  for (int i = 0; i < 1000; i++) texts.emplace_back("a text that is longer than what fits into a string itself");
+  assert_ptr_equal(mi_heap_of(texts.data()), resource.heap());
+  assert_ptr_equal(mi_heap_of(texts[999].data()), resource.heap());
+  void* p = resource.allocate(100, 4096);
+  api_check_block(p, 100, 4096);
+  resource.deallocate(p, 100, 4096);
+  bool thrown = false;
+  try {
+    (void)resource.allocate(api_opaque(SIZE_MAX / 2 + 1));
+  } catch (const std::bad_alloc&) {
+    thrown = true;
+  }
+  assert_true(thrown);
+}
+
+// The allocator for containers loops and throws in the program, wherever the library is.
+static void test_container_failure(void**) {
+  std::vector<char, mi_stl_allocator<char>> bytes;
+  size_t sizes[] = {api_opaque(SIZE_MAX / 2 - 1), api_opaque(SIZE_MAX / 4)};
+  for (size_t size : sizes) {
+    handler_calls = 0;
+    std::set_new_handler(counting_handler);
+    bool thrown = false;
+    try {
+      bytes.reserve(size);
+    } catch (const std::bad_alloc&) {
+      thrown = true;
+    }
+    assert_true(thrown);
+    assert_int_equal(handler_calls, 5);
+    bool is_too_long = false; // as the container says itself
+    try {
+      bytes.reserve(bytes.max_size() + 1);
+    } catch (const std::length_error&) {
+      is_too_long = true;
+    }
+    assert_true(is_too_long);
+  }
+}
+
+#if !defined(_WIN32) // there it depends on where the C++ runtime is: tests/dll/test_cxx.c
+static void test_new_throws(void**) {
+  void (*const failing[])() = {[] { mi_free(mi_new(api_opaque(SIZE_MAX - 4096))); },
+                               [] { mi_free(mi_new_n(api_opaque(SIZE_MAX / 2), 16)); },
+                               [] { mi_free(mi_new_aligned(api_opaque(SIZE_MAX - 4096), 64)); },
+                               [] { mi_free(mi_new_realloc(nullptr, api_opaque(SIZE_MAX - 4096))); },
+                               [] { mi_free(mi_new_reallocn(nullptr, api_opaque(SIZE_MAX / 2), 16)); }};
+  for (auto allocate : failing) {
+    bool thrown = false;
+    handler_calls = 0;
+    std::set_new_handler(counting_handler);
+    try {
+      allocate();
+    } catch (const std::bad_alloc&) {
+      thrown = true;
+    }
+    assert_true(thrown);
+    assert_int_equal(handler_calls, 5);
+  }
+}
+#endif
 
 int main() {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_new),         cmocka_unit_test(test_nothrow_failure),
-      cmocka_unit_test(test_operators),   cmocka_unit_test(test_operator_failure),
-      cmocka_unit_test(test_new_handler), cmocka_unit_test(test_containers),
+    cmocka_unit_test(test_new),
+    cmocka_unit_test(test_nothrow_failure),
+    cmocka_unit_test(test_operators),
+    cmocka_unit_test(test_operator_failure),
+    cmocka_unit_test(test_new_handler),
+    cmocka_unit_test(test_containers),
+    cmocka_unit_test(test_container_failure),
+    cmocka_unit_test(test_heap_allocators),
+    cmocka_unit_test(test_heap_resource),
+#if !defined(_WIN32)
+    cmocka_unit_test(test_new_throws),
+#endif
   };
   return check_run(tests);
 }

@@ -24,6 +24,9 @@ static void test_posix_memalign(void** state) {
     assert_ptr_equal(p, &untouched);
   }
   assert_int_equal(mi_posix_memalign(api_opaque_pointer(NULL), 16, 100), EINVAL);
+  void* kept = &untouched;
+  assert_int_equal(mi_posix_memalign(&kept, api_opaque(SIZE_MAX / 2 + 1), 100), ENOMEM); // valid, but who has that
+  assert_ptr_equal(kept, &untouched);
   for (size_t i = 0; i < api_impossible_size_count; i++) {
     void* p = &untouched;
     assert_int_equal(mi_posix_memalign(&p, 64, api_opaque(api_impossible_sizes[i])), ENOMEM);
@@ -118,7 +121,7 @@ static void test_reallocarray(void** state) {
   api_check_block(q, 10000, 16);
   errno = 0;
   assert_null(mi_reallocarray(q, api_opaque(SIZE_MAX / 10 + 1), 10));
-  assert_int_equal(errno, ENOMEM);
+  assert_int_equal(errno, EOVERFLOW);
   errno = 0;
   assert_null(mi_reallocarray(q, api_opaque(SIZE_MAX / 2), 1));
   assert_int_equal(errno, ENOMEM);
@@ -135,10 +138,19 @@ static void test_reallocarr(void** state) {
   assert_int_equal(mi_reallocarr(&numbers, 5000, sizeof(int)), 0);
   api_check_contents(numbers, 100, before);
   before = numbers;
-  assert_int_equal(mi_reallocarr(&numbers, api_opaque(SIZE_MAX / 4 + 1), sizeof(int)), ENOMEM);
+  assert_int_equal(mi_reallocarr(&numbers, api_opaque(SIZE_MAX / 4 + 1), sizeof(int)), EOVERFLOW);
+  assert_ptr_equal(numbers, before);
+  assert_int_equal(mi_reallocarr(&numbers, api_opaque(SIZE_MAX / 2), 1), ENOMEM);
   assert_ptr_equal(numbers, before);
   assert_int_equal(mi_reallocarr(api_opaque_pointer(NULL), 1, 1), EINVAL);
-  mi_free(numbers);
+  // Nothing is freed, as in NetBSD; and nothing can't be.
+  assert_int_equal(mi_reallocarr(&numbers, 0, sizeof(int)), 0);
+  assert_null(numbers);
+  assert_int_equal(mi_reallocarr(&numbers, 0, sizeof(int)), EINVAL);
+  assert_int_equal(mi_reallocarr(&numbers, 10, 0), EINVAL);
+  assert_int_equal(mi_reallocarr(&numbers, 10, sizeof(int)), 0);
+  assert_int_equal(mi_reallocarr(&numbers, 10, 0), 0);
+  assert_null(numbers);
 }
 
 static void test_ms(void** state) {
@@ -247,7 +259,11 @@ static void test_dupenv(void** state) {
   assert_int_equal(mi_dupenv_s(api_opaque_pointer(NULL), NULL, "PATH"), EINVAL);
   assert_int_equal(mi_dupenv_s(&copy, NULL, api_opaque_pointer(NULL)), EINVAL);
   assert_int_equal(mi_wdupenv_s(api_opaque_pointer(NULL), NULL, L"PATH"), EINVAL);
-  assert_int_equal(mi_wdupenv_s(&wide_copy, NULL, api_opaque_pointer(NULL)), EINVAL);
+  size = 77;
+  wide_copy = wide_value;
+  assert_int_equal(mi_wdupenv_s(&wide_copy, &size, api_opaque_pointer(NULL)), EINVAL);
+  assert_null(wide_copy);
+  assert_int_equal(size, 0);
 }
 
 int main(void) {

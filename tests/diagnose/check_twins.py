@@ -9,14 +9,14 @@ import sys
 
 # Exports without blocks of the caller's, by how their names begin.
 OTHERS = re.compile(r"mi_(process_|thread_|collect|version$|is_|check_owned$|register_|option|stats_|good_size$|"
-                    r"malloc_good_size$|profile_dump$|reserve_|manage_|arena|debug_|subproc_|heap_(new|delete|destroy|collect|"
-                    r"main|of|contains|theap|set_numa|visit|stats)|theap_(set_default|get_default|collect|visit|guarded)|"
-                    r"unsafe_heap|any_heap)")
+                    r"malloc_good_size$|profile_dump$|reserve_|manage_|arena|debug_|subproc_(add|current|main|new|visit|heap_stats|stats)|heap_(new|collect|"
+                    r"main|of|contains|theap|set_numa|visit|stats|check_owned|get_|guarded|set_default|try_new)|theap_(set_default|get_default|collect|visit|guarded)|"
+                    r"unsafe_heap|abandoned_visit)|_mi_redirect_entry$")
 
 with open(sys.argv[1], encoding="utf-8") as file:
     exports = {words[0] for words in (line.split(";")[0].split() for line in file) if len(words) == 1} - {"EXPORTS"}
 with open(sys.argv[2], encoding="utf-8") as file:
-    twins = set(re.findall(r"^TWIN\((\w+),", file.read(), re.M))
+    twins = set(re.findall(r"^TWIN(?:_IN_HEAP)?\((\w+),", file.read(), re.M))
 problems = [f"{name} has no row in {sys.argv[2]}, and is not known to be without blocks" for name in sorted(exports - twins)
             if not OTHERS.match(name)]
 problems += [f"{name} has a row, but is not exported" for name in sorted(twins - exports)]

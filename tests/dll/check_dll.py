@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks mimalloc.dll as a file: what it exports, imports and contains.
 
-  exports     exactly the names of mimalloc.def, which are names that programs built against mimalloc may import, and
-              the mi_crt_ family; every name of crt_names.txt leads to one of them
+  exports     exactly the names of mimalloc.def, which are all names that programs built against mimalloc may import, and
+              the mi_crt_ family; every name of crt_names.txt leads to one of them; the static library has them, too
   imports     KERNEL32.dll alone, and of it only functions that every Windows since XP x64 has
   contents    no thread-local storage, no constructors, no C++ or C runtime remnants; a version resource
   size        stripped, under the limit
@@ -24,7 +24,8 @@ COMPILER_SUPPORT = {"___chkstk_ms", "memcpy", "memmove", "memset", "memcmp",
                     "__udivdi3", "__umoddi3", "__divdi3", "__moddi3", "__udivmoddi4", "__divmoddi4", "__ctzdi2", "__clzdi2",
                     "__popcountdi2", "_alloca", "__chkstk_ms"}
 STATIC_SUPPORT = {"atexit",                  # the static library's bell
-                  "_ZSt15get_new_handlerv"}  # weak: there if the program has a C++ runtime
+                  # weak: there if the program has a C++ runtime
+                  "_ZSt15get_new_handlerv", "_ZSt17__throw_bad_allocv"}
 
 
 def words_of(path, comment="#"):
@@ -42,6 +43,12 @@ def def_names(path):
     return [words[0] for words in names]
 
 
+def symbols_of(options, *arguments):
+    """Names in the static library."""
+    text = subprocess.run([options.nm, *arguments, options.static], check=True, capture_output=True, text=True).stdout
+    return {line.split()[-1] for line in text.splitlines() if re.match(r"^\s*[0-9a-f]* +\w \S+$", line)}
+
+
 def check_exports(options):
     problems = []
     defined = def_names(options.def_file)
@@ -52,6 +59,10 @@ def check_exports(options):
     problems += [f"{name} is exported, but not in the .def file" for name in sorted(set(exported) - set(defined))]
     problems += [f"{name} is no name of mimalloc's, nor mi_crt_*" for name in defined
                  if name not in compatible and not name.startswith("mi_crt_")]
+    problems += [f"programs may import {name}, which is not exported" for name in sorted(compatible - set(exported))]
+    prefix = "_" if not PE(options.dll).is_64 else ""
+    static = {name.removeprefix(prefix) for name in symbols_of(options, "--defined-only")}
+    problems += [f"{name} is not in {os.path.basename(options.static)}" for name in sorted(compatible - static)]
     targets = {words[1] for words in words_of(options.crt_names)}
     problems += [f"crt_names.txt leads to {name}, which is not exported" for name in sorted(targets - set(exported))]
     problems += [f"{name} is exported, but crt_names.txt does not use it" for name in exported
@@ -89,7 +100,9 @@ def check_contents(options):
     # GNU ld's list of constructors: -1, the constructors, 0. The list of destructors follows it.
     marks = {line.split()[-1].lstrip("_"): int(line.split()[0], 16) for line in symbols.splitlines()
              if line.endswith(("__CTOR_LIST__", "__DTOR_LIST__"))}
-    if "CTOR_LIST__" not in marks or "DTOR_LIST__" not in marks:
+    if pe.linker_major == 14:
+        print("no look at constructors: lld keeps no list of them (builds with GNU ld do, of the same sources)")
+    elif "CTOR_LIST__" not in marks or "DTOR_LIST__" not in marks:
         problems.append("nm shows no list of constructors: has the linker changed? Then adapt this check")
     elif marks["DTOR_LIST__"] - marks["CTOR_LIST__"] != 2 * (8 if pe.is_64 else 4):
         problems.append("contains constructors, which nobody would call")
@@ -113,11 +126,7 @@ def check_size(options):
 def check_undefined(options):
     prefix = "_" if not PE(options.dll).is_64 else ""
 
-    def names_of(*arguments):
-        text = subprocess.run([options.nm, *arguments, options.static], check=True, capture_output=True, text=True).stdout
-        return {line.split()[-1] for line in text.splitlines() if re.match(r"^\s*[0-9a-f]* +\w \S+$", line)}
-
-    undefined = names_of("--undefined-only") - names_of("--defined-only")
+    undefined = symbols_of(options, "--undefined-only") - symbols_of(options, "--defined-only")
     allowed = {words[0] for words in words_of(options.kernel32)}
 
     def is_fine(symbol):

@@ -1,5 +1,5 @@
-// A program that knows nothing of mimalloc, for test_links.py: it is linked with libmimalloc-crt.a in many ways, and
-// sees for itself where its blocks lie. Exit code 0 and "ok" when all is well.
+// A program that knows nothing of mimalloc, for test_links.py: it is linked with libmimalloc-crt.a or
+// libmimalloc-override.a in many ways, and sees for itself where its blocks lie. Exit code 0 and "ok" when all is well.
 #include <direct.h>
 #include <errno.h>
 #include <malloc.h>
@@ -8,9 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <windows.h>
+#include "is_ours.h"
 
-typedef _Bool is_ours_t(const void* p);
+#if __MINGW64_VERSION_MAJOR >= 12 && !defined(_UCRT) // whose headers have it for the UCRT alone
+void* _recalloc(void* p, size_t count, size_t size);
+#endif
+
 static is_ours_t* is_ours;
 static int failures;
 
@@ -107,12 +110,8 @@ static void errors(void) {
 }
 
 int main(void) {
-  HMODULE dll = GetModuleHandleA("mimalloc.dll");
-  is_ours = dll == NULL ? NULL : (is_ours_t*)(void*)GetProcAddress(dll, "mi_is_in_heap_region");
-  if (is_ours == NULL) {
-    printf("mimalloc.dll is not in the process\n");
-    return 1;
-  }
+  is_ours = find_is_ours();
+  if (is_ours == NULL) return 1;
   ours_through_every_name();
   ours_through_pointers();
   the_runtimes_blocks_go_back();

@@ -15,9 +15,8 @@
 #include <string>
 #include <thread>
 #include <vector>
-#include <windows.h>
+#include "is_ours.h"
 
-typedef bool is_ours_t(const void* p);
 static is_ours_t* is_ours;
 static int failures;
 
@@ -70,14 +69,8 @@ static std::string work(int n) {
 
 int main(int argc, char** argv) {
   bool shared = argc > 1 && std::strcmp(argv[1], "shared") == 0;
-  HMODULE dll = GetModuleHandleA("mimalloc.dll");
-  is_ours = dll == nullptr ? nullptr
-                           : reinterpret_cast<is_ours_t*>(
-                                 reinterpret_cast<void*>(GetProcAddress(dll, "mi_is_in_heap_region")));
-  if (is_ours == nullptr) {
-    std::printf("mimalloc.dll is not in the process\n");
-    return 1;
-  }
+  is_ours = find_is_ours();
+  if (is_ours == nullptr) return 1;
   std::string text = work(1);
   EXPECT(is_ours(&text[0]) == !shared);
   text.append(10000, 'y'); // grows inside of libstdc++, wherever that is

@@ -18,6 +18,7 @@ class PE:
         sections, optional_size = self.u16(pe + 6), self.u16(pe + 20)
         optional = pe + 24
         self.is_64 = self.u16(optional) == 0x20B
+        self.linker_major = self.data[optional + 2]  # 2: GNU ld; 14: lld
         self.entry = self.u32(optional + 16)
         directories = optional + (112 if self.is_64 else 96)
         count = self.u32(directories - 4)

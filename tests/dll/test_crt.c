@@ -12,7 +12,15 @@
 #include "config.h"
 #include "mimalloc.h"
 
-size_t _aligned_msize(void* p, size_t alignment, size_t offset); // MinGW's headers have it for the UCRT alone
+// MinGW's headers have these for the UCRT alone: the first always, the others since MinGW-w64 12.
+#ifndef _UCRT
+size_t _aligned_msize(void* p, size_t alignment, size_t offset);
+#if __MINGW64_VERSION_MAJOR >= 12
+void* _recalloc(void* p, size_t count, size_t size);
+void* _aligned_recalloc(void* p, size_t count, size_t size, size_t alignment);
+void* _aligned_offset_recalloc(void* p, size_t count, size_t size, size_t alignment, size_t offset);
+#endif
+#endif
 
 static void* volatile keep; // the compiler must neither drop nor foresee the calls
 static void* kept(void* p) {

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Links programs and DLLs with libmimalloc-crt.a in the ways that build files do, with the flags that
-mimalloc-crt.pc carries, and demands each time that
+"""Links programs and DLLs with libmimalloc-crt.a or libmimalloc-override.a in the ways that build files do, with the flags
+that mimalloc-crt.pc or mimalloc-override.pc carries, and demands each time that
 
   - the linker accepts it,
   - no allocation function comes from a C runtime: crt_names.txt against the import table,
-  - the program, run under Wine, finds its blocks in mimalloc.dll and gives a C runtime's blocks back to it.
+  - the program, run under Wine, finds its blocks in mimalloc.dll (override: in itself, and there is no such DLL) and gives
+    a C runtime's blocks back to it.
 
 Prints a line per case and "N passed, N failed" at the end.
 """
@@ -32,10 +33,12 @@ class Links:
         self.cc, self.cxx = shlex.split(options.cc), shlex.split(options.cxx)
         with open(options.crt_names, encoding="utf-8") as file:
             self.crt_names = {line.split("#")[0].split()[0] for line in file if line.split("#")[0].split()}
+        self.is_static = options.package == "mimalloc-override"
         self.flags = self.pkg_config()
         self.wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
         self.passed = self.failed = 0
         self.folder = None
+        self.is_control = False
         self.objects = {}
         if not self.wrapper and not options.no_run:
             sys.exit("test_links.py: no MESON_EXE_WRAPPER in the environment to run Windows programs with; start it through "
@@ -43,9 +46,9 @@ class Links:
 
     def pkg_config(self):
         environment = dict(os.environ, PKG_CONFIG_LIBDIR=self.options.pc_folder, PKG_CONFIG_PATH="")
-        done = subprocess.run(["pkg-config", "--libs", "mimalloc-crt"], env=environment, capture_output=True, text=True)
+        done = subprocess.run(["pkg-config", "--libs", self.options.package], env=environment, capture_output=True, text=True)
         if done.returncode != 0:
-            sys.exit(f"test_links.py: pkg-config finds no mimalloc-crt in {self.options.pc_folder}: {done.stderr}")
+            sys.exit(f"test_links.py: pkg-config finds no {self.options.package} in {self.options.pc_folder}: {done.stderr}")
         return shlex.split(done.stdout)
 
     def path(self, name):
@@ -63,6 +66,7 @@ class Links:
     def compile(self, compiler, source, arguments):
         """Object file of a source that lies beside this script, from the arguments that concern the compiler."""
         command = [*compiler, *(a for a in arguments if a.startswith(("-O", "-g", "-f", "-D", "-std=", "-specs=")))]
+        command += ["-DSTATIC_OVERRIDE"] if self.is_static and not self.is_control else []
         key = (source, *command)
         if key not in self.objects:
             path = self.path(f"{len(self.objects)}.o")
@@ -95,14 +99,21 @@ class Links:
         if foreign:
             raise Failure(f"imports {', '.join(foreign)}")
         ours = [name for dll, names in PE(path).imports().items() if dll.lower() == "mimalloc.dll" for name in names]
+        if self.is_static:
+            if ours:
+                raise Failure(f"imports of mimalloc.dll: {ours}")
+            return
         if not {"mi_malloc", "mi_crt_free"} <= set(ours):
             raise Failure(f"imports of mimalloc.dll only: {ours}")
 
-    def check_run(self, path, *arguments):
+    def check_run(self, path, *arguments, redirected=False):
         if self.options.no_run:
             return
         folders = [os.path.dirname(os.path.abspath(self.options.dll)), self.folder, *self.compiler_folders()]
         environment = dict(os.environ, WINEPATH=";".join("Z:" + folder.replace("/", "\\") for folder in folders))
+        environment.pop("MIMALLOC_DISABLE_REDIRECT", None) # most programs' runtimes are to keep their own blocks
+        if not redirected:
+            environment["MIMALLOC_DISABLE_REDIRECT"] = "1"
         done = self.run(self.wrapper + [path, *arguments], RUN_SECONDS, env=environment)
         # A debug build tells of the impossible sizes that the programs ask for; it must know all their pointers.
         if done.returncode != 0 or done.stdout.strip() != "ok" or "invalid pointer" in done.stderr:
@@ -124,7 +135,9 @@ class Links:
     # ---- cases ------------------------------------------------------------------------------------------------------
 
     def case_control_without_the_flags(self):
+        self.is_control = True
         path = self.link("plain.exe", self.cc, "-O2", "linked_dll.c", "linked_dll_user.c")
+        self.is_control = False
         if not {"malloc of msvcrt.dll", "free of msvcrt.dll"} <= set(self.crt_imports(path)):
             raise Failure("a program that was not linked with the library passes the check of its imports")
 
@@ -174,21 +187,35 @@ class Links:
         raise Failure("no error from the linker")
 
     def case_c_beside_the_api_library(self):
-        self.program("api.exe", self.cc, "-O2", "linked.c", *self.flags, self.options.import_library)
+        self.program("api.exe", self.cc, "-O2", "linked.c", *self.flags, self.options.api_library)
+
+    def not_exported(self):
+        """These DLLs declare no exports, so GNU ld exports all that is in them. Of archives, unless it is told not to."""
+        return ["-Wl,--exclude-libs,libmimalloc-override.a"] if self.is_static else []
 
     def case_dll_that_allocates_nothing(self):
-        path = self.link("nothing.dll", self.cc, "-shared", *self.flags, "nothing.c")
+        path = self.link("nothing.dll", self.cc, "-shared", *self.flags, *self.not_exported(), "nothing.c")
         self.check_imports(path) # the flags pull the library in by themselves
         if PE(path).exports() != ["nothing"]:
             raise Failure(f"exports {PE(path).exports()}")
 
     def case_dll(self):
-        path = self.link("linked_dll.dll", self.cc, "-shared", "-O2", *self.flags, "linked_dll.c",
+        path = self.link("linked_dll.dll", self.cc, "-shared", "-O2", *self.flags, *self.not_exported(), "linked_dll.c",
                          "-Wl,--out-implib," + self.path("liblinked_dll.dll.a"))
         self.check_imports(path)
         if PE(path).exports() != ["linked_dll_copy"]:  # it exports all its own symbols: ours must not be among them
             raise Failure(f"exports {PE(path).exports()}")
+        if self.is_static:
+            return  # the DLL and a program of the same kind would be strangers to each other
         self.program("dlluser.exe", self.cc, "-O2", "linked_dll_user.c", self.path("liblinked_dll.dll.a"), *self.flags)
+
+    def case_blocks_freed_by_a_dll_without_the_flags(self):
+        library = self.path("liblinked_other.dll.a")
+        self.link("linked_other.dll", self.cc, "-shared", "-O2", "linked_other.c", "-Wl,--out-implib," + library)
+        path = self.link("otheruser.exe", self.cc, "-O2", "-fno-builtin", "linked_other_user.c", library, *self.flags)
+        self.check_imports(path)
+        self.check_run(path, redirected=True)
+        self.check_run(path)
 
     def case_cxx_flags_last(self):
         self.program("cxx.exe", self.cxx, "-std=c++17", "-O2", "linked.cpp", *self.flags)
@@ -260,9 +287,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cc", required=True, help="C compiler, a command line")
     parser.add_argument("--cxx", required=True, help="C++ compiler")
-    parser.add_argument("--pc-folder", required=True, help="folder of mimalloc-crt.pc or its -uninstalled form")
+    parser.add_argument("--pc-folder", required=True, help="folder of PACKAGE.pc or its -uninstalled form")
+    parser.add_argument("--package", choices=["mimalloc-crt", "mimalloc-override"], default="mimalloc-crt")
     parser.add_argument("--dll", required=True, help="mimalloc.dll")
-    parser.add_argument("--import-library", required=True, help="libmimalloc.dll.a")
+    parser.add_argument("--api-library", required=True, help="library with the mi_ functions, to be linked beside")
     parser.add_argument("--crt-names", required=True, help="crt_names.txt")
     parser.add_argument("--no-run", action="store_true", help="link and inspect only")
     parser.add_argument("--case", help="only this one")

@@ -24,6 +24,19 @@ int header_alone() {
   bool same = *a.address(value) == *p && a == mi_stl_allocator<char>() && !(a != a) && a.max_size() > 1;
   a.destroy(p);
   a.deallocate(p, 1);
+#ifdef MI_HAS_HEAP_STL_ALLOCATOR
+  std::vector<int, mi_heap_stl_allocator<int> > in_heap(3, 1), copy(in_heap);
+  copy = in_heap;
+  copy.swap(in_heap);
+  std::map<int, int, std::less<int>, mi_heap_destroy_stl_allocator<std::pair<const int, int> > > destroyed;
+  destroyed[1] = copy[2];
+  mi_heap_stl_allocator<char> of_main(mi_heap_main());
+  std::list<char, mi_heap_stl_allocator<char> > main_heap(of_main);
+  main_heap.push_back('x');
+  same = same && in_heap.get_allocator() == copy.get_allocator() &&
+         in_heap.get_allocator() != mi_heap_stl_allocator<char>(main_heap.get_allocator());
+  in_heap.get_allocator().collect(false);
+#endif
   return same ? numbers.back() : 0;
 }
 #endif

@@ -27,7 +27,7 @@ FREESTANDING = {"float.h", "iso646.h", "limits.h", "stdalign.h", "stdarg.h", "st
                 "stdint.h", "stdnoreturn.h"}
 STANDARD = FREESTANDING | {"assert.h", "complex.h", "ctype.h", "errno.h", "inttypes.h", "locale.h", "math.h", "setjmp.h",
                            "signal.h", "stdio.h", "stdlib.h", "string.h", "time.h", "uchar.h", "wchar.h", "wctype.h",
-                           "new", "cstddef", "cstdint", "cstdlib", "cstring", "cwchar", "type_traits", "utility"}
+                           "new", "cstddef", "cstdint", "cstdlib", "cstring", "cwchar", "memory", "type_traits", "utility"}
 PUBLIC = STANDARD | {"malloc.h"}  # where Windows' C runtimes declare names that mimalloc-override.h takes over
 WINDOWS = re.compile(r"^(win\w*|psapi|tlhelp32|process|io|direct|malloc|crtdbg|intrin|_mingw\w*|sdk\w*|basetsd|"
                      r"minwindef|excpt|delayimp|ntdef|shell\w*|dbghelp|tchar|fibersapi|bcrypt)\.h$")

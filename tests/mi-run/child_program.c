@@ -13,6 +13,9 @@
 //   lock          take the loader's lock      unlock       give it back
 //   ctrl-c        send Ctrl-C to the console and wait for its arrival, 50 times
 //   spawn=NAME    start this program once more, to set NAME-here, wait for NAME-go, set NAME-gone; don't wait
+//   start=HOW     start this program once more, to do what MI_RUN_GRANDCHILD says, and wait for its end: w, a (by
+//                 CreateProcessW, ...A), suspended, bare (with an environment of its own), system (by the C runtime),
+//                 absent (there is no such program), or the path of another program
 //   exit=NUMBER   end with this exit code
 //   tls-exit=NUMBER  the same, but already in the TLS callback, before the entry point (stands alone)
 #include <fcntl.h>
@@ -193,6 +196,69 @@ static void spawn(const wchar_t* name) {
   print(L"spawned %lu\n", process.dwProcessId);
 }
 
+// MI_RUN_GRANDCHILD, up to a '|', for the next program as MI_RUN_CHILD; what follows is for those that it
+// starts.
+static void hand_down(void) {
+  wchar_t todo[1024] = L"";
+  GetEnvironmentVariableW(L"MI_RUN_GRANDCHILD", todo, 1024);
+  wchar_t* rest = wcschr(todo, L'|');
+  if (rest != NULL) *rest++ = 0;
+  SetEnvironmentVariableW(L"MI_RUN_CHILD", todo);
+  SetEnvironmentVariableW(L"MI_RUN_GRANDCHILD", rest);
+}
+
+// "MI_RUN_CHILD=...", and what Windows needs to start anything.
+static wchar_t* bare_environment(void) {
+  static wchar_t block[4096];
+  static const wchar_t* const names[] = {L"MI_RUN_CHILD", L"SystemRoot"};
+  size_t length = 0;
+  for (size_t i = 0; i < 2; i++) {
+    wchar_t value[1024] = L"";
+    GetEnvironmentVariableW(names[i], value, 1024);
+    length += (size_t)swprintf(block + length, 4096 - length, L"%ls=%ls", names[i], value) + 1;
+  }
+  block[length] = 0;
+  return block;
+}
+
+static void start_again(const wchar_t* how) {
+  wchar_t path[1024], line[1024];
+  char narrow[1024], narrow_line[1024];
+  GetModuleFileNameW(NULL, path, 1024);
+  GetModuleFileNameA(NULL, narrow, 1024);
+  hand_down();
+  STARTUPINFOW startup = {.cb = sizeof(startup)};
+  STARTUPINFOA startup_a = {.cb = sizeof(startup_a)};
+  PROCESS_INFORMATION process = {0};
+  DWORD code = 0;
+  BOOL made = FALSE, is_suspended = wcscmp(how, L"suspended") == 0, is_bare = wcscmp(how, L"bare") == 0;
+  fflush(stdout);
+  if (wcscmp(how, L"system") == 0) {
+    swprintf(line, 1024, L"\"%ls\"", path);
+    print(L"started by system, exit code %d\n", _wsystem(line));
+    return;
+  }
+  if (wcscmp(how, L"a") == 0) {
+    snprintf(narrow_line, 1024, "\"%s\"", narrow);
+    made = CreateProcessA(NULL, narrow_line, NULL, NULL, TRUE, 0, NULL, NULL, &startup_a, &process);
+  } else {
+    const wchar_t* what = how[0] == L'\\' || wcschr(how, L':') != NULL ? how : path;
+    if (wcscmp(how, L"absent") == 0) what = L"Z:\\no such folder\\nothing.exe";
+    DWORD flags = (is_suspended ? CREATE_SUSPENDED : 0) | (is_bare ? CREATE_UNICODE_ENVIRONMENT : 0);
+    made = CreateProcessW(what, NULL, NULL, NULL, TRUE, flags, is_bare ? bare_environment() : NULL, NULL,
+                          &startup, &process);
+  }
+  if (!made) {
+    print(L"not started, error %lu\n", GetLastError());
+    return;
+  }
+  print(L"last error %lu\n", GetLastError());
+  if (is_suspended) print(L"suspended %lu times\n", ResumeThread(process.hThread));
+  WaitForSingleObject(process.hProcess, INFINITE);
+  GetExitCodeProcess(process.hProcess, &code);
+  print(L"started, exit code %lu\n", code);
+}
+
 static void work_off(const wchar_t* word, int argc, wchar_t** argv) {
   const wchar_t* value = wcschr(word, L'=');
   size_t length = value == NULL ? wcslen(word) : (size_t)(value++ - word);
@@ -221,6 +287,8 @@ static void work_off(const wchar_t* word, int argc, wchar_t** argv) {
     ctrl_c();
   else if (IS(L"spawn"))
     spawn(value);
+  else if (IS(L"start"))
+    start_again(value);
   else if (IS(L"write")) {
     DWORD written;
     if (!WriteFile((HANDLE)(uintptr_t)_wtoi64(value), "through the handle\n", 19, &written, NULL))

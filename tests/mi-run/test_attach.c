@@ -127,6 +127,31 @@ static void no_such_process(void** state) {
   assert_error("there is no process 4294967294");
 }
 
+static void by_name(void** state) {
+  (void)state;
+  wchar_t name[64];
+  swprintf(name, 64, L"by name-%lu.exe", GetCurrentProcessId());
+  const wchar_t* program = file_copy(child, name);
+  run_mi(L"--dll \"%ls\" --attach \"%ls\"", run_dll, name);
+  assert_code(MISSING);
+  assert_error("there is no process of a program 'by name-");
+  waiting_t first = start_waiting(program, L"", L"modules exit=4"), second;
+  name[wcslen(name) - 4] = 0; // ".exe" need not be said
+  second = start_waiting(program, L"", L"exit=5");
+  run_mi(L"--dll \"%ls\" --attach \"%ls\"", run_dll, name);
+  assert_code(CANNOT);
+  char both[64];
+  snprintf(both, sizeof(both), "2 processes have a program 'by name-%lu': ", GetCurrentProcessId());
+  assert_error(both);
+  snprintf(both, sizeof(both), "%lu", first.pid);
+  assert_error(both);
+  assert_int_equal(let_go(second), 5);
+  run_mi(L"--verbose --dll \"%ls\" --attach \"%ls\"", run_dll, name);
+  assert_code(0);
+  assert_error("is process ");
+  assert_int_equal(let_go(first), 4);
+}
+
 static void wrong_dlls(void** state) {
   (void)state;
   waiting_t waiting = start_waiting(child, L"", L"exit=3");
@@ -228,6 +253,7 @@ int wmain(void) {
       cmocka_unit_test(loads_into_running_process),
       cmocka_unit_test(twice_and_another),
       cmocka_unit_test(no_such_process),
+      cmocka_unit_test(by_name),
       cmocka_unit_test(wrong_dlls),
       cmocka_unit_test(process_that_lets_nobody_in),
       cmocka_unit_test(process_that_hangs_in_its_loader),

@@ -58,8 +58,8 @@ static void wrong_use(void** state) {
   assert_failed(OWN, "unknown option '--nonsense'");
   run_mi(L"--method \u6f22 app.exe");
   assert_failed(OWN, "not '\xe6\xbc\xa2'");
-  run_mi(L"--attach 1x");
-  assert_failed(OWN, "'1x'");
+  run_mi(L"--attach 0");
+  assert_failed(OWN, "'0'");
   run_mi(L"--attach 10 --stats");
   assert_failed(OWN, "--stats");
 }
@@ -238,9 +238,43 @@ static void program_lacks_its_own_dll(void** state) {
   const wchar_t* path = program_of(lacking);
   for (int i = 0; i < METHODS; i++) {
     run_mi(L"--method %ls --dll \"%ls\" \"%ls\"", methods[i], run_dll, path);
-    assert_failed(0xC0000135, "a DLL was not found");
-    assert_error("see whether the program starts without mi-run");
+    assert_failed(0xC0000135, "can't start: DLL 'ADVAPI99.dll' was not found, which '");
+    assert_error(".exe' needs (exit code 0xc0000135)");
   }
+}
+
+// By way of a DLL of the program's own, which is found where the loader finds it: in the program's folder, in the
+// current one, in PATH; and by way of one that is for another machine.
+static void dll_of_the_program_lacks_a_dll(void** state) {
+  (void)state;
+  static const wchar_t* const places[] = {L"lacking\\needed99.dll", L"here\\needed99.dll",
+                                          L"in path\\needed99.dll"};
+  file_bytes_t lacking = copy_of(child_file);
+  pe_rename(lacking, "ADVAPI32.dll", "needed99.dll");
+  const wchar_t* path = file_write(L"lacking\\lacking.exe", lacking.bytes, lacking.size);
+  file_bytes_t dll = copy_of(dll_file);
+  pe_rename(dll, "KERNEL32.dll", "KERNEL99.dll");
+  wchar_t line[2048], folder[MAX_PATH], list[8192], old_list[8192];
+  swprintf(line, 2048, L"\"%ls\" --dll \"%ls\" \"%ls\"", run_mi_run, run_dll, path);
+  swprintf(folder, MAX_PATH, L"%ls\\here", run_work);
+  file_write(L"here\\some file", "", 0);
+  GetEnvironmentVariableW(L"PATH", old_list, 8192);
+  swprintf(list, 8192, L"%ls;%ls\\in path", old_list, run_work);
+  SetEnvironmentVariableW(L"PATH", list);
+  for (int i = 0; i < 3; i++) {
+    const wchar_t* needed = file_write(places[i], dll.bytes, dll.size);
+    run_line(line, NULL, folder);
+    assert_failed(0xC0000135, "can't start: DLL 'KERNEL99.dll' was not found, which '");
+    assert_error("\\needed99.dll' needs");
+    DeleteFileW(needed);
+  }
+  pe_set16(pe_header(dll) + 4, sizeof(void*) == 8 ? 0x14C : 0x8664);
+  const wchar_t* needed = file_write(places[0], dll.bytes, dll.size);
+  run_line(line, NULL, folder);
+  assert_error("needed99.dll', which '");
+  assert_error("is damaged or for another machine");
+  DeleteFileW(needed);
+  SetEnvironmentVariableW(L"PATH", old_list);
 }
 
 static void program_ends_before_its_start(void** state) {
@@ -275,6 +309,7 @@ int wmain(void) {
       cmocka_unit_test(dll_that_needs_another),
       cmocka_unit_test(dll_that_hangs),
       cmocka_unit_test(program_lacks_its_own_dll),
+      cmocka_unit_test(dll_of_the_program_lacks_a_dll),
       cmocka_unit_test(program_ends_before_its_start),
   };
   run_begin(L"mi-run-errors");

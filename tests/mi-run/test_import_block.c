@@ -96,6 +96,23 @@ static void stamps_stay_without_lookup_table(void** state) {
   assert_memory_equal(block + IMPORT_DESCRIPTOR_BYTES, descriptor, IMPORT_DESCRIPTOR_BYTES);
 }
 
+// Behind the DLL's name, whatever its length, at an even place and whole.
+static void note_follows_the_name(void** state) {
+  (void)state;
+  static const char* const names[] = {"a.dll", "ab.dll", "abc.dll"};
+  static const utf16_t note[] = u"\"mi-run\" \u4E2D --adopt ";
+  for (size_t i = 0; i < 3; i++) {
+    import_request_t request = {.is_64 = true, .dll = names[i], .symbol = "s", .note = note};
+    write_block(&request);
+    size_t at = inside(at32(12), 1);
+    assert_string_equal((char*)block + at, names[i]);
+    at += strlen(names[i]) + 1;
+    at += at % 2;
+    assert_memory_equal(block + at, note, sizeof(note));
+    assert_int_equal(import_block_bytes(&request), at + sizeof(note));
+  }
+}
+
 static void ends_without_name_or_addresses(void** state) {
   (void)state;
   uint8_t descriptor[IMPORT_DESCRIPTOR_BYTES];
@@ -136,9 +153,8 @@ static void directories_follow(void** state) {
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(dll_comes_first),
-      cmocka_unit_test(stamps_stay_without_lookup_table),
-      cmocka_unit_test(ends_without_name_or_addresses),
+      cmocka_unit_test(dll_comes_first),       cmocka_unit_test(stamps_stay_without_lookup_table),
+      cmocka_unit_test(note_follows_the_name), cmocka_unit_test(ends_without_name_or_addresses),
       cmocka_unit_test(directories_follow),
   };
   return check_run(cases);

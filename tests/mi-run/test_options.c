@@ -80,6 +80,26 @@ static void every_option(void** state) {
   assert_true(parse(u"mi-run --attach 7"));
   assert_int_equal(options.method, METHOD_THREAD);
 
+  assert_null(options.pid_name);
+  assert_true(parse(u"mi-run --attach \"some app.exe\" -v"));
+  assert_int_equal(options.action, ACTION_ATTACH);
+  assert_true(is(options.pid_name, "some app.exe"));
+  assert_true(options.verbose);
+  assert_true(parse(u"mi-run --attach=12x"));
+  assert_true(is(options.pid_name, "12x"));
+
+  assert_true(parse(u"mi-run --follow app"));
+  assert_true(options.follow);
+  assert_false(options.delegated);
+  assert_true(parse(u"mi-run --delegated --follow --adopt 12"));
+  assert_int_equal(options.action, ACTION_ADOPT);
+  assert_int_equal(options.pid, 12);
+  assert_true(options.delegated);
+
+  assert_true(parse(u"mi-run /?"));
+  assert_int_equal(options.action, ACTION_HELP);
+  assert_true(parse(u"mi-run app /?"));
+  assert_int_equal(options.action, ACTION_RUN);
   assert_true(parse(u"mi-run --help"));
   assert_int_equal(options.action, ACTION_HELP);
   assert_true(parse(u"mi-run --verbose -h app"));
@@ -113,12 +133,12 @@ static void refused(void** state) {
       {u"mi-run --method magic app", "--method is import, thread or apc, not", "magic"},
       {u"mi-run --method importx app", "--method is import, thread or apc, not", "importx"},
       {u"mi-run --attach", "a value is missing after", "--attach"},
-      {u"mi-run --attach 0", "--attach takes the number of a process, not", "0"},
-      {u"mi-run --attach 12x", "--attach takes the number of a process, not", "12x"},
-      {u"mi-run --attach -1", "--attach takes the number of a process, not", "-1"},
-      {u"mi-run --attach 4294967296", "--attach takes the number of a process, not", "4294967296"},
-      {u"mi-run --attach 99999999999999999999999", "--attach takes the number of a process, not",
-       "99999999999999999999999"},
+      {u"mi-run --attach 0", "--attach takes the number of a process or the name of its program, not", "0"},
+      {u"mi-run --attach -1", "--attach takes the number of a process or the name of its program, not", "-1"},
+      {u"mi-run --attach 4294967296",
+       "--attach takes the number of a process or the name of its program, not", "4294967296"},
+      {u"mi-run --attach 99999999999999999999999",
+       "--attach takes the number of a process or the name of its program, not", "99999999999999999999999"},
       {u"mi-run --attach 5 app", "--attach takes no program to start, but there is", "app"},
       {u"mi-run --attach 5 --stats",
        "--stats works through the environment of a new process, not with --attach", NULL},
@@ -126,6 +146,11 @@ static void refused(void** state) {
        NULL},
       {u"mi-run --attach 5 --method=import", "--attach always works by remote thread: leave --method away",
        NULL},
+      {u"mi-run --attach 5 --follow", "--follow follows a program from its start, not with --attach", NULL},
+      {u"mi-run --follow --method apc app", "--follow works by imports: leave --method away", NULL},
+      {u"mi-run --method thread --follow app", "--follow works by imports: leave --method away", NULL},
+      {u"mi-run --adopt 0", "--adopt takes the number of a process, not", "0"},
+      {u"mi-run --adopt", "a value is missing after", "--adopt"},
       {u"mi-run --timeout", "a value is missing after", "--timeout"},
       {u"mi-run --timeout 1.5 app", "--timeout takes whole seconds up to 4000000, not", "1.5"},
       {u"mi-run --timeout 4000001 app", "--timeout takes whole seconds up to 4000000, not", "4000001"},

@@ -118,6 +118,47 @@ static void finds_sections(void** state) {
   assert_false(pe_section_of(pe_built_read, &built, &image, PE_BUILT_SECTION_RVA - 1, &section));
 }
 
+// Imports are read as the loader reads them: up to a descriptor without a name or without addresses.
+static void lists_imports(void** state) {
+  (void)state;
+  enum { TABLE = 0x80, NAMES = 0x100, LAST = PE_BUILT_SECTION_BYTES - 5 };
+  char name[PE_NAME_MAX];
+  for (int is_64 = 0; is_64 <= 1; is_64++) {
+    pe_build(&built, is_64);
+    uint8_t* data = built.bytes + PE_BUILT_SECTION_AT;
+    assert_int_equal(pe_read(pe_built_read, &built, &image), PE_OK);
+    assert_false(pe_file_import(pe_built_read, &built, &image, 0, name)); // there are none
+
+    pe_put32(pe_built_directory(&built, is_64, PE_IMPORTS), PE_BUILT_SECTION_RVA + TABLE);
+    for (uint32_t i = 0; i < 2; i++) {
+      pe_put32(data + TABLE + 20 * i + 12, PE_BUILT_SECTION_RVA + NAMES + 16 * i);
+      pe_put32(data + TABLE + 20 * i + 16, PE_BUILT_SECTION_RVA);
+    }
+    memcpy(data + NAMES, "one.dll", 8);
+    memcpy(data + NAMES + 16, "two.dll", 8);
+    assert_int_equal(pe_read(pe_built_read, &built, &image), PE_OK);
+    assert_true(pe_file_import(pe_built_read, &built, &image, 0, name));
+    assert_string_equal(name, "one.dll");
+    assert_true(pe_file_import(pe_built_read, &built, &image, 1, name));
+    assert_string_equal(name, "two.dll");
+    assert_false(pe_file_import(pe_built_read, &built, &image, 2, name));
+    assert_false(pe_file_import(pe_built_read, &built, &image, UINT32_MAX, name));
+
+    // Damage: a name that is empty, that doesn't end, that lies nowhere; a table that lies nowhere.
+    data[NAMES] = 0;
+    assert_false(pe_file_import(pe_built_read, &built, &image, 0, name));
+    memset(data + LAST, 'x', 5);
+    pe_put32(data + TABLE + 12, PE_BUILT_SECTION_RVA + LAST);
+    assert_false(pe_file_import(pe_built_read, &built, &image, 0, name));
+    pe_put32(data + TABLE + 12, 0xFFFFFFF0);
+    assert_false(pe_file_import(pe_built_read, &built, &image, 0, name));
+    pe_put32(data + TABLE + 16, 0);
+    assert_false(pe_file_import(pe_built_read, &built, &image, 0, name));
+    image.directories[PE_IMPORTS].rva = 0xFFFFFF00;
+    assert_false(pe_file_import(pe_built_read, &built, &image, 0, name));
+  }
+}
+
 static void finds_exports(void** state) {
   (void)state;
   for (int is_64 = 0; is_64 <= 1; is_64++) {
@@ -175,6 +216,7 @@ int main(void) {
       cmocka_unit_test(fewer_and_more_directories),
       cmocka_unit_test(finds_sections),
       cmocka_unit_test(finds_exports),
+      cmocka_unit_test(lists_imports),
       cmocka_unit_test(survives_random_bytes),
   };
   return check_run(cases);

@@ -1,4 +1,4 @@
-// For libFuzzer; tests/minject/fuzz builds and runs it.
+// For libFuzzer; wine-ci/fuzz --target minject builds and runs it.
 #include "exercise.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """minject as a user meets it: what it prints, its exit codes, what it leaves on the disk, and every mistake that one can make.
 Runs the native program, or with --wine minject.exe through MESON_EXE_WRAPPER. Each case has a folder of its own; where an
-error is expected, nothing in it may have changed.
+error is expected, nothing in it may have changed. It is long because every option, message and exit code has its case here.
 
 Prints a line per case and "N passed, N failed" at the end.
 """
@@ -99,8 +99,12 @@ class Cli:
         text = self.run(GOOD, "--help")
         demand(text == self.run(GOOD, "-h"), "-h and --help differ")
         for part in ("usage: minject [options] FILE", "--list", "--remove", "--reorder", "--dll", "--function", "--output",
-                     "--no-backup", "--dry-run", "--keep-overlay-offset", "--force", "--version", "exit codes:"):
+                     "--no-backup", "--dry-run", "--keep-overlay-offset", "--force", "--version", "exit codes:", "-i, --inplace",
+                     "-f, --force", "-l, --list", "-v, --verbose", "--postfix", "/?"):
             demand(part in text, f"--help doesn't tell of {part}")
+        demand(text == self.run(GOOD, "/?"), "/? and --help differ")
+        self.seed("small.exe")
+        demand(text == self.run(GOOD, "small.exe", "/?"), "/? behind a file is no help")
         demand(max(map(len, text.split("\n"))) <= 110, "--help has a line that is too long")
 
     def case_version(self):
@@ -122,6 +126,13 @@ class Cli:
         self.run(USAGE, "--list", "-o", "x.exe", "small.exe", error="--list writes no file")
         self.run(USAGE, "--functions", "small.exe", error="--functions goes with --list")
         self.run(USAGE, "--no-backup", "-o", "x.exe", "small.exe", error="--no-backup is for editing in place")
+        self.run(USAGE, "--list", "-i", "small.exe", error="--list writes no file")
+        self.run(USAGE, "small.exe", "-i", "-o", "x.exe", error="--inplace edits the file itself, --output another one")
+        self.run(USAGE, "small.exe", "--postfix", error="--postfix needs a value")
+        self.run(USAGE, "small.exe", "--postfix=a", "--dll=b.dll", error="--postfix and --dll both name the DLL")
+        self.run(USAGE, "small.exe", "--postfix=../a", error="--postfix takes a part of the DLL's name, not a path")
+        self.run(USAGE, "small.exe", "--postfix=" + 201 * "a", error="the value of --postfix is too long")
+        self.run(USAGE, "small.exe", "--postfix=a*", error="--dll: the DLL's name has a character that can't be in it")
         self.run(USAGE, "small.exe", "-o", "small.exe", error="--output is the file itself; leave it away to edit in place")
 
     def case_options_in_any_place(self):
@@ -132,6 +143,28 @@ class Cli:
         self.run(USAGE, "-odd name.exe", error="there is no option -odd name.exe")
         self.run(GOOD, "--no-backup", "--", "-odd name.exe")
         demand(self.imports("-odd name.exe") == ["mimalloc.dll", "second.dll", "third.dll"], "not edited")
+
+    def case_short_options(self):
+        """-l -i -f -v, and --postfix, as mimalloc's own minject spells them."""
+        original = self.read(self.seed("small.exe"))
+        demand(self.run(GOOD, "-l", "small.exe") == self.run(GOOD, "--list", "small.exe"), "-l and --list differ")
+        self.run(GOOD, "-i", "--postfix=override", "small.exe", out="mimalloc-override.dll (mi_version) is now import 1 of 3")
+        demand(self.imports("small.exe") == ["mimalloc-override.dll", "second.dll", "third.dll"], "not edited in place")
+        self.write("small.exe", original)
+        self.write("small.exe.bak", b"older")
+        self.run(FILE, "-i", "small.exe", error="small.exe.bak exists already")
+        self.run(GOOD, "--inplace", "-f", "small.exe")
+        demand(self.read("small.exe.bak") == original, "-f is not --force")
+
+    def case_verbose(self):
+        before = self.run(GOOD, "--list", self.seed("small.exe"))
+        demand("second.dll" not in self.run(GOOD, "--dry-run", "small.exe"), "imports are listed without --verbose")
+        said = self.run(GOOD, "-v", "small.exe")
+        demand(said == f"before: {before}" + said[len(before) + 8:], f"not the imports from before: {said}")
+        after = self.run(GOOD, "--list", "small.exe")
+        demand(said.endswith(f"after: {after}" + said[said.index(after) + len(after):]), f"not the imports from afterwards: {said}")
+        said = self.run(GOOD, "--verbose", "small.exe")
+        demand(said.startswith(f"before: {after}") and "after: " not in said, f"an edit that wasn't: {said}")
 
     def case_any_name(self):
         name = "größe Ж 中.exe"
@@ -197,12 +230,33 @@ class Cli:
             demand(PE(self.path("app.exe")).version_strings() == versions, "other resources")
             self.run(GOOD, "--list", "app.exe", out=["1  mimalloc.dll (1)  added by minject", ", right"])
             self.run(GOOD, "app.exe", out="it imports mimalloc.dll already, as import 1 of 3\n")  # no second backup wanted
-            self.run(FILE, "--remove", "app.exe", error=["app.exe.bak exists already and may be the only copy of the original",
-                     "--no-backup"])
-            self.run(GOOD, "--remove", "--no-backup", "app.exe", out="mimalloc.dll is not imported any more; imports left: 2\n")
-            demand(self.read("app.exe") == original, "not the original again")
+            self.run(GOOD, "--remove", "app.exe", out=["mimalloc.dll is not imported any more; imports left: 2\n",
+                     "written: app.exe; the original is app.exe.bak, from an earlier edit"])
+            demand(self.read("app.exe") == original == self.read("app.exe.bak"), "not the original again")
             self.run(GOOD, "--remove", "--no-backup", "app.exe", out="it doesn't import mimalloc.dll\n")
             os.remove(self.path("app.exe.bak"))
+
+    def case_backup_of_an_earlier_edit(self):
+        """The original's backup is kept through any number of edits, and is never overwritten by an edited file."""
+        original = self.read(self.seed("stripped.exe", "app.exe"))
+        for step in ([], ["--dll", "one.dll"], ["--remove"], ["--dll", "two.dll"], ["--force", "--remove", "--dll", "one.dll"],
+                     ["--remove", "--dll", "two.dll"], []):
+            self.run(GOOD, *step, "app.exe", out="the original is app.exe.bak")
+            demand(self.read("app.exe.bak") == original, f"another backup after {step}")
+        # A signature makes no difference: the edit took it away.
+        self.write("app.exe", self.signed(original))
+        signed = self.read("app.exe")
+        os.remove(self.path("app.exe.bak"))
+        self.run(GOOD, "app.exe", error="warning: the Authenticode signature")
+        self.run(GOOD, "--remove", "app.exe")
+        demand(self.read("app.exe.bak") == signed, "the signed original is lost")
+        # Another version of the program: its backup is somebody's only copy.
+        newer = bytearray(original)
+        newer[newer.index(b"This program")] ^= 0x20
+        self.write("app.exe", bytes(newer))
+        self.run(FILE, "app.exe", error="app.exe.bak exists already and may be the only copy of the original")
+        self.write("app.exe.bak", b"MZ, but not a program")
+        self.run(FILE, "app.exe", error="app.exe.bak exists already")
 
     def case_force_overwrites_backup(self):
         self.seed("small.exe")
@@ -300,12 +354,43 @@ class Cli:
         self.seed("small.exe")
         self.run(GOOD, "--dry-run", "small.exe", out="note: there is no mimalloc.dll beside it yet; put the one for x86-64 there")
         self.seed("library.dll", "mimalloc.dll", "i686")
-        self.run(GOOD, "--dry-run", "small.exe",
+        for more in ([], ["--dry-run"], ["-o", "other.exe"]):
+            self.run(REFUSED, *more, "small.exe", error=["error: mimalloc.dll is for x86, but the program is for x86-64: it would "
+                     "not start; take the DLL for x86-64 (--force adds it all the same)"])
+        self.run(GOOD, "--force", "--dry-run", "small.exe",
                  error="warning: mimalloc.dll is for x86, but the program is for x86-64: it would not start")
         self.seed("library.dll", "mimalloc.dll")
-        self.run(GOOD, "--dry-run", "small.exe", error="warning: mimalloc.dll doesn't export mi_version")
+        self.run(REFUSED, "--dry-run", "small.exe", error="error: mimalloc.dll doesn't export mi_version")
         self.run(GOOD, "--dry-run", "--function", "exported_one", "small.exe")
         demand("note: " not in self.last, "a note about a DLL that is there")
+
+    def dotnet(self, name, flags, arch):
+        """small.exe with the header that makes it a .NET program."""
+        data = bytearray(self.read(self.seed("small.exe", name, arch)))
+        pe = struct.unpack_from("<I", data, 60)[0]
+        directories = pe + 24 + (112 if struct.unpack_from("<H", data, pe + 24)[0] == 0x20B else 96)
+        address, raw = struct.unpack_from("<I4xI", data, pe + 24 + struct.unpack_from("<H", data, pe + 20)[0] + 12)
+        struct.pack_into("<I", data, raw + 16, flags)  # over its code: nobody runs it
+        struct.pack_into("<II", data, directories + 8 * 14, address, 72)
+        self.write(name, data)
+
+    def case_dotnet(self):
+        self.seed("library.dll", "mimalloc.dll")  # 64 bits
+        said = "warning: it is a .NET program without machine code: Windows never reads the import table of such a file"
+        any_cpu = ", and with 64 bits on 64-bit Windows (AnyCPU) although its header says x86; mi-run --method thread"
+        function = ["--function", "exported_one", "--dry-run"]
+        self.dotnet("any.exe", 1, "i686")
+        self.run(GOOD, *function, "any.exe", error=[said, any_cpu])  # and the DLL for 64 bits is right
+        self.run(GOOD, "--list", "any.exe", out="  .NET           yes, AnyCPU: 64 bits on 64-bit Windows")
+        for flags in (1 | 2, 1 | 2 | 0x20000):
+            self.dotnet("x86.exe", flags, "i686")
+            self.run(REFUSED, *function, "x86.exe", error="mimalloc.dll is for x86-64, but the program is for x86:")
+            self.run(GOOD, "--list", "x86.exe", out="  .NET           yes; Windows does not read its imports")
+        self.dotnet("x64.exe", 1, "x86_64")
+        self.run(GOOD, *function, "x64.exe", error=said + ", so it will start without the DLL; mi-run")
+        self.dotnet("mixed.exe", 0, "x86_64")
+        self.run(GOOD, *function, "mixed.exe")
+        self.run(GOOD, "--list", "mixed.exe", out="  .NET           yes, with machine code")
 
     # ---- cases: bad files -------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import tempfile
 from make_seeds import fill_headers
 
 SECONDS = 60
+REFUSED = 4  # minject's exit code
 EXIT_CODE = 7  # program.c's
 
 
@@ -182,14 +183,15 @@ class Start:
         demand(self.rest(text) == self.rest(plain), f"prints {self.rest(text)}, without the edit {self.rest(plain)}")
 
     def case_wrong_bitness(self):
-        """What minject warns of does happen: the program does not start."""
+        """What minject refuses, and does when forced, would happen: the program does not start."""
         self.plain_program()
         ours, other = ("x86", "x86-64") if self.options.arch == "i686" else ("x86-64", "x86")
         self.tiny_dll("x86_64" if self.options.arch == "i686" else "i686")
-        done = subprocess.run([*self.wrapper, os.path.abspath(self.options.minject), "app.exe"], capture_output=True, text=True,
-                              cwd=self.folder, timeout=SECONDS)
-        warned = f"mimalloc.dll is for {other}, but the program is for {ours}: it would not start" in done.stderr
-        demand(done.returncode == 0 and warned, str(done))
+        for force, code, word in ([], REFUSED, "error"), (["--force"], 0, "warning"):
+            done = subprocess.run([*self.wrapper, os.path.abspath(self.options.minject), *force, "app.exe"], capture_output=True,
+                                  text=True, cwd=self.folder, timeout=SECONDS)
+            said = f"{word}: mimalloc.dll is for {other}, but the program is for {ours}: it would not start" in done.stderr
+            demand(done.returncode == code and said, str(done))
         text = self.start("app.exe", code=None)
         demand(self.code not in (0, EXIT_CODE) and self.order(text) == [], f"it started: exit code {self.code}, {text}")
 

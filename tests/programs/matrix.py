@@ -17,6 +17,8 @@ of the run without it. A C runtime that is linked into a program has no share: i
 usage: matrix.py --tools FOLDER --downloads FOLDER --built FOLDER --helpers FOLDER --work FOLDER
                  [--arch x86_64|i686] [--only PROGRAM]... [--way WAY]... [--jobs N] [--keep] [--required]
 
+This file is long because programs, ways and judgement are one table.
+
 Windows programs are started by the command in MESON_EXE_WRAPPER (wine-ci/run-wine). Exit code 77, and the reason,
 when downloads are missing, unless --required or MI_PROGRAMS_REQUIRED=1 in the environment makes that an error.
 """
@@ -32,6 +34,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import heap_trace
@@ -147,7 +150,9 @@ class Runner:
         self.dll = args.tools / "dll/mimalloc.dll"
         self.mi_run = args.tools / "tools/mi-run/mi-run.exe"
         self.minject = args.tools / "tools/minject/minject.exe"
-        self.baselines = {}
+        self.witnesses = {}  # program's name and runtime -> which of heap_trace's, if not HEAP
+        self.sites = None  # for RELAY, see heap_trace.learn
+        self.learning = threading.Lock()
 
     def start(self, command, here, stdin, stdout, stderr, env):
         whole = {k: v for k, v in os.environ.items() if not k.upper().startswith("MIMALLOC_")}
@@ -193,7 +198,7 @@ class Runner:
         if way == "off":
             env["MIMALLOC_DISABLE_REDIRECT"] = "1"
         if traced:
-            env["MI_WINEDEBUG"] = heap_trace.WINEDEBUG
+            env["MI_WINEDEBUG"] = self.witnesses.get((program.name, program.crt), heap_trace.HEAP)
         outputs = {}
         for number, step in enumerate(program.steps):
             out, err = here / f"stdout-{number}", here / f"stderr-{number}"
@@ -219,15 +224,18 @@ class Runner:
                 break
         return outputs
 
-    @staticmethod
-    def witnessed(program, trace, text):
+    def counts_of(self, program, trace):
+        is_relay = self.witnesses.get((program.name, program.crt)) == heap_trace.RELAY
+        return heap_trace.read(trace, self.sites if is_relay else None)
+
+    def witnessed(self, program, trace, text):
         """What the witness of one step saw: blocks before mimalloc.dll came, and missed blocks by runtime."""
         if program.witness == HOST:
             counts = HOST_COUNTS.findall(text)
             if len(counts) != 1:
                 raise Failure(f"the host told {len(counts)} times what it saw")
             return int(counts[0][0]), {"the runtimes": int(counts[0][1])}
-        found = [c for c in heap_trace.read(trace).values() if c.has_mimalloc]
+        found = [c for c in self.counts_of(program, trace).values() if c.has_mimalloc]
         if len(found) != 1:
             raise Failure(f"mimalloc.dll was in {len(found)} processes")
         if not found[0].runtimes:
@@ -256,15 +264,25 @@ class Runner:
         return (None, ours, None) if program.witness is None else (before, ours, missed)
 
     def baseline(self, program):
+        try:
+            return self.try_baseline(program)
+        except heap_trace.Unreadable as unreadable:
+            return Result([str(unreadable)], None, None, None, {}, 0.0)
+
+    def try_baseline(self, program):
         """The run without us, and a second one: what differs between them can't be compared."""
         here = self.args.work / program.name / program.crt / "alone"
         start = time.monotonic()
         problems = []
         outputs = self.run(program, None, here, traced=program.witness == TRACE)
+        if program.witness == TRACE and self.is_blind(here):
+            self.learn_sites()
+            self.witnesses[program.name, program.crt] = heap_trace.RELAY
+            outputs = self.run(program, None, here, traced=True)
         alone = 0
         for trace in sorted(here.glob("stderr-*")):
             if program.witness == TRACE:
-                alone += sum(c.alone for c in heap_trace.read(trace).values())
+                alone += sum(c.alone for c in self.counts_of(program, trace).values())
             elif program.witness == HOST:
                 alone += sum(int(n) for counts in HOST_COUNTS.findall(trace.read_bytes()) for n in counts)
         problems += self.check_works(program, outputs)
@@ -272,6 +290,37 @@ class Runner:
             again = self.run(program, None, here, traced=False)
             problems += [f"two runs without mimalloc.dll differ in {what}" for what in difference(outputs, again)]
         return Result(problems, alone if program.witness else None, None, None, outputs, time.monotonic() - start)
+
+    @staticmethod
+    def is_blind(here):
+        """Is there a runtime that makes no heap of its own?"""
+        return any(counts.blind for trace in here.glob("stderr-*") for counts in heap_trace.read(trace).values())
+
+    def learn_sites(self):
+        with self.learning:
+            if self.sites is not None:
+                return
+            here = self.args.work / "heap-callers"
+            shutil.rmtree(here, ignore_errors=True)
+            here.mkdir(parents=True)
+            command = [self.args.helpers / "heap-callers.exe", heap_trace.CALLS, *heap_trace.RUNTIMES]
+            code = self.start(command, here, None, here / "stdout", here / "stderr", {"MI_WINEDEBUG": heap_trace.RELAY})
+            sites = heap_trace.learn(here / "stderr")
+            there = [line.decode().strip() for line in (here / "stdout").read_bytes().splitlines()]
+            if code != 0 or not there or any(not sites.get(name) for name in there):
+                raise heap_trace.Unreadable(f"heap-callers.exe ended with exit code {code}, runtimes {there}, learnt {sites}")
+            self.sites = sites
+
+    def set_up_relay(self):
+        """What RELAY needs in Wine's registry; without that debug channel, nobody reads it."""
+        folder = self.args.work / "registry"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in heap_trace.REGISTRY.items():
+            command = ["reg", "add", heap_trace.REGISTRY_KEY, "/v", name, "/d", value, "/f"]
+            code = self.start(command, folder, None, folder / "out", folder / "out", {})
+            if code != 0:
+                sys.exit(f"matrix.py: Wine's registry can't be set: reg add ended with exit code {code}: "
+                         f"{last_line(folder / 'out')}")
 
     @staticmethod
     def check_works(program, outputs):
@@ -458,6 +507,8 @@ def main():
         cells.append(Cell(found[0], "off"))
 
     runner = Runner(args)
+    if any(c.program.witness == TRACE for c in cells):
+        runner.set_up_relay()
     start = time.monotonic()
     rows, failed, figures = [], 0, []
     print(f"1..{len(cells)}", flush=True)

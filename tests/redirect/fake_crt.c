@@ -4,6 +4,7 @@
 //   2  malloc starts with instructions that can't be moved
 //   3  debug: blocks carry a header of 48 bytes (32 on i386), as those of Microsoft's debug runtimes, and are
 //   validated by it
+//   4  calls itself by other entries than it exports, as one that was built for two processors
 //
 // Built without any other runtime. Its own heap, as Microsoft's runtimes before the UCRT had.
 #define _CRTIMP // the headers must not think that these functions come from another DLL
@@ -157,7 +158,11 @@ EXPORT REAL void* _aligned_realloc(void* block, size_t size, size_t alignment) {
 EXPORT char* _strdup(const char* text) {
   size_t length = 0;
   while (text[length] != 0) length++;
+#if FAKE_CRT == 4
+  volatile char* copy = fake_allocate(length + 1);
+#else
   volatile char* copy = malloc(length + 1);
+#endif
   for (size_t i = 0; i <= length; i++) copy[i] = text[i];
   return (char*)(uintptr_t)copy;
 }

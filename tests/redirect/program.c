@@ -148,7 +148,8 @@ static size_t amount(size_t n) { // that the compiler can't foresee
   volatile size_t x = n;
   return x;
 }
-#define IMPOSSIBLE amount((size_t)PTRDIFF_MAX - 100)
+#define MORE_THAN_AN_ARENA ((size_t)(TEST_BITS == 64 ? 2100 : 700) * 1024 * 1024) // the system must be asked
+#define IMPOSSIBLE         amount((size_t)PTRDIFF_MAX - 100)
 
 // ---- what is allocated now ------------------------------------------------------------------------------
 
@@ -182,6 +183,30 @@ static void every_function_gives_blocks_of_ours(void) {
     fill(p, 100, 1);
     p = FUNCTION(recalloc_t, "_o__recalloc")(p, 100, 10);
     CHECK(is_ours(p) && is_filled(p, 100, 1) && is_zero(p, 100, 1000));
+    free(p);
+  }
+}
+
+// _recalloc zeroes what comes behind the size that the block was asked for with, whatever was there before.
+static void recalloc_zeroes_behind_the_old_size(void) {
+  recalloc_t* recalloc_function = FUNCTION(recalloc_t, "_recalloc");
+  for (size_t size = 1; size < 200000; size += 1 + size / 13) {
+    void* probe = malloc(size);
+    size_t full = _msize(probe), larger = size + (full - size + 1) / 2;
+    free(probe);
+    void* dirty[4]; // what the next blocks are made of
+    for (size_t i = 0; i < 4; i++) dirty[i] = memset(malloc(full), 0xEE, full);
+    for (size_t i = 0; i < 4; i++) free(dirty[i]);
+    unsigned char* p = malloc(size);
+    fill(p, size, 3);
+    p = recalloc_function(p, 1, larger);
+    CHECK(p != NULL && is_filled(p, size, 3) && is_zero(p, size, larger));
+    // The same after realloc has made it smaller, and larger.
+    fill(p, larger, 4);
+    p = recalloc_function(realloc(p, size), 1, larger);
+    CHECK(p != NULL && is_filled(p, size, 4) && is_zero(p, size, larger));
+    p = recalloc_function(memset(realloc(p, 2 * size), 5, 2 * size), 2, larger);
+    CHECK(p != NULL && is_zero(p, 2 * size, 2 * larger));
     free(p);
   }
 }
@@ -338,9 +363,9 @@ static void new_handlers_are_called(void) {
   set_handler(make_room);
   handler_calls = 0;
   option_set(mi_option_disallow_os_alloc, 1);
-  p = malloc((size_t)700 * 1024 * 1024);
+  p = malloc(MORE_THAN_AN_ARENA);
   option_set(mi_option_disallow_os_alloc, 0);
-  CHECK(p != NULL && handler_calls == 1 && handler_size == (size_t)700 * 1024 * 1024);
+  CHECK(p != NULL && handler_calls == 1 && handler_size == MORE_THAN_AN_ARENA);
   free(p);
   set_mode(0);
   set_handler(NULL);
@@ -564,6 +589,7 @@ static void all_that_is_new(void) {
   RUN(the_runtimes_own_memory_comes_from_us);
   RUN(errno_and_last_error_are_as_the_runtime_has_them);
   RUN(realloc_of_size_zero_frees);
+  if (IS_UCRT) RUN(recalloc_zeroes_behind_the_old_size); // msvcrt has no _recalloc
   if (!IS_UCRT) { // which has no operators, and Wine's has no way to set a handler
     RUN(operators_of_the_runtime_come_from_us);
     RUN(new_handlers_are_called);
@@ -696,7 +722,13 @@ static unsigned exhausted(const char* dll) {
   load("msvcr120_clr0400.dll");
   errno = 0; // Wine's runtime has it from its DllMain on or ends the process
   find_mimalloc(load(dll));
-  option_set(mi_option_disallow_os_alloc, 1); // nothing was allocated yet
+  // All that there is is one small arena, and that is taken.
+  option_set(mi_option_arena_reserve, 64 * 1024);
+  free(malloc(10));
+  option_set(mi_option_disallow_os_alloc, 1);
+  for (size_t size = (size_t)32 << 20; size > 0; size /= 2) {
+    while (malloc(size) != NULL) {}
+  }
   RUN(errno_is_set_without_memory);
   return failed;
 }
@@ -923,7 +955,7 @@ static void the_handler_of_the_callers_runtime_is_called(void) {
   set_handler(make_room);
   handler_calls = 0;
   option_set(mi_option_disallow_os_alloc, 1);
-  p = user_malloc((size_t)700 * 1024 * 1024);
+  p = user_malloc(MORE_THAN_AN_ARENA);
   option_set(mi_option_disallow_os_alloc, 0);
   CHECK(p != NULL && handler_calls == 1);
   free(p);

@@ -112,7 +112,8 @@ static void report_runtime(const redirect_runtime_t* runtime) {
   (void)runtime;
   report_count++;
 }
-static void report_static(const module_t* module) {
+static void report_static(const module_t* module, bool uses_heaps) {
+  if (!uses_heaps) return;
   static_count++;
   memcpy(last_static, module->name, sizeof(last_static));
 }
@@ -127,8 +128,8 @@ static void report_watch(const char* how, const char* problem) {
 }
 
 static bool is_runtime(const char* name) {
-  static const char* const names[] = {"msvcrt.dll", "ucrtbase.dll", "msvcr100_clr0400.dll",
-                                      "msvcr120_clr0400.dll", "msvcr90d.dll"};
+  static const char* const names[] = {"msvcrt.dll",           "ucrtbase.dll", "msvcr100_clr0400.dll",
+                                      "msvcr120_clr0400.dll", "msvcr90d.dll", "ucrtbase_clr0400.dll"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     if (_stricmp(name, names[i]) == 0) return true;
   }
@@ -140,6 +141,7 @@ static redirect_config_t config = {
     .required_count = 2,
     .malloc_name = "malloc",
     .free_name = "free",
+    .duplicate_name = "_strdup",
     .is_runtime = is_runtime,
     .is_ours = is_ours,
     .report_runtime = report_runtime,
@@ -527,6 +529,76 @@ static void a_static_runtime_is_recognised(void** state) {
   assert_string_equal(last_static, "fake-static.dll");
 }
 
+static void a_runtime_that_bypasses_its_exports_is_found_out(void** state) {
+  (void)state;
+  assert_true(redirect_works());
+  HMODULE fake = LoadLibraryA("ucrtbase_clr0400.dll");
+  assert_non_null(fake);
+  assert_int_equal(runtime_named("ucrtbase_clr0400.dll")->method, REDIRECT_INLINE);
+  void* (*fake_malloc)(size_t) = (void* (*)(size_t))(uintptr_t)GetProcAddress(fake, "malloc");
+  void* block = fake_malloc(10);
+  assert_true(is_ours(block)); // by its export all seems well
+  free(block);
+  assert_false(redirect_works());
+  assert_true(FreeLibrary(fake));
+  if (with_notifications) assert_true(redirect_works());
+}
+
+// ---- the list of modules --------------------------------------------------------------------------------
+
+typedef struct seen_s {
+  const void* base; // looked for
+  unsigned count, others, damaged;
+} seen_t;
+
+static bool see(void* context, const module_t* module) {
+  seen_t* seen = context;
+  size_t length = strnlen(module->name, MODULE_NAME_MAX);
+  if (module->base == seen->base) seen->count++;
+  seen->others++;
+  if (length == 0 || length == MODULE_NAME_MAX) seen->damaged++;
+  return true;
+}
+
+static seen_t see_modules(const void* base) {
+  seen_t seen = {.base = base};
+  uintptr_t cookie;
+  assert_true(modules_lock(&cookie));
+  assert_true(modules_visit(see, &seen));
+  modules_unlock(cookie);
+  return seen;
+}
+
+static volatile LONG loader_stop;
+
+static void load_and_unload(void* arg) {
+  (void)arg;
+  while (!loader_stop) FreeLibrary(LoadLibraryA("fake-static.dll"));
+}
+
+static void the_list_of_modules_is_whole(void** state) {
+  (void)state;
+  seen_t before = see_modules(GetModuleHandleA(NULL));
+  assert_int_equal(before.count, 1);
+  assert_int_equal(see_modules(GetModuleHandleA("ntdll.dll")).count, 1);
+  assert_null(GetModuleHandleA("fake-plain-user.dll"));
+  HMODULE module = LoadLibraryA("fake-plain-user.dll");
+  assert_non_null(module);
+  assert_int_equal(see_modules(module).count, 1);
+  assert_true(FreeLibrary(module));
+  assert_int_equal(see_modules(module).count, 0);
+  test_thread_t loader;
+  test_thread_start(&loader, load_and_unload, NULL);
+  for (unsigned i = 0; i < 2000; i++) {
+    seen_t seen = see_modules(GetModuleHandleA(NULL));
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.damaged, 0);
+    assert_true(seen.others >= 3);
+  }
+  loader_stop = 1;
+  test_thread_join(&loader);
+}
+
 int main(int count, char** arguments) {
   const char* mode = count == 2 ? arguments[1] : "";
   with_notifications = strcmp(mode, "hook") != 0;
@@ -551,6 +623,8 @@ int main(int count, char** arguments) {
       cmocka_unit_test(what_cannot_be_moved_is_redirected_by_imports),
       cmocka_unit_test(the_runtime_of_code_is_found),
       cmocka_unit_test(a_static_runtime_is_recognised),
+      cmocka_unit_test(the_list_of_modules_is_whole),
+      cmocka_unit_test(a_runtime_that_bypasses_its_exports_is_found_out),
   };
   return check_run(cases);
 }

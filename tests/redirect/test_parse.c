@@ -308,7 +308,8 @@ static void imports_behind_the_module_are_visited(void** state) {
   hidden_of = make(sizeof(void*) == 8);
   size_t optional = HEADER + 24, directories = optional + (hidden_of.is_64 ? 112 : 96);
   put32(&hidden_of, optional + 56, REST);
-  memcpy(hidden_of.bytes + BEHIND + 20, hidden_of.bytes + TABLES + 0x300, 60); // the first is the DLL put in front
+  memcpy(hidden_of.bytes + BEHIND + 20, hidden_of.bytes + TABLES + 0x300,
+         60); // the first is the DLL put in front
   put32(&hidden_of, BEHIND + 12, BEHIND + 0x100);
   put32(&hidden_of, BEHIND + 16, BEHIND + 0x200);
   put32(&hidden_of, directories + 8, BEHIND);

@@ -39,9 +39,27 @@ static void assert_quiet(void) {
   if (result.error[0] != 0) fail_msg("unexpected on standard error: %s", result.error);
 }
 
+// The line of the table that tells of a runtime.
+static const char* row(const char* runtime, unsigned* inline_count, unsigned* import_count,
+                       unsigned* left_count) {
+  char start[64];
+  snprintf(start, sizeof(start), "mimalloc: redirect: %s ", runtime);
+  const char* line = strstr(result.error, start);
+  if (line == NULL) fail_msg("the table has no row for %s:\n%s", runtime, result.error);
+  assert_int_equal(count_of(result.error, start), 1);
+  if (sscanf(line + strlen(start), "%u %u %u", inline_count, import_count, left_count) != 3)
+    fail_msg("the row of %s has no numbers:\n%s", runtime, result.error);
+  return line;
+}
+
+static bool line_has(const char* line, const char* part) {
+  const char* found = strstr(line, part);
+  return found != NULL && found < strchr(line, '\n');
+}
+
 // ---- programs -------------------------------------------------------------------------------------------
 
-enum { CHECKS_NEW_MSVCRT = 9, CHECKS_NEW_UCRT = 7, CHECKS_OLD = 6 };
+enum { CHECKS_NEW_MSVCRT = 9, CHECKS_NEW_UCRT = 8, CHECKS_OLD = 6 };
 
 static void early_msvcrt(void** state) {
   (void)state;
@@ -101,6 +119,35 @@ static void two_copies(void** state) {
   assert_quiet();
 }
 
+// Another allocator's jumps stand in front of the runtime's functions, in every form that is in use.
+static void runtimes_that_others_redirect_are_left_alone(void** state) {
+  (void)state;
+  char path[CHILD_PATH_MAX], forms[1024];
+  unsigned hooked, imported, left, count = 0;
+  child_sibling("redirect-hooked", path);
+  assert_true(child_run((const char*[]){path, "--list", NULL}, LIMIT_MS, &result));
+  snprintf(forms, sizeof(forms), "%s", result.output);
+  child_set_environment("MIMALLOC_VERBOSE", "1");
+  for (const char* form = strtok(forms, "\n"); form != NULL; form = strtok(NULL, "\n"), count++) {
+    run("redirect-hooked", form, "mimalloc.dll", NULL, 1);
+    const char* line = row("msvcrt.dll", &hooked, &imported, &left);
+    if (strcmp(form, "none") == 0 || strcmp(form, "other-runtime") == 0) {
+      assert_true(hooked >= 12 && imported == 0 && left == 0);
+    } else {
+      assert_true(hooked == 0 && imported == 0 && left >= 12);
+      assert_true(line_has(line, "malloc: somebody else has redirected it already"));
+    }
+  }
+  child_set_environment("MIMALLOC_VERBOSE", NULL);
+  assert_int_equal(count, 10);
+}
+
+// No lock of the allocator's may be held across a system call: the nested call would wait for itself.
+static void system_calls_that_allocate_are_served(void** state) {
+  (void)state;
+  run("redirect-nested", "mimalloc.dll", NULL, NULL, 1);
+}
+
 static void nobody_waits_for_the_loader(void** state) {
   (void)state;
   run("redirect-program-msvcrt", "locked", "mimalloc.dll", NULL, 1);
@@ -157,24 +204,6 @@ static void every_runtime_of_wine(void** state) {
 
 // ---- what it says ---------------------------------------------------------------------------------------
 
-// The line of the table that tells of a runtime.
-static const char* row(const char* runtime, unsigned* inline_count, unsigned* import_count,
-                       unsigned* left_count) {
-  char start[64];
-  snprintf(start, sizeof(start), "mimalloc: redirect: %s ", runtime);
-  const char* line = strstr(result.error, start);
-  if (line == NULL) fail_msg("the table has no row for %s:\n%s", runtime, result.error);
-  assert_int_equal(count_of(result.error, start), 1);
-  if (sscanf(line + strlen(start), "%u %u %u", inline_count, import_count, left_count) != 3)
-    fail_msg("the row of %s has no numbers:\n%s", runtime, result.error);
-  return line;
-}
-
-static bool line_has(const char* line, const char* part) {
-  const char* found = strstr(line, part);
-  return found != NULL && found < strchr(line, '\n');
-}
-
 static void the_table_tells_what_was_done(void** state) {
   (void)state;
   unsigned hooked, imported, left;
@@ -203,6 +232,10 @@ static void the_table_tells_what_was_done(void** state) {
   run("redirect-program-msvcrt", "load", "mimalloc.dll", (const char*[]){"fake-user.dll", NULL}, 1);
   assert_null(strstr(result.error, "uses heaps but no C runtime DLL"));
 
+  run("redirect-no-crt", NULL, NULL, NULL, 0);
+  assert_non_null(strstr(
+      result.error, "redirect: redirect-no-crt.exe takes pages from the system and uses no C runtime DLL"));
+
   child_set_environment("MIMALLOC_DISABLE_REDIRECT", "1");
   run("redirect-program-msvcrt", "disabled", "mimalloc.dll", NULL, 2);
   assert_non_null(strstr(result.error, "redirect: disabled by the environment"));
@@ -223,6 +256,8 @@ int main(void) {
       cmocka_unit_test(nobody_is_inside_of_a_debug_runtime),
       cmocka_unit_test(no_memory_at_all),
       cmocka_unit_test(two_copies),
+      cmocka_unit_test(system_calls_that_allocate_are_served),
+      cmocka_unit_test(runtimes_that_others_redirect_are_left_alone),
       cmocka_unit_test(nobody_waits_for_the_loader),
       cmocka_unit_test(cxx_with_shared_libstdcxx),
       cmocka_unit_test(fake_runtimes),

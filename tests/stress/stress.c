@@ -1,13 +1,18 @@
-// Threads that allocate, resize, hand over, check and free blocks of random sizes; threads that end and leave blocks
-// to their successors. Any damage, any block given out twice, any lost hand-over ends the program with a message.
+// Threads that allocate, resize, hand over, check and free blocks of random sizes; threads that end and leave
+// blocks to their successors. Any damage, any block given out twice, any lost hand-over ends the program with
+// a message.
 //
-//   stress [--seed N] [--threads N] [--rounds N] [--seconds N]
+//   stress [--seed N] [--threads N] [--rounds N] [--seconds N] [--observers N]
+//
+// Observers ask, while the others work, what any thread may ask at any time: statistics, sizes of blocks that
+// are being handed over, whose an address is, options.
 //
 // The work is a function of the seed; how the threads interleave is not.
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
 #include <mimalloc.h>
+#include <mimalloc-stats.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +109,35 @@ static void release(header_t* block) {
   mi_free(block);
 }
 
+// ---- observers --------------------------------------------------------------------------------------------
+
+enum { OBSERVERS_MAX = 8 };
+static uint32_t observers_stop;
+static size_t observations;
+
+static void observe(void* arg) {
+  test_random_t random = {(uintptr_t)arg};
+  static char text[OBSERVERS_MAX][64 * 1024];
+  while (__atomic_load_n(&observers_stop, __ATOMIC_ACQUIRE) == 0) {
+    // A block that is its holder's while we look: taken out of the exchange, looked at, put back.
+    size_t slot = test_random_below(&random, EXCHANGE_SLOTS);
+    header_t* block = __atomic_exchange_n(&exchange[slot], NULL, __ATOMIC_ACQ_REL);
+    if (block != NULL) {
+      check(block);
+      if (!mi_is_in_heap_region(block)) fail("not the allocator's", block, 0);
+      (void)mi_check_owned(block);
+      block = __atomic_exchange_n(&exchange[slot], block, __ATOMIC_ACQ_REL);
+      if (block != NULL) mi_free(block);
+    }
+    if (mi_stats_get_json(sizeof(text[0]), text[(uintptr_t)arg]) == NULL) fail("no statistics", NULL, 0);
+    size_t elapsed, user, system, rss, peak_rss, commit, peak_commit, faults;
+    mi_process_info(&elapsed, &user, &system, &rss, &peak_rss, &commit, &peak_commit, &faults);
+    mi_option_set(mi_option_purge_delay, (long)test_random_below(&random, 100));
+    mi_collect(test_random_below(&random, 10) == 0);
+    __atomic_fetch_add(&observations, 1, __ATOMIC_RELAXED);
+  }
+}
+
 typedef struct worker_s {
   test_thread_t thread;
   uint64_t seed;
@@ -163,13 +197,13 @@ static unsigned long long number(int argc, char** argv, const char* name, unsign
 }
 
 static void check_arguments(int argc, char** argv) {
-  static const char* const names[] = {"--seed", "--threads", "--rounds", "--seconds"};
+  static const char* const names[] = {"--seed", "--threads", "--rounds", "--seconds", "--observers"};
   for (int i = 1; i < argc; i += 2) {
     bool known = false;
     for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
       known = known || strcmp(argv[i], names[k]) == 0;
     if (!known || i + 1 == argc) {
-      fprintf(stderr, "usage: stress [--seed N] [--threads N] [--rounds N] [--seconds N]\n");
+      fprintf(stderr, "usage: stress [--seed N] [--threads N] [--rounds N] [--seconds N] [--observers N]\n");
       exit(2);
     }
   }
@@ -181,6 +215,11 @@ int main(int argc, char** argv) {
   size_t threads = (size_t)number(argc, argv, "--threads", 8);
   size_t rounds = (size_t)number(argc, argv, "--rounds", SIZE_MAX);
   time_t seconds = (time_t)number(argc, argv, "--seconds", rounds == SIZE_MAX ? 2 : 1000000);
+  size_t observers = (size_t)number(argc, argv, "--observers", 0);
+  if (observers > OBSERVERS_MAX) {
+    fprintf(stderr, "stress: --observers takes 0 to %d\n", OBSERVERS_MAX);
+    return 2;
+  }
   if (threads < 1 || threads > THREADS_MAX) {
     fprintf(stderr, "stress: --threads takes 1 to %d\n", THREADS_MAX);
     return 2;
@@ -189,6 +228,8 @@ int main(int argc, char** argv) {
   fflush(stdout);
 
   static worker_t workers[THREADS_MAX];
+  static test_thread_t watching[OBSERVERS_MAX];
+  for (size_t i = 0; i < observers; i++) test_thread_start(&watching[i], observe, (void*)i);
   test_random_t random = {seed};
   time_t start = time(NULL);
   size_t round = 0;
@@ -207,12 +248,16 @@ int main(int argc, char** argv) {
       }
     }
   }
+  __atomic_store_n(&observers_stop, 1u, __ATOMIC_RELEASE);
+  for (size_t i = 0; i < observers; i++) test_thread_join(&watching[i]);
   for (size_t i = 0; i < threads; i++) {
     for (size_t k = 0; k < OWN_BLOCKS; k++) release(workers[i].inherited[k]);
   }
   for (size_t i = 0; i < EXCHANGE_SLOTS; i++) release(exchange[i]);
   printf("stress: %zu rounds, %zu threads, %zu blocks handed over, %zu resized, %zu checked\n", round,
          threads_run, handed_over, resized, checked);
+  if (observers > 0) printf("stress: %zu observers looked %zu times\n", observers, observations);
+  if (observers > 0 && observations == 0) fail("nobody observed", NULL, 0);
   if (handed_over < threads * round || threads_run != threads * round)
     fail("too little was done", NULL, handed_over);
   return 0;

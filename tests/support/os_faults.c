@@ -1,6 +1,7 @@
 #include "support/os_faults.h"
 #include "os/os.h"
 #include "base/atomics.h"
+#include "base/bits.h"
 
 static size_t calls[OS_CALL_KINDS + 1]; // the last counts all kinds
 static size_t injected;
@@ -8,6 +9,8 @@ static size_t refused_release;
 static os_call_t fail_kind;
 static size_t fail_first; // 0: none
 static bool fail_later;
+static size_t random_one_in; // 0: not at random
+static uint64_t random_seed;
 
 const char* os_faults_name(os_call_t kind) {
   static const char* const names[] = {"os_reserve",
@@ -26,12 +29,19 @@ static void arm(os_call_t kind, size_t n, bool later) {
   atomic_set_relaxed(&injected, 0);
   fail_kind = kind;
   fail_later = later;
+  random_one_in = 0;
   atomic_set_release(&fail_first, n);
 }
 
 void os_faults_none(void) { arm(OS_CALL_ANY, 0, false); }
 void os_faults_fail_nth(os_call_t kind, size_t n) { arm(kind, n, false); }
 void os_faults_fail_from(os_call_t kind, size_t n) { arm(kind, n, true); }
+
+void os_faults_fail_at_random(os_call_t kind, size_t one_in, uint64_t seed) {
+  arm(kind, 0, false);
+  random_seed = seed;
+  atomic_set_release(&random_one_in, one_in);
+}
 
 size_t os_faults_calls(os_call_t kind) { return atomic_get_relaxed(&calls[kind]); }
 size_t os_faults_injected(void) { return atomic_get_relaxed(&injected); }
@@ -40,10 +50,14 @@ size_t os_faults_refused_release(void) { return atomic_get_relaxed(&refused_rele
 static bool must_fail(os_call_t kind) {
   size_t of_kind = atomic_add_relaxed(&calls[kind], 1) + 1;
   size_t of_any = atomic_add_relaxed(&calls[OS_CALL_ANY], 1) + 1;
-  size_t first = atomic_get_acquire(&fail_first);
-  if (first == 0 || (fail_kind != OS_CALL_ANY && fail_kind != kind)) return false;
+  size_t first = atomic_get_acquire(&fail_first), one_in = atomic_get_acquire(&random_one_in);
+  if ((first == 0 && one_in == 0) || (fail_kind != OS_CALL_ANY && fail_kind != kind)) return false;
   size_t n = fail_kind == OS_CALL_ANY ? of_any : of_kind;
-  if (n != first && !(fail_later && n > first)) return false;
+  if (one_in != 0) {
+    if (bits_mix((uintptr_t)(n + random_seed * 1000003)) % one_in != 0) return false;
+  } else if (n != first && !(fail_later && n > first)) {
+    return false;
+  }
   atomic_add_relaxed(&injected, 1);
   return true;
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef enum os_call_e {
   OS_CALL_RESERVE,
@@ -21,10 +22,12 @@ typedef enum os_call_e {
 
 const char* os_faults_name(os_call_t kind);
 
-// Each of these three starts counting anew. n is 1 for the next call.
+// Each of these starts counting anew. n is 1 for the next call.
 void os_faults_none(void);
 void os_faults_fail_nth(os_call_t kind, size_t n);  // that one alone
 void os_faults_fail_from(os_call_t kind, size_t n); // that one and all later ones
+// About one in `one_in`; which ones follows from `seed`, and from how threads interleave.
+void os_faults_fail_at_random(os_call_t kind, size_t one_in, uint64_t seed);
 
 size_t os_faults_calls(os_call_t kind); // since the counting began, failed ones included
 size_t os_faults_injected(void);        // calls failed on purpose since the counting began

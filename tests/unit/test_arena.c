@@ -11,9 +11,12 @@
 #include "core/memory/sysmem.h"
 #include "os_posix.h"
 
+static arena_set_t set;
+static const arena_source_t source = {.set = &set, .numa_node = -1};
+
 // A page's record as the core would make it, filled with a pattern.
 static page_t* allocate(size_t slice_count, size_t alignment) {
-  page_t* page = arena_page_allocate(slice_count, alignment, NULL);
+  page_t* page = arena_page_allocate(&source, slice_count, slice_count, alignment);
   assert_non_null(page);
   assert_int_equal(page->slice_count, slice_count);
   assert_int_equal((uintptr_t)page->start % (alignment > SLICE_SIZE ? alignment : SLICE_SIZE), 0);
@@ -24,7 +27,7 @@ static page_t* allocate(size_t slice_count, size_t alignment) {
       assert_int_equal(pattern_nonzero(page->start + (i + 1) * SLICE_SIZE - 64, 64), SIZE_MAX);
     }
   }
-  page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, 64);
+  page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, 64, NULL);
   for (size_t i = 0; i < slice_count; i++) {
     pattern_fill(page->start + i * SLICE_SIZE, 64, (uintptr_t)page->start);
     pattern_fill(page->start + (i + 1) * SLICE_SIZE - 64, 64, (uintptr_t)page->start);
@@ -46,12 +49,20 @@ static void release(page_t* page) {
 }
 
 // After each case: everything is given back to the system.
+static int set_up(void** state) {
+  MI_UNUSED(state);
+  arena_set_init(&set);
+  return 0;
+}
+
 static int tear_down(void** state) {
   MI_UNUSED(state);
   os_faults_none();
   option_set(option_purge_delay, 1000);
   option_set(option_purge_decommits, 1);
-  arena_release_all();
+  option_set(option_arena_purge_mult, 1);
+  arena_release_all(&set);
+  arena_forget_records();
   page_map_release();
   sysmem_release_metadata();
   os_posix_balance_t balance = os_posix_balance();
@@ -77,7 +88,7 @@ static void test_random_pages(void** state) {
     size_t alignment = step % 7 == 0 ? SLICE_SIZE << test_random_below(&random, 9) : 1;
     pages[i] = allocate(counts[test_random_below(&random, 10)], alignment);
     if (step % 1000 == 0) option_set(option_purge_delay, step % 2000 == 0 ? 1000 : 0);
-    if (step % 500 == 0) arena_purge(true, NULL);
+    if (step % 500 == 0) arena_purge(&set, true, NULL);
   }
   for (size_t i = 0; i < PAGES; i++) {
     if (pages[i] != NULL) release(pages[i]);
@@ -104,7 +115,7 @@ static void test_queries(void** state) {
   assert_false(arena_contains(&in_data));
   assert_false(arena_contains(NULL));
   assert_null(arena_find_page(&in_data));
-  assert_true(own->arena == NULL && small->arena != NULL);
+  assert_true(own->is_outside && !small->is_outside && !huge->is_outside);
   uint8_t* own_start = own->start;
   size_t own_size = own->slice_count * SLICE_SIZE;
   for (size_t k = 0; k < 3; k++) release(pages[k]);
@@ -122,14 +133,48 @@ static void test_visit(void** state) {
   page_t* pages[5];
   for (size_t i = 0; i < 5; i++) pages[i] = allocate(1 + 7 * (i % 2), 1);
   size_t visited = 0;
-  arena_visit_pages(&count_page, &visited);
+  arena_visit_pages(&set, &count_page, &visited);
   assert_int_equal(visited, 3); // as many as it wants
   for (size_t i = 2; i < 5; i++) release(pages[i]);
   visited = 0;
-  arena_visit_pages(&count_page, &visited);
+  arena_visit_pages(&set, &count_page, &visited);
   assert_int_equal(visited, 2);
   release(pages[0]);
   release(pages[1]);
+}
+
+// Memory comes as a page is cut, and a later page sees what is there.
+static void test_commit_in_parts(void** state) {
+  MI_UNUSED(state);
+  page_t* page = arena_page_allocate(&source, 64, 3, 1);
+  assert_non_null(page);
+  page_init(page, BIN_LAST, LARGE_SIZE_MAX, 64, NULL);
+  assert_int_equal(page->committed_slices, 3);
+  assert_true(page->is_zero);
+  assert_true(os_posix_is_committed(page->start, 3 * SLICE_SIZE));
+  assert_false(os_posix_is_committed(page->start + 3 * SLICE_SIZE, SLICE_SIZE));
+  os_faults_fail_from(OS_CALL_COMMIT, 1);
+  assert_false(arena_page_commit(page, 10, NULL));
+  assert_int_equal(page->committed_slices, 3);
+  os_faults_none();
+  assert_true(arena_page_commit(page, 10, NULL));
+  assert_int_equal(page->committed_slices, 10);
+  assert_true(os_posix_is_committed(page->start, 10 * SLICE_SIZE));
+  assert_false(os_posix_is_committed(page->start + 10 * SLICE_SIZE, SLICE_SIZE));
+  assert_true(page->is_zero); // still: nothing was there before
+  assert_true(arena_page_commit(page, 7, NULL));
+  assert_int_equal(page->committed_slices, 10);
+  memset(page->start, 1, 10 * SLICE_SIZE);
+  uint8_t* start = page->start;
+  arena_page_free(page, NULL);
+  page = arena_page_allocate(&source, 64, 2, 1);
+  assert_ptr_equal(page->start, start);
+  page_init(page, BIN_LAST, LARGE_SIZE_MAX, 64, NULL);
+  assert_int_equal(page->committed_slices, 10); // they were still there
+  assert_false(page->is_zero);
+  arena_page_free(page, NULL);
+  arena_purge(&set, true, NULL);
+  assert_int_equal(bitmap_count(page->arena->committed, 0, page->arena->slice_count), 0);
 }
 
 static void test_purge(void** state) {
@@ -139,9 +184,9 @@ static void test_purge(void** state) {
   const size_t size = 64 * SLICE_SIZE;
   release(page);
   assert_true(os_posix_is_committed(start, size)); // it waits
-  arena_purge(false, NULL);
+  arena_purge(&set, false, NULL);
   assert_true(os_posix_is_committed(start, size));
-  arena_purge(true, NULL);
+  arena_purge(&set, true, NULL);
   assert_false(os_posix_is_committed(start, SLICE_SIZE));
   assert_false(os_posix_is_committed(start + size - SLICE_SIZE, SLICE_SIZE));
 
@@ -152,7 +197,7 @@ static void test_purge(void** state) {
   release(page);
   uint32_t freed = os_clock_ms();
   while (os_posix_is_committed(start, size)) { // the time limit of the test ends this if it never happens
-    arena_purge(false, NULL);
+    arena_purge(&set, false, NULL);
     if (os_clock_ms() - freed > 20000) fail_msg("free memory is not purged");
   }
 
@@ -161,7 +206,7 @@ static void test_purge(void** state) {
   page = allocate(64, 1);
   start = page->start;
   release(page);
-  arena_purge(false, NULL);
+  arena_purge(&set, false, NULL);
   assert_true(os_posix_is_committed(start, size));
 
   // At once.
@@ -179,8 +224,8 @@ static void test_purge_all(void** state) {
   for (size_t i = 0; i < 20; i++) pages[i] = allocate(i % 5 == 4 ? 8 : 1, 1);
   arena_t* arena = pages[0]->arena;
   for (size_t i = 0; i < 20; i++) release(pages[i]);
-  arena_purge(true, NULL);
-  assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), arena->info_slices);
+  arena_purge(&set, true, NULL);
+  assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), 0);
 }
 
 // Who wants all to be given back is not put off by a thread that was killed in the middle of a purge just now.
@@ -193,9 +238,89 @@ static void test_purge_after_killed_purger(void** state) {
   release(page);
   arena->purge_busy = NO_THREAD;
   arena->purge_since = os_clock_ms();
-  arena_purge(true, NULL);
-  assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), arena->info_slices);
+  arena_purge(&set, true, NULL);
+  assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), 0);
   assert_int_equal(arena->purge_busy, 0);
+}
+
+// A step ends with the word of the bitmap in which it has made its eighth call.
+enum { SCATTERED = 100, STEP_RUNS = 8 + 32 };
+
+// Pages with a page in use between any two: as many runs to purge.
+static size_t free_scattered(page_t** pages) {
+  for (size_t i = 0; i < 2 * SCATTERED; i++) pages[i] = allocate(1, 1);
+  for (size_t i = 0; i < 2 * SCATTERED; i += 2) release(pages[i]);
+  return SCATTERED;
+}
+
+// What has waited for its delay goes in bounded steps, each by a call.
+static void test_purge_in_steps(void** state) {
+  MI_UNUSED(state);
+  option_set(option_purge_delay, 20);
+  page_t* pages[2 * SCATTERED];
+  size_t runs = free_scattered(pages), purged = 0, calls = 0;
+  uint32_t begin = os_clock_ms();
+  while (purged < runs) {
+    os_faults_none(); // counts anew
+    arena_purge(&set, false, NULL);
+    size_t now = os_faults_calls(OS_CALL_DECOMMIT);
+    if (now > STEP_RUNS + 1) fail_msg("%zu system calls in one step", now);
+    purged += now;
+    calls += now > 0;
+    if (os_clock_ms() - begin > 20000) fail_msg("only %zu of %zu runs were purged", purged, runs);
+  }
+  assert_true(calls >= runs / (STEP_RUNS + 1));
+  for (size_t i = 0; i < 2 * SCATTERED; i += 2)
+    assert_false(os_posix_is_committed(pages[i]->start, SLICE_SIZE));
+  for (size_t i = 1; i < 2 * SCATTERED; i += 2) release(pages[i]);
+}
+
+// The clock wraps after 49 days: a purge that was due when the process was last awake isn't put off for another 24.
+static void test_purge_after_clock_wrap(void** state) {
+  MI_UNUSED(state);
+  option_set(option_purge_delay, 1000);
+  page_t* page = allocate(64, 1);
+  uint8_t* start = page->start;
+  arena_t* arena = page->arena;
+  release(page);
+  static const uint32_t ages[] = {1, 0x7FFFFFFF, 0x80000000, 0x90000000, 0xFFFFF000};
+  for (size_t i = 0; i < sizeof(ages) / sizeof(ages[0]); i++) {
+    arena->purge_due = os_clock_ms() - ages[i];
+    arena_purge(&set, false, NULL); // what is aging becomes old
+    arena->purge_due = os_clock_ms() - ages[i];
+    arena_purge(&set, false, NULL);
+    assert_false(os_posix_is_committed(start, SLICE_SIZE));
+    page = allocate(64, 1);
+    assert_ptr_equal(page->start, start);
+    release(page);
+  }
+  arena->purge_due = os_clock_ms() + 400; // but not before its time
+  arena_purge(&set, false, NULL);
+  arena_purge(&set, false, NULL);
+  assert_true(os_posix_is_committed(start, SLICE_SIZE));
+}
+
+static size_t wanted_slices;
+static void count_wanted(size_t slice_count) { wanted_slices += slice_count; }
+
+// Somebody is told when memory begins to wait, and whether any does.
+static void test_purge_is_wanted(void** state) {
+  MI_UNUSED(state);
+  void (*before)(size_t) = arena_purge_wanted;
+  arena_purge_wanted = count_wanted;
+  page_t* pages[3];
+  for (size_t i = 0; i < 3; i++) pages[i] = allocate(8, 1);
+  assert_false(arena_purge_is_waiting(&set));
+  wanted_slices = 0;
+  for (size_t i = 0; i < 3; i++) release(pages[i]);
+  assert_int_equal(wanted_slices, 24);
+  assert_true(arena_purge_is_waiting(&set));
+  arena_purge(&set, true, NULL);
+  arena_purge(&set, false, NULL); // sees that nothing waits any more
+  assert_false(arena_purge_is_waiting(&set));
+  release(allocate(8, 1));
+  assert_int_equal(wanted_slices, 32);
+  arena_purge_wanted = before;
 }
 
 // A page that is in use is never purged, also when it was taken from what waits for its purge.
@@ -207,7 +332,7 @@ static void test_purge_spares_used_pages(void** state) {
     for (size_t i = 0; i < PAGES; i++) pages[i] = allocate(1, 1);
     for (size_t i = 0; i < PAGES; i++) release(pages[i]);
     for (size_t i = 0; i < PAGES / 2; i++) pages[i] = allocate(1, 1); // the same slices
-    arena_purge(true, NULL);
+    arena_purge(&set, true, NULL);
     for (size_t i = 0; i < PAGES / 2; i++) release(pages[i]);
   }
 }
@@ -252,8 +377,7 @@ static void test_extend_blocked(void** state) {
     pages[i]->slice_count = 3; // of the one or two that did grow, look at the filled part
     check(pages[i]);
   }
-  assert_true(bitmap_count(arena->free, 0, arena->slice_count) + 3 * count + arena->info_slices + 4 >=
-              arena->slice_count);
+  assert_true(bitmap_count(arena->free, 0, arena->slice_count) + 3 * count + 4 >= arena->slice_count);
 }
 
 // ---- threads --------------------------------------------------------------------------------------------------
@@ -272,7 +396,7 @@ static void run_pages(void* arg) {
     } else {
       own[i] = allocate(counts[test_random_below(&random, 6)], 1);
     }
-    if (step % 200 == 0) arena_purge(test_random_below(&random, 2) == 0, NULL);
+    if (step % 200 == 0) arena_purge(&set, test_random_below(&random, 2) == 0, NULL);
   }
   for (size_t i = 0; i < OWN; i++) {
     if (own[i] != NULL) release(own[i]);
@@ -283,7 +407,7 @@ static bool workers_are_done;
 
 static void run_purger(void* arg) {
   MI_UNUSED(arg);
-  while (!atomic_get_acquire(&workers_are_done)) arena_purge(true, NULL);
+  while (!atomic_get_acquire(&workers_are_done)) arena_purge(&set, true, NULL);
 }
 
 static void test_threads(void** state) {
@@ -296,18 +420,18 @@ static void test_threads(void** state) {
   atomic_set_release(&workers_are_done, true);
   test_thread_join(&purger);
   size_t visited = 0;
-  arena_visit_pages(&count_page, &visited);
+  arena_visit_pages(&set, &count_page, &visited);
   assert_int_equal(visited, 0);
   page_t* page = allocate(1, 1);
   arena_t* arena = page->arena;
   release(page);
-  assert_int_equal(bitmap_count(arena->free, 0, arena->slice_count), arena->slice_count - arena->info_slices);
+  assert_int_equal(bitmap_count(arena->free, 0, arena->slice_count), arena->slice_count);
 }
 
 static void test_reserve(void** state) {
   MI_UNUSED(state);
   os_posix_balance_t before = os_posix_balance();
-  assert_true(arena_reserve(3 * MI_GIB));
+  assert_non_null(arena_reserve(&set, 3 * MI_GIB, false, false, false));
   assert_true(os_posix_balance().reserved >= before.reserved + 3 * MI_GIB);
   os_faults_fail_from(OS_CALL_RESERVE_AT, 1);
   page_t* page = allocate(1000, 1); // comes out of what was reserved
@@ -315,23 +439,55 @@ static void test_reserve(void** state) {
   release(page);
 }
 
+// A thread killed in the middle of taking a page off the list of those outside leaves it whole in one direction.
+static void test_outside_list_of_killed_thread(void** state) {
+  MI_UNUSED(state);
+  enum { NO_THREAD = 0x7FFFFFF0 };
+  page_t* pages[3];
+  for (size_t i = 0; i < 3; i++) pages[i] = allocate(option_get_size(option_arena_reserve) / SLICE_SIZE, 1);
+  outside_t *last = pages[0]->outside, *middle = pages[1]->outside, *first = pages[2]->outside;
+  assert_true(set.outside == first && first->next == middle && middle->next == last);
+  first->next = last; // and no further: last->previous leads to the middle one still
+  set.outside_lock.owner = NO_THREAD;
+  release(pages[0]);
+  assert_ptr_equal(set.outside, first);
+  assert_null(first->next);
+  release(pages[2]);
+  assert_null(set.outside);
+  middle->next = middle->previous = NULL; // the dead one's is lost until the unload; put back here for that
+  set.outside = middle;
+}
+
 static void test_too_much(void** state) {
   MI_UNUSED(state);
-  assert_null(arena_page_allocate(SIZE_MAX / SLICE_SIZE, 1, NULL));
-  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE, 1, NULL));
-  assert_null(arena_page_allocate((size_t)PTRDIFF_MAX / SLICE_SIZE + 1, 1, NULL));
+  assert_null(arena_page_allocate(&source, SIZE_MAX / SLICE_SIZE, 1, 1));
+  assert_null(arena_page_allocate(&source, (size_t)PTRDIFF_MAX / SLICE_SIZE, 1, 1));
+  assert_null(arena_page_allocate(&source, (size_t)PTRDIFF_MAX / SLICE_SIZE + 1, 1, 1));
   release(allocate(1, 1));
 }
 
 int main(void) {
   os_init();
   options_init();
-#define CASE(name) cmocka_unit_test_teardown(name, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      CASE(test_random_pages), CASE(test_queries),        CASE(test_visit),
-      CASE(test_purge),        CASE(test_purge_all),      CASE(test_purge_spares_used_pages),
-      CASE(test_extend),       CASE(test_extend_blocked), CASE(test_threads),
-      CASE(test_reserve),      CASE(test_too_much),       CASE(test_purge_after_killed_purger),
+      CASE(test_random_pages),
+      CASE(test_queries),
+      CASE(test_visit),
+      CASE(test_commit_in_parts),
+      CASE(test_purge_in_steps),
+      CASE(test_purge_after_clock_wrap),
+      CASE(test_purge_is_wanted),
+      CASE(test_purge),
+      CASE(test_purge_all),
+      CASE(test_purge_spares_used_pages),
+      CASE(test_extend),
+      CASE(test_extend_blocked),
+      CASE(test_threads),
+      CASE(test_reserve),
+      CASE(test_too_much),
+      CASE(test_outside_list_of_killed_thread),
+      CASE(test_purge_after_killed_purger),
   };
   return check_run(tests);
 }

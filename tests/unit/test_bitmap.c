@@ -97,8 +97,58 @@ static void test_concurrent_claims(void** state) {
   test_barrier_done(&barrier);
 }
 
+static void test_word_set(void** state) {
+  MI_UNUSED(state);
+  uint64_t bitmap[2] = {0};
+  assert_true(bitmap_word_set(bitmap, 70));
+  assert_false(bitmap_word_set(bitmap, 70)); // it was set
+  assert_true(bitmap_word_set(bitmap, 0));
+  assert_true(bitmap[0] == 1 && bitmap[1] == 64);
+}
+
+// A summary says "nothing here" of no word that has something in it, whoever sets and clears at the same time.
+static uint64_t summarised[WORDS], summary[1];
+
+static void run_summary(void* arg) {
+  test_random_t random = {(uintptr_t)arg};
+  size_t own = (size_t)(uintptr_t)arg; // a bit of each word is this thread's
+  test_barrier_wait(&barrier);
+  for (size_t step = 0; step < 100000; step++) {
+    size_t word = test_random_below(&random, WORDS);
+    bitmap_set(summarised, word * 64 + own, 1);
+    bitmap_word_set(summary, word);
+    bitmap_clear(summarised, word * 64 + own, 1);
+    if (atomic_get_relaxed(&summarised[word]) == 0) bitmap_summary_clear(summary, summarised, word);
+  }
+  bitmap_set(summarised, own, 1); // all end with something in the first word, and nothing in the others
+  bitmap_word_set(summary, 0);
+}
+
+static void test_summary(void** state) {
+  MI_UNUSED(state);
+  enum { THREADS = 4 };
+  bitmap_word_set(summary, 3);
+  bitmap_summary_clear(summary, summarised, 3);
+  assert_int_equal(summary[0], 0);
+  summarised[3] = 8;
+  bitmap_word_set(summary, 3);
+  bitmap_summary_clear(summary, summarised, 3); // there is something
+  assert_int_equal(summary[0], 8);
+  summarised[3] = 0;
+  test_thread_t threads[THREADS];
+  test_barrier_init(&barrier, THREADS);
+  for (size_t i = 0; i < THREADS; i++) test_thread_start(&threads[i], run_summary, (void*)(i + 1));
+  for (size_t i = 0; i < THREADS; i++) test_thread_join(&threads[i]);
+  test_barrier_done(&barrier);
+  assert_int_equal(summarised[0], 0x1E);
+  assert_true((summary[0] & 1) != 0);
+  for (size_t i = 0; i < WORDS; i++) bitmap_summary_clear(summary, summarised, i);
+  assert_int_equal(summary[0], 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_model),
-                                     cmocka_unit_test(test_concurrent_claims)};
+                                     cmocka_unit_test(test_concurrent_claims),
+                                     cmocka_unit_test(test_word_set), cmocka_unit_test(test_summary)};
   return check_run(tests);
 }

@@ -1,5 +1,6 @@
 // The options: order and defaults as promised, and every way to set one. Options are read once, so a case
-// that wants one read again makes it unread by hand.
+// that wants one read again makes it unread by hand. This file is long because the interface's table stands in it a second
+// time.
 #include "support/check.h"
 #include "support/child.h"
 #include "support/test_thread.h"
@@ -194,6 +195,45 @@ static void test_sizes(void** state) {
   assert_string_equal(said, "");
 }
 
+static void test_clamped_values(void** state) {
+  MI_UNUSED(state);
+  static const struct {
+    option_t option;
+    const char *variable, *value;
+    long expected;
+  } cases[] = {
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "99999999999999999999", LONG_MAX},
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "-99999999999999999999", LONG_MIN + 1},
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "-9223372036854775808", LONG_MIN + 1},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-1", 0},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-5G", 0},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-99999999999999999999", 0},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "99999999999999999999", LONG_MAX},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "99999999999999999999MiB", LONG_MAX},
+      {option_guarded_max, "MIMALLOC_GUARDED_MAX", "99999999T", LONG_MAX},
+  };
+  option_values[option_show_errors] = 1;
+  for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    assert_int_equal(read_with(cases[i].option, cases[i].variable, cases[i].value), cases[i].expected);
+    assert_string_equal(said, "");
+  }
+}
+
+static void test_empty_values(void** state) {
+  MI_UNUSED(state);
+  static const char* const empty[] = {"", " ", "\t "}; // on Windows the first one unsets it
+  for (unsigned i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
+    assert_int_equal(read_with(option_reserve_os_memory, "MIMALLOC_RESERVE_OS_MEMORY", empty[i]), 0);
+    assert_int_equal(read_with(option_guarded_max, "MIMALLOC_GUARDED_MAX", empty[i]),
+                     promised[option_guarded_max].default_value);
+    assert_int_equal(read_with(option_purge_delay, "MIMALLOC_PURGE_DELAY", empty[i]),
+                     promised[option_purge_delay].default_value);
+    assert_int_equal(read_with(option_minimal_purge_size, "MIMALLOC_MINIMAL_PURGE_SIZE", empty[i]), 0);
+    assert_false(option_is_set(option_minimal_purge_size));
+  }
+  assert_string_equal(said, "");
+}
+
 static void test_bad_values(void** state) {
   MI_UNUSED(state);
   static const struct {
@@ -204,9 +244,11 @@ static void test_bad_values(void** state) {
       {option_purge_delay, "MIMALLOC_PURGE_DELAY", "10s"},
       {option_purge_delay, "MIMALLOC_PURGE_DELAY", "1.5"},
       {option_purge_delay, "MIMALLOC_PURGE_DELAY", "10K"}, // not a size
-      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "99999999999999999999"},
+      {option_purge_delay, "MIMALLOC_PURGE_DELAY", "99999999999999999999s"},
       {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "1X"},
-      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-1"},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-1X"},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "-"},
+      {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "99999999999999999999 M"},
       {option_arena_reserve, "MIMALLOC_ARENA_RESERVE", "a lot"},
   };
   for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -338,6 +380,56 @@ static int child_set_default(void) {
   return 42;
 }
 
+// Variables that begin like ours and name nothing, in a process that shows warnings and in one that doesn't.
+static int child_names(void) {
+  mi_free(mi_malloc(1)); // the library's start says it all
+  options_init();        // and this no more
+  return 42;
+}
+
+static void test_misspelt_names(void** state) {
+  MI_UNUSED(state);
+  static const struct {
+    const char *variable, *meant; // "": no name is near; NULL: it is known
+  } cases[] = {{"MIMALLOC_PURGE_DELY", "MIMALLOC_PURGE_DELAY"},
+               {"MIMALLOC_PURGEDELAY", "MIMALLOC_PURGE_DELAY"},
+               {"MIMALLOC_SHOW_STAT", "MIMALLOC_SHOW_STATS"},
+               {"MIMALLOC_REEST_DELAY", "MIMALLOC_RESET_DELAY"}, // an older name
+               {"MIMALLOC_DISABLE_REDIRECTION", "MIMALLOC_DISABLE_REDIRECT"},
+               {"MIMALLOC_CAFETERIA", ""},
+               {"MIMALLOC_", ""},
+               {"MIMALLOC_AN_EXTRAORDINARILY_LONG_NAME_OF_NOTHING_AT_ALL", ""},
+               {"MIMALLOC_PURGE_DELAY", NULL},
+               {"MIMALLOC_RESET_DELAY", NULL},
+               {"MIMALLOC_DISABLE_REDIRECT", NULL},
+               {"MIMALLO_PURGE_DELAY", NULL}}; // not our business
+  static child_result_t result;
+  char self[CHILD_PATH_MAX];
+  child_self(self);
+  for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (int shown = 0; shown <= 1; shown++) {
+      char expected[256] = "";
+      child_set_environment(cases[i].variable, "1");
+      child_set_environment("MIMALLOC_SHOW_ERRORS", shown ? "1" : NULL);
+      assert_true(child_run((const char*[]){self, "names", NULL}, 20000, &result));
+      child_set_environment(cases[i].variable, NULL);
+      child_set_environment("MIMALLOC_SHOW_ERRORS", NULL);
+      assert_int_equal(result.exit_code, 42);
+      if (shown && cases[i].meant != NULL) {
+        snprintf(expected, sizeof(expected),
+                 "mimalloc: warning: environment variable %s has no effect: there is no such option%s%s%s\n",
+                 cases[i].variable, *cases[i].meant == 0 ? "" : "; is ", cases[i].meant,
+                 *cases[i].meant == 0 ? "" : " meant?");
+      }
+      // An older name that is used gets a warning of its own.
+      if (strcmp(cases[i].variable, "MIMALLOC_RESET_DELAY") == 0)
+        assert_null(strstr(result.error, "no effect"));
+      else
+        assert_string_equal(result.error, expected);
+    }
+  }
+}
+
 static void test_guarded_range(void** state) {
   MI_UNUSED(state);
   mi_option_set(mi_option_guarded_max, 100);
@@ -356,10 +448,10 @@ static void test_print(void** state) {
   size_t lines = 0;
   for (const char* c = said; *c != 0; c++) lines += *c == '\n';
   assert_int_equal(lines, PROMISED + 1);
-  assert_non_null(strstr(said, "\noption 'show_errors': 0"));
-  assert_non_null(strstr(said, "\noption 'os_tag': 77 (set)\n"));
+  assert_non_null(strstr(said, "\nmimalloc: option 'show_errors': 0"));
+  assert_non_null(strstr(said, "\nmimalloc: option 'os_tag': 77 (set)\n"));
   char line[64];
-  snprintf(line, sizeof(line), "\noption 'arena_reserve': %ld KiB",
+  snprintf(line, sizeof(line), "\nmimalloc: option 'arena_reserve': %ld KiB",
            promised[option_arena_reserve].default_value);
   assert_non_null(strstr(said, line));
   assert_non_null(strstr(said, "(deprecated: no effect)"));
@@ -367,6 +459,7 @@ static void test_print(void** state) {
   options_print_set(NULL, NULL); // through the registered function
   assert_non_null(strstr(said, "option 'os_tag': 77 (set)\n"));
   for (char* text = strtok(said, "\n"); text != NULL; text = strtok(NULL, "\n")) {
+    assert_memory_equal(text, "mimalloc: option '", 18);
     assert_non_null(strstr(text, " (set)"));
   }
 }
@@ -430,6 +523,7 @@ static void test_race(void** state) {
 
 int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "set-default") == 0) return child_set_default();
+  if (argc == 2 && strcmp(argv[1], "names") == 0) return child_names();
   // The environment of whoever runs the tests must not decide their result.
   for (unsigned i = 0; i < PROMISED; i++) {
     char variable[64];
@@ -438,16 +532,19 @@ int main(int argc, char** argv) {
   }
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest options_tests[] = {
+      CASE(test_empty_values), // before others set what can't be unset
       CASE(test_order_and_defaults),
       CASE(test_outside),
       CASE(test_each_variable),
       CASE(test_booleans),
       CASE(test_sizes),
+      CASE(test_clamped_values),
       CASE(test_bad_values),
       CASE(test_bad_values_of_what_shows_them),
       CASE(test_older_names),
       CASE(test_set),
       CASE(test_set_default),
+      CASE(test_misspelt_names),
       CASE(test_guarded_range),
       CASE(test_print),
       CASE(test_redirect_switch),

@@ -1,4 +1,4 @@
-// A page's free list, its untouched rest, and the list that other threads free into.
+// A page's free list, its untouched rest, memory behind it as far as it is cut, and the list that other threads free into.
 #include "support/check.h"
 #include "support/test_data.h"
 #include "support/test_thread.h"
@@ -11,12 +11,13 @@ static size_t memory_size;
 
 static void make_page(unsigned bin, bool is_zero) {
   memset(&page, 0, sizeof(page));
-  page.slice_count = page_slices_for(size_class_size(bin));
+  page.slice_count = (uint32_t)page_slices_for(size_class_size(bin));
+  page.committed_slices = (uint8_t)page.slice_count;
   memory_size = page.slice_count * SLICE_SIZE;
   page.start = os_reserve_and_commit(memory_size);
   assert_non_null(page.start);
   page.is_zero = is_zero;
-  page_init(&page, bin, size_class_size(bin), 64);
+  page_init(&page, bin, size_class_size(bin), 64, NULL);
 }
 
 static void drop_page(void) { assert_true(os_release(page.start, memory_size)); }
@@ -54,32 +55,71 @@ static void test_take_all(void** state) {
   }
 }
 
+// A page is cut as far as there is memory behind it, to the byte, and goes on when there is more.
+static void test_committed_slices(void** state) {
+  MI_UNUSED(state);
+  for (unsigned bin = size_class_bin(PAGE_SMALL_BLOCK_MAX + 1); bin <= BIN_LAST; bin++) {
+    make_page(bin, false);
+    size_t size = size_class_size(bin), taken = 0;
+    bool is_zero;
+    for (size_t slices = bits_divide_up(size, SLICE_SIZE); slices <= page.slice_count; slices++) {
+      page.committed_slices = (uint8_t)slices;
+      for (block_t* block; (block = page_take(&page, &is_zero)) != NULL; taken++)
+        assert_true((uint8_t*)block + size <= page.start + slices * SLICE_SIZE);
+      assert_int_equal(taken, slices * SLICE_SIZE / size);
+      // More is wanted only where more blocks could be cut.
+      assert_true(taken == page.reserved || page_wants_commit(&page));
+      if (slices == page.slice_count) assert_int_equal(taken, page.reserved);
+    }
+    drop_page();
+  }
+}
+
 static void test_remote_list(void** state) {
   MI_UNUSED(state);
-  unsigned bin = size_class_bin(500);
-  make_page(bin, true);
-  enum { BLOCKS = 60 };
+  make_page(size_class_bin(500), true);
+  enum { BLOCKS = 60, FREED = 10 };
   block_t* blocks[BLOCKS];
   bool is_zero;
   for (size_t i = 0; i < BLOCKS; i++) blocks[i] = page_take(&page, &is_zero);
   size_t others = free_blocks();
-  // Not asked for: no notice.
-  for (size_t i = 0; i < 10; i++) assert_false(page_free_remote(&page, blocks[i]));
+  assert_int_equal(page_collect_remote(&page), 0);
+  for (size_t i = 0; i < FREED; i++) assert_int_equal(page_free_remote(&page, blocks[i]), i + 1);
+  assert_int_equal(page_remote_count(&page), FREED);
   assert_int_equal(page_used(&page), BLOCKS); // they wait
-  assert_false(page_request_notice(&page));   // some are there already
-  assert_true(page_collect_remote(&page));
-  assert_int_equal(page_used(&page), BLOCKS - 10);
-  assert_int_equal(free_blocks(), others + 10);
-  // Asked for: the first says so, once, until the mailbox was looked through.
+  assert_int_equal(page_available(&page), page.reserved - BLOCKS + FREED);
+  assert_int_equal(page_collect_remote(&page), FREED);
+  assert_int_equal(page_remote_count(&page), 0);
+  assert_int_equal(page_used(&page), BLOCKS - FREED);
+  assert_int_equal(free_blocks(), others + FREED);
+  for (size_t i = 0; i < FREED; i++) { // the last one freed is the first to go out again
+    block_t* block = page_take(&page, &is_zero);
+    assert_ptr_equal(block, blocks[FREED - 1 - i]);
+    assert_false(is_zero);
+  }
+  // Into an empty free list as into one that isn't.
   while (page_take(&page, &is_zero) != NULL) {}
-  assert_false(page_collect_remote(&page));
-  assert_true(page_request_notice(&page));
-  assert_true(page_free_remote(&page, blocks[10]));
-  assert_false(page_free_remote(&page, blocks[11]));
-  assert_true((page.remote & PAGE_REMOTE_MAIL) != 0);
-  assert_true(page_collect_remote(&page));
+  assert_int_equal(page_collect_remote(&page), 0);
+  assert_int_equal(page_free_remote(&page, blocks[10]), 1);
+  assert_int_equal(page_free_remote(&page, blocks[11]), 2);
+  assert_int_equal(page_collect_remote(&page), 2);
   assert_int_equal(free_blocks(), 2);
-  assert_true((page.remote & PAGE_REMOTE_MAIL) != 0); // collecting doesn't answer the mail
+  drop_page();
+}
+
+// A list that holds more blocks than are out can't be true: nothing of it is handed out again.
+static void test_impossible_remote_list(void** state) {
+  MI_UNUSED(state);
+  if (MI_DEBUG) skip(); // ends the process
+  make_page(size_class_bin(500), true);
+  bool is_zero;
+  block_t* block = page_take(&page, &is_zero);
+  size_t others = free_blocks();
+  page_free_remote(&page, block);
+  page_free_remote(&page, block); // twice
+  assert_int_equal(page_collect_remote(&page), 0);
+  assert_int_equal(page_used(&page), 1);
+  assert_int_equal(free_blocks(), others);
   drop_page();
 }
 
@@ -95,7 +135,7 @@ static void test_last_block_of_page(void** state) {
     if (last < first) last = first;
     page_free_remote(&page, last);
     if (first != last) page_free_remote(&page, first);
-    assert_true(page_collect_remote(&page));
+    assert_int_equal(page_collect_remote(&page), first != last ? 2 : 1);
     assert_ptr_equal(page.free, first);
     if (first != last) assert_ptr_equal(page.free->next, last);
     drop_page();
@@ -107,7 +147,6 @@ static void test_last_block_of_page(void** state) {
 enum { THREADS = 3, ROUNDS = 200000, EXCHANGE = 64 };
 static block_t* exchange[EXCHANGE];
 static bool owner_is_done;
-static size_t notices;
 
 static void run_remote(void* arg) {
   test_random_t random = {(uintptr_t)arg};
@@ -118,7 +157,7 @@ static void run_remote(void* arg) {
       block_t* block = atomic_swap_acq_rel(&exchange[slot], NULL);
       if (block == NULL) continue;
       memset(block, 0xDD, page.block_size);
-      if (page_free_remote(&page, block)) atomic_add_relaxed(&notices, 1);
+      page_free_remote(&page, block);
     }
     os_yield();
   }
@@ -130,20 +169,13 @@ static void test_concurrent_frees(void** state) {
   test_thread_t threads[THREADS];
   for (size_t i = 0; i < THREADS; i++) test_thread_start(&threads[i], run_remote, (void*)(i + 1));
   test_random_t random = {99};
-  size_t taken = 0, requests = 0;
+  size_t taken = 0;
   for (size_t i = 0; i < ROUNDS; i++) {
     bool is_zero;
     block_t* block = page_take(&page, &is_zero);
     if (block == NULL) {
-      if (!page_collect_remote(&page)) {
-        size_t before = atomic_get_relaxed(&notices);
-        if (page_request_notice(&page)) {
-          requests++;
-          // All blocks are out, so some will come back, and the first one must say so: this loop ends.
-          while (atomic_get_relaxed(&notices) == before) os_yield();
-          atomic_and_acq_rel(&page.remote, ~(uint64_t)(PAGE_REMOTE_MAIL | PAGE_REMOTE_FULL));
-        }
-      }
+      // All blocks are out, and no more than some of them in the exchange and in threads' hands.
+      while (page_collect_remote(&page) == 0) os_yield();
       continue;
     }
     taken++;
@@ -161,7 +193,6 @@ static void test_concurrent_frees(void** state) {
   assert_int_equal(page_used(&page), 0);
   assert_int_equal(free_blocks(), page.reserved); // none lost, none twice
   assert_true(taken > ROUNDS / 4);
-  assert_int_equal(notices, requests);
   drop_page();
 }
 
@@ -169,7 +200,9 @@ int main(void) {
   os_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_take_all),
+      cmocka_unit_test(test_committed_slices),
       cmocka_unit_test(test_remote_list),
+      cmocka_unit_test(test_impossible_remote_list),
       cmocka_unit_test(test_last_block_of_page),
       cmocka_unit_test(test_concurrent_frees),
   };

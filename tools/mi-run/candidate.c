@@ -4,6 +4,7 @@
 #include <windows.h>
 
 #include "exit_codes.h"
+#include "image_file.h"
 #include "paths.h"
 #include "pe_image.h"
 #include "report.h"
@@ -62,8 +63,34 @@ int candidate_find_app(const wchar_t* name, wchar_t** path) {
   return EXIT_NOT_FOUND;
 }
 
+// --- headers -----------------------------------------------------------------------------------------------
+
+bool candidate_is_other_bits(const wchar_t* path) {
+  pe_image_t image;
+  if (!image_file_header(path, &image) || image.is_dll) return false;
+  if (candidate_own_machine() == PE_MACHINE_X64) return image.machine == PE_MACHINE_X86 && !image.is_managed;
+  return image.machine == PE_MACHINE_X64;
+}
+
+// Builds for both numbers of bits may lie in one folder.
+static wchar_t* find_own_dll(void) {
+  static const wchar_t* const names[] = {L"mimalloc.dll",
+                                         sizeof(void*) == 8 ? L"mimalloc64.dll" : L"mimalloc32.dll",
+                                         sizeof(void*) == 8 ? L"x64\\mimalloc.dll" : L"x86\\mimalloc.dll"};
+  wchar_t* first = NULL;
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    wchar_t* path = path_beside_self(names[i]);
+    pe_image_t image;
+    if (path == NULL) return NULL;
+    bool is_there = GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES;
+    if (is_there && image_file_header(path, &image) && image.machine == candidate_own_machine()) return path;
+    if (first == NULL || (is_there && GetFileAttributesW(first) == INVALID_FILE_ATTRIBUTES)) first = path;
+  }
+  return first;
+}
+
 int candidate_find_dll(const wchar_t* name, wchar_t** path) {
-  *path = name != NULL ? path_absolute(name) : path_beside_self(L"mimalloc.dll");
+  *path = name != NULL ? path_absolute(name) : find_own_dll();
   if (*path == NULL) return out_of_memory();
   DWORD attributes = GetFileAttributesW(*path);
   if (attributes == INVALID_FILE_ATTRIBUTES) {
@@ -82,16 +109,6 @@ int candidate_find_dll(const wchar_t* name, wchar_t** path) {
     return EXIT_CANNOT;
   }
   return EXIT_DONE;
-}
-
-// --- headers -----------------------------------------------------------------------------------------------
-
-static bool read_file(void* source, uint64_t offset, void* to, size_t size) {
-  HANDLE file = source;
-  LARGE_INTEGER at = {.QuadPart = (LONGLONG)offset};
-  DWORD length;
-  return SetFilePointerEx(file, at, NULL, FILE_BEGIN) && ReadFile(file, to, (DWORD)size, &length, NULL) &&
-         length == size;
 }
 
 static int open_to_read(const wchar_t* what, const wchar_t* path, HANDLE* file) {
@@ -148,7 +165,10 @@ static int check_app_image(const wchar_t* path, const pe_image_t* image, method_
   if (image->machine != candidate_own_machine() && !any_machine) {
     report_error(L"'%ls' is for %ls, but this mi-run is for %ls", path,
                  candidate_machine_name(image->machine), candidate_machine_name(candidate_own_machine()));
-    report_remedy(L"use mi-run.exe and mimalloc.dll of a build for the program's machine");
+    report_remedy(
+        L"use mi-run.exe and mimalloc.dll of a build for the program's machine; as %ls beside this one, it "
+        L"would be used by itself",
+        sizeof(void*) == 8 ? L"mi-run32.exe" : L"mi-run64.exe");
     return EXIT_CANNOT;
   }
   if (image->subsystem != PE_SUBSYSTEM_CONSOLE && image->subsystem != PE_SUBSYSTEM_GUI) {
@@ -169,7 +189,7 @@ int candidate_check_app(const wchar_t* path, method_t method) {
   int failed = open_to_read(L"program", path, &file);
   if (failed) return failed;
   pe_image_t image;
-  pe_status_t status = pe_read(read_file, file, &image);
+  pe_status_t status = pe_read(image_file_read, file, &image);
   CloseHandle(file);
   return status == PE_OK ? check_app_image(path, &image, method) : not_a_program(path, status);
 }
@@ -179,7 +199,7 @@ int candidate_check_dll(const wchar_t* path) {
   int failed = open_to_read(L"DLL", path, &file);
   if (failed) return failed;
   pe_image_t image;
-  pe_status_t status = pe_read(read_file, file, &image);
+  pe_status_t status = pe_read(image_file_read, file, &image);
   if (status != PE_OK || !image.is_dll) {
     report_error(L"'%ls' is not a DLL%ls", path, status == PE_DAMAGED ? L": its header is damaged" : L"");
     report_remedy(L"say where mimalloc.dll is with --dll PATH");
@@ -189,7 +209,7 @@ int candidate_check_dll(const wchar_t* path) {
                  candidate_machine_name(image.machine), candidate_machine_name(candidate_own_machine()));
     report_remedy(L"use mi-run.exe and mimalloc.dll of the same build");
     failed = EXIT_CANNOT;
-  } else if (!pe_file_exports(read_file, file, &image, CANDIDATE_SYMBOL)) {
+  } else if (!pe_file_exports(image_file_read, file, &image, CANDIDATE_SYMBOL)) {
     report_error(L"DLL '%ls' is not mimalloc: it exports no %hs", path, CANDIDATE_SYMBOL);
     report_remedy(L"say where mimalloc.dll is with --dll PATH");
     failed = EXIT_CANNOT;

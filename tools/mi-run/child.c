@@ -90,33 +90,46 @@ static int cannot_start(const wchar_t* path, DWORD error) {
   return EXIT_CANNOT;
 }
 
-int child_create(const options_t* options, const wchar_t* path, child_t* child) {
+static int out_of_memory(void) {
+  report_error(L"out of memory");
+  report_remedy(L"close other programs");
+  return EXIT_OWN_ERROR;
+}
+
+static int create(const wchar_t* path, wchar_t* line, DWORD flags, child_t* child) {
   *child = (child_t){.path = path};
-  size_t room = utf16_length(options->app) + utf16_length(options->tail) + 3;
-  wchar_t* line = malloc(room * sizeof(wchar_t)); // CreateProcessW wants to write there
-  if (line == NULL) {
-    report_error(L"out of memory");
-    report_remedy(L"close other programs");
-    return EXIT_OWN_ERROR;
-  }
-  command_line_compose(line, options->app, options->app_quoted, options->tail);
   STARTUPINFOW startup;
   take_startup_over(&startup);
   PROCESS_INFORMATION created;
   // A handler, not SetConsoleCtrlHandler(NULL, TRUE): the program would inherit that.
   SetConsoleCtrlHandler(console_event, TRUE);
-  BOOL started =
-      CreateProcessW(path, line, NULL, NULL, TRUE, CREATE_SUSPENDED, NULL, NULL, &startup, &created);
-  DWORD error = GetLastError();
-  free(line);
-  if (!started) return cannot_start(path, error);
+  if (!CreateProcessW(path, line, NULL, NULL, TRUE, flags, NULL, NULL, &startup, &created))
+    return cannot_start(path, GetLastError());
   child->process = created.hProcess;
   child->thread = created.hThread;
   child->pid = created.dwProcessId;
   child->job = join_job(child->process);
   child_process = child->process;
-  report_note(L"process %lu created, suspended", child->pid);
   return EXIT_DONE;
+}
+
+int child_create(const options_t* options, const wchar_t* path, child_t* child) {
+  size_t room = utf16_length(options->app) + utf16_length(options->tail) + 3;
+  wchar_t* line = malloc(room * sizeof(wchar_t)); // CreateProcessW wants to write there
+  if (line == NULL) return out_of_memory();
+  command_line_compose(line, options->app, options->app_quoted, options->tail);
+  int failed = create(path, line, CREATE_SUSPENDED, child);
+  free(line);
+  if (!failed) report_note(L"process %lu created, suspended", child->pid);
+  return failed;
+}
+
+int child_start(const wchar_t* path, const wchar_t* line, child_t* child) {
+  wchar_t* writable = _wcsdup(line);
+  if (writable == NULL) return out_of_memory();
+  int failed = create(path, writable, 0, child);
+  free(writable);
+  return failed;
 }
 
 bool child_queue(const child_t* child, const char* function, uintptr_t argument) {

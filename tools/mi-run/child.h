@@ -26,6 +26,9 @@ typedef struct child_s {
 // information. EXIT_DONE, or an exit code after a message; then there is no process.
 int child_create(const options_t* options, const wchar_t* path, child_t* child);
 
+// The same with this whole command line, and running at once.
+int child_start(const wchar_t* path, const wchar_t* line, child_t* child);
+
 // Lets one function of kernel32 with one argument run in the first thread before the program begins.
 bool child_queue(const child_t* child, const char* function, uintptr_t argument);
 

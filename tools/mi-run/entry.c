@@ -1,8 +1,14 @@
 #include "entry.h"
 
+#include <stdlib.h>
+
+#include "candidate.h"
+#include "delegate.h"
 #include "diagnose.h"
 #include "exit_codes.h"
+#include "follow.h"
 #include "inject_import.h"
+#include "missing.h"
 #include "modules.h"
 #include "paths.h"
 #include "remote.h"
@@ -96,16 +102,36 @@ static int other_dll(const subject_t* subject, const wchar_t* other, const wchar
 
 // --- checks of a process -----------------------------------------------------------------------------------
 
-static int check_bits(HANDLE process, const subject_t* subject) {
+typedef enum bits_s { BITS_SAME, BITS_OTHER, BITS_UNKNOWN } bits_t;
+
+static bits_t bits_of(HANDLE process) {
   BOOL own_is_32_on_64 = FALSE, is_32_on_64 = FALSE;
-  if (!IsWow64Process(GetCurrentProcess(), &own_is_32_on_64) || !IsWow64Process(process, &is_32_on_64)) {
+  if (!IsWow64Process(GetCurrentProcess(), &own_is_32_on_64) || !IsWow64Process(process, &is_32_on_64))
+    return BITS_UNKNOWN;
+  return own_is_32_on_64 == is_32_on_64 ? BITS_SAME : BITS_OTHER;
+}
+
+static int check_bits(HANDLE process, const subject_t* subject) {
+  const int own = (int)(8 * sizeof(void*)), other = 96 - own;
+  switch (bits_of(process)) {
+  case BITS_SAME:
+    return EXIT_DONE;
+  case BITS_OTHER:
+    report_error(L"%ls has %d bits, but this mi-run has %d", subject->text, other, own);
+    report_remedy(
+        L"use mi-run.exe and mimalloc.dll of the %d-bit build; as mi-run%d.exe beside this one, it would be "
+        L"used by itself",
+        other, other);
+    return EXIT_CANNOT;
+  default:
     return no_access(subject, L"can't be asked for its number of bits");
   }
-  if (own_is_32_on_64 == is_32_on_64) return EXIT_DONE;
-  report_error(L"%ls has %d bits, but this mi-run has %d", subject->text, is_32_on_64 ? 32 : 64,
-               (int)(8 * sizeof(void*)));
-  report_remedy(L"use mi-run.exe and mimalloc.dll of the %d-bit build", is_32_on_64 ? 32 : 64);
-  return EXIT_CANNOT;
+}
+
+// The mi-run that has the process's number of bits, when it isn't this one; NULL: there is none, or none is
+// needed.
+static const wchar_t* other_mi_run(const options_t* options, HANDLE process) {
+  return options->delegated || bits_of(process) != BITS_OTHER ? NULL : delegate_path();
 }
 
 // After the loading: is it there, and alone?
@@ -138,8 +164,48 @@ static outcome_t at_gate(const child_t* child, const subject_t* subject) {
   }
 }
 
-static outcome_t by_import(const child_t* child, const subject_t* subject, const wchar_t* dll) {
-  if (inject_import(child, dll) != EXIT_DONE) return OUTCOME_FAILED;
+// The command line that brings the DLLs into another process, but for its number.
+static wchar_t* adopting_line(const options_t* options, const wchar_t* dll) {
+  static const wchar_t form[] = L"\"%ls\" --follow%ls --dll \"%ls\" --adopt ";
+  wchar_t* self = path_self();
+  size_t room = self == NULL ? 0 : sizeof(form) / sizeof(form[0]) + wcslen(self) + wcslen(dll) + 16;
+  wchar_t* line = self == NULL ? NULL : malloc(room * sizeof(wchar_t));
+  if (line != NULL) swprintf(line, room, form, self, options->verbose ? L" --verbose" : L"", dll);
+  return line;
+}
+
+static int find_follow_dll(wchar_t** path) {
+  *path = path_beside_self(FOLLOW_DLL);
+  if (*path != NULL && GetFileAttributesW(*path) != INVALID_FILE_ATTRIBUTES) return EXIT_DONE;
+  report_error(L"'%ls' not found, which --follow needs", *path == NULL ? FOLLOW_DLL : *path);
+  report_remedy(L"put " FOLLOW_DLL L" of the same build beside mi-run.exe");
+  return EXIT_NOT_FOUND;
+}
+
+// Puts the DLL into the imports of a process that has not begun, and before it the one that follows.
+static int inject(const options_t* options, const child_t* child, const wchar_t* dll) {
+  const injected_t mimalloc = {.dll = dll, .symbol = CANDIDATE_SYMBOL};
+  if (options->follow) {
+    wchar_t *follow, *line = adopting_line(options, dll);
+    int failed = find_follow_dll(&follow);
+    if (!failed && line == NULL) {
+      report_error(L"out of memory");
+      report_remedy(L"close other programs");
+      failed = EXIT_OWN_ERROR;
+    }
+    if (!failed)
+      failed = inject_import(child, &(injected_t){.dll = follow, .symbol = FOLLOW_SYMBOL, .note = line});
+    free(line);
+    if (failed) return failed;
+  }
+  return inject_import(child, &mimalloc);
+}
+
+static outcome_t by_import(const options_t* options, const child_t* child, const subject_t* subject,
+                           const wchar_t* dll, int* failed) {
+  *failed = inject(options, child, dll);
+  if (*failed != EXIT_DONE) return OUTCOME_FAILED;
+  *failed = EXIT_CANNOT;
   outcome_t outcome = at_gate(child, subject);
   if (outcome == OUTCOME_READY) inject_import_finish(child);
   return outcome;
@@ -193,6 +259,25 @@ static const wchar_t* loader_failure(DWORD code) {
   }
 }
 
+// Names the DLL that the loader doesn't name. False: it can't be made out.
+static bool say_missing(const child_t* child, const subject_t* subject, DWORD code) {
+  missing_t missing;
+  if ((code != 0xC0000135 && code != 0xC000007B) || !missing_find(child->path, &missing)) return false;
+  if (missing.unfit[0] == 0) {
+    report_error(L"%ls can't start: DLL '%ls' was not found, which '%ls' needs (exit code 0x%lx)",
+                 subject->text, missing.name, missing.needed_by, code);
+    report_remedy(
+        L"put it into the folder of '%ls' or into one that PATH lists; without mi-run it is missing, too",
+        child->path);
+  } else {
+    report_error(
+        L"%ls can't start: '%ls', which '%ls' needs, is damaged or for another machine (exit code 0x%lx)",
+        subject->text, missing.unfit, missing.needed_by, code);
+    report_remedy(L"put the DLL for %ls into its place", candidate_machine_name(candidate_own_machine()));
+  }
+  return true;
+}
+
 static int ended_early(const child_t* child, const subject_t* subject, const wchar_t* dll) {
   DWORD code = child_wait(child);
   const wchar_t* failure = loader_failure(code);
@@ -201,6 +286,7 @@ static int ended_early(const child_t* child, const subject_t* subject, const wch
     return (int)code;
   }
   if (try_to_load(dll) != 0) return dll_does_not_load(subject, dll);
+  if (say_missing(child, subject, code)) return (int)code;
   report_error(L"%ls ended while Windows loaded it: %ls (exit code 0x%lx)", subject->text, failure, code);
   report_remedy(L"'%ls' loads in mi-run itself: see whether the program starts without mi-run", dll);
   return (int)code;
@@ -218,12 +304,18 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   }
 
   outcome_t outcome = OUTCOME_FAILED;
+  const wchar_t* other = other_mi_run(options, child.process); // for .NET programs, only the process shows it
+  if (other != NULL) {
+    child_kill(&child);
+    diagnose_abandon(); // the other one makes its own
+    return delegate_run(other, delegate_own_arguments());
+  }
   failed = check_bits(child.process, &subject);
   if (!failed) {
     failed = EXIT_CANNOT;
     switch (options->method) {
     case METHOD_IMPORT:
-      outcome = by_import(&child, &subject, dll);
+      outcome = by_import(options, &child, &subject, dll, &failed);
       break;
     case METHOD_THREAD:
       outcome = by_thread(&child, &subject, dll, options->timeout_s);
@@ -277,15 +369,42 @@ static int open_process(uint32_t pid, const subject_t* subject, HANDLE* process)
   return EXIT_NOT_FOUND;
 }
 
+static int find_process(const wchar_t* name, uint32_t* pid) {
+  processes_found_t found = processes_find(name);
+  if (found.count == 1) {
+    *pid = found.pids[0];
+    report_note(L"'%ls' is process %u", name, *pid);
+    return EXIT_DONE;
+  }
+  if (found.count == 0) {
+    report_error(L"there is no process of a program '%ls'", name);
+    report_remedy(L"take the name from the task manager or tasklist; it may have ended");
+    return EXIT_NOT_FOUND;
+  }
+  wchar_t numbers[256];
+  size_t length = 0;
+  for (uint32_t i = 0; i < found.count && i < PROCESSES_SHOWN; i++)
+    length += (size_t)swprintf(numbers + length, 256 - length, i == 0 ? L"%u" : L", %u", found.pids[i]);
+  report_error(L"%u processes have a program '%ls': %ls%ls", found.count, name, numbers,
+               found.count > PROCESSES_SHOWN ? L", ..." : L"");
+  report_remedy(L"say which one by its number");
+  return EXIT_CANNOT;
+}
+
 int entry_attach(const options_t* options, const wchar_t* dll) {
-  subject_t subject = subject_process(options->pid);
+  uint32_t pid = options->pid;
+  int failed = options->pid_name == NULL ? EXIT_DONE : find_process(options->pid_name, &pid);
+  if (failed) return failed;
+  subject_t subject = subject_process(pid);
   HANDLE process;
-  int failed = open_process(options->pid, &subject, &process);
+  failed = open_process(pid, &subject, &process);
+  const wchar_t* other = failed ? NULL : other_mi_run(options, process);
+  if (other != NULL) return delegate_run(other, delegate_own_arguments());
   if (!failed) failed = check_bits(process, &subject);
   if (failed) return failed;
 
   const wchar_t* remedy = L"two allocators would not know of each other's blocks: let that one do";
-  modules_found_t before = modules_find(options->pid, dll);
+  modules_found_t before = modules_find(pid, dll);
   if (before.other != NULL) return other_dll(&subject, before.other, remedy);
   if (before.ours) {
     report_warning(L"%ls has '%ls' already: nothing to do", subject.text, dll);
@@ -294,7 +413,7 @@ int entry_attach(const options_t* options, const wchar_t* dll) {
   switch (remote_load(process, dll, options->timeout_s)) {
   case REMOTE_LOADED:
   case REMOTE_REFUSED:
-    return check_modules(options->pid, &subject, dll, remedy);
+    return check_modules(pid, &subject, dll, remedy);
   case REMOTE_ENDED:
     report_error(L"%ls ended meanwhile", subject.text);
     report_remedy(L"start it with mi-run instead of attaching to it");
@@ -304,4 +423,43 @@ int entry_attach(const options_t* options, const wchar_t* dll) {
   default:
     return no_access(&subject, L"can't be given a thread");
   }
+}
+
+// --- a process that a followed one starts ------------------------------------------------------------------
+
+static subject_t subject_started(uint32_t pid) {
+  union {
+    FARPROC found;
+    BOOL(WINAPI* call)(HANDLE, DWORD, wchar_t*, DWORD*);
+  } name = {.found = remote_function("QueryFullProcessImageNameW")}; // since Windows Vista
+  subject_t subject = subject_process(pid);
+  wchar_t path[1024];
+  DWORD length = 1024;
+  HANDLE process = OpenProcess(PROCESS_QUERY_INFORMATION, FALSE, pid);
+  if (process != NULL && name.found != NULL && name.call(process, 0, path, &length))
+    swprintf(subject.text, MAX_PATH + 32, L"'%.250ls' (process %u)", path_file_name(path), pid);
+  if (process != NULL) CloseHandle(process);
+  return subject;
+}
+
+void entry_adopt_begin(const options_t* options) { report_not_followed(subject_started(options->pid).text); }
+
+int entry_adopt(const options_t* options, const wchar_t* dll) {
+  subject_t subject = subject_started(options->pid);
+  child_t child = {.path = path_file_name(subject.text), .pid = options->pid};
+  int failed = open_process(options->pid, &subject, &child.process);
+  if (failed) return failed;
+  const wchar_t* other = other_mi_run(options, child.process);
+  if (other != NULL) { // with its own DLL, not this one's
+    wchar_t arguments[64];
+    swprintf(arguments, 64, L"--follow%ls --adopt %u", options->verbose ? L" --verbose" : L"", options->pid);
+    return delegate_run(other, arguments);
+  }
+  failed = check_bits(child.process, &subject);
+  if (!failed) failed = inject(options, &child, dll);
+  if (!failed) {
+    inject_import_finish(&child);
+    report_note(L"%ls is followed", subject.text);
+  }
+  return failed;
 }

@@ -14,4 +14,10 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll);
 // Brings the DLL into a running process. EXIT_DONE, or an exit code after a message.
 int entry_attach(const options_t* options, const wchar_t* dll);
 
+// Brings the DLL, and the one that follows, into a process that is suspended before its first instruction.
+// Every error is a warning then, about a process that is not followed; entry_adopt_begin says which, before
+// anything else.
+void entry_adopt_begin(const options_t* options);
+int entry_adopt(const options_t* options, const wchar_t* dll);
+
 #endif

@@ -6,8 +6,15 @@
 enum { LOOKUP_TABLE = 0, TIME_STAMP = 1, FORWARDER_CHAIN = 2, DLL_NAME = 3, ADDRESS_TABLE = 4 };
 
 typedef struct layout_s {
-  size_t lookup, addresses, symbol, dll, end; // offsets in the block, which begins with the descriptors
+  size_t lookup, addresses, symbol, dll, note, end; // offsets in the block, which begins with the descriptors
 } layout_t;
+
+static size_t note_bytes(const utf16_t* note) {
+  size_t length = 0;
+  if (note == NULL) return 0;
+  while (note[length] != 0) length++;
+  return (length + 1) * sizeof(utf16_t);
+}
 
 static layout_t layout_of(const import_request_t* request) {
   size_t slot_bytes = request->is_64 ? 8 : 4;
@@ -17,7 +24,8 @@ static layout_t layout_of(const import_request_t* request) {
   layout.addresses = layout.lookup + 2 * slot_bytes;
   layout.symbol = layout.addresses + 2 * slot_bytes;
   layout.dll = layout.symbol + 2 + strlen(request->symbol) + 1; // a hint precedes the name
-  layout.end = layout.dll + strlen(request->dll) + 1;
+  layout.note = (layout.dll + strlen(request->dll) + 2) & ~(size_t)1;
+  layout.end = layout.note + note_bytes(request->note);
   return layout;
 }
 
@@ -60,6 +68,7 @@ void import_block_write(const import_request_t* request, uint32_t rva, uint8_t* 
   put(block + layout.addresses, 0, rva + (uint32_t)layout.symbol);
   strcpy((char*)block + layout.symbol + 2, request->symbol);
   strcpy((char*)block + layout.dll, request->dll);
+  if (request->note != NULL) memcpy(block + layout.note, request->note, note_bytes(request->note));
 }
 
 void import_block_directories(const pe_image_t* image, const import_request_t* request, uint32_t rva,

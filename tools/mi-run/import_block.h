@@ -3,13 +3,14 @@
 //
 // The old descriptors keep pointing at the program's own tables. Everything new lies in one block that the
 // process has above its image: descriptors, lookup table, address table (the loader writes there, so the
-// block is writable), the name of one function to import, the DLL's name.
+// block is writable), the name of one function to import, the DLL's name, a note for the DLL.
 //
 // Pure: no Windows call.
 #ifndef MI_RUN_IMPORT_BLOCK_H
 #define MI_RUN_IMPORT_BLOCK_H
 
 #include "pe_image.h"
+#include "utf16.h"
 
 enum { IMPORT_DESCRIPTOR_BYTES = 20 };
 
@@ -17,8 +18,9 @@ typedef struct import_request_s {
   bool is_64;
   const uint8_t* descriptors; // the program's own, without the terminating one
   uint32_t descriptor_count;
-  const char* dll;    // name or path, ASCII
-  const char* symbol; // one export of it: the loader skips DLLs of which nothing is imported
+  const char* dll;     // name or path, ASCII
+  const char* symbol;  // one export of it: the loader skips DLLs of which nothing is imported
+  const utf16_t* note; // to stand behind the DLL's name, at the next even address; NULL: none
 } import_request_t;
 
 // True for the descriptor that ends a directory.

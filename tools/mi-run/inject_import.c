@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "candidate.h"
 #include "exit_codes.h"
 #include "import_block.h"
 #include "paths.h"
@@ -11,8 +10,14 @@
 
 enum { DESCRIPTORS_MAX = 65536 };
 
-static void* block; // in the child
-static size_t block_bytes;
+enum { BLOCKS_MAX = 2 };
+
+// In the child, one for each DLL.
+static struct {
+  void* start;
+  size_t bytes;
+} blocks[BLOCKS_MAX];
+static size_t block_count;
 
 // The image of a process, as a source for pe_read.
 typedef struct image_memory_s {
@@ -132,7 +137,8 @@ static bool write_directories(const image_memory_t* memory, const pe_image_t* im
   return written;
 }
 
-int inject_import(const child_t* child, const wchar_t* dll) {
+int inject_import(const child_t* child, const injected_t* injected) {
+  const wchar_t* dll = injected->dll;
   char* name = path_ascii(dll); // import directories have no Unicode
   if (name == NULL) {
     report_error(
@@ -149,14 +155,16 @@ int inject_import(const child_t* child, const wchar_t* dll) {
     return cannot_change(child, L"its header can't be read");
   if (image.is_64 != (sizeof(void*) == 8))
     return unfit(child, L"it runs with another number of bits than mi-run");
+  if (image.is_managed) return unfit(child, L"it is a .NET program, whose imports the loader does not read");
   if (image.directory_count <= PE_IAT) return unfit(child, L"its header has too few directories");
 
-  import_request_t request = {.is_64 = image.is_64, .dll = name, .symbol = CANDIDATE_SYMBOL};
+  import_request_t request = {
+      .is_64 = image.is_64, .dll = name, .symbol = injected->symbol, .note = injected->note};
   uint8_t* descriptors = read_descriptors(&memory, &image, &request.descriptor_count);
-  if (descriptors == NULL) return unfit(child, L"it does not end");
+  if (descriptors == NULL || block_count == BLOCKS_MAX) return unfit(child, L"it does not end");
   request.descriptors = descriptors;
 
-  block_bytes = import_block_bytes(&request);
+  size_t block_bytes = import_block_bytes(&request);
   uintptr_t at = allocate_above(child->process, memory.base, image.size, block_bytes);
   if (at == 0) return unfit(child, L"there is no room near the program's image");
   uint32_t rva = (uint32_t)(at - memory.base);
@@ -171,7 +179,8 @@ int inject_import(const child_t* child, const wchar_t* dll) {
   bool done =
       write_memory(child->process, at, bytes, block_bytes) && write_directories(&memory, &image, directories);
   if (!done) return cannot_change(child, L"its memory can't be written");
-  block = (void*)at;
+  blocks[block_count].start = (void*)at;
+  blocks[block_count++].bytes = block_bytes;
   report_note(L"image at 0x%I64x, new import directory at 0x%I64x: '%hs' before %u other DLLs",
               (uint64_t)memory.base, (uint64_t)at, name, request.descriptor_count);
   free(bytes);
@@ -182,5 +191,6 @@ int inject_import(const child_t* child, const wchar_t* dll) {
 
 void inject_import_finish(const child_t* child) {
   DWORD before;
-  VirtualProtectEx(child->process, block, block_bytes, PAGE_READONLY, &before);
+  for (size_t i = 0; i < block_count; i++)
+    VirtualProtectEx(child->process, blocks[i].start, blocks[i].bytes, PAGE_READONLY, &before);
 }

@@ -43,3 +43,21 @@ modules_found_t modules_find(uint32_t pid, const wchar_t* dll) {
   CloseHandle(list);
   return found;
 }
+
+processes_found_t processes_find(const wchar_t* name) {
+  processes_found_t found = {0};
+  PROCESSENTRY32W process = {.dwSize = sizeof(process)};
+  size_t length = wcslen(name);
+  HANDLE list = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
+  if (list == INVALID_HANDLE_VALUE) return found;
+  for (BOOL more = Process32FirstW(list, &process); more; more = Process32NextW(list, &process)) {
+    const wchar_t* file = process.szExeFile;
+    bool is_it =
+        _wcsnicmp(file, name, length) == 0 && (file[length] == 0 || _wcsicmp(file + length, L".exe") == 0);
+    if (!is_it || process.th32ProcessID == GetCurrentProcessId()) continue;
+    if (found.count < PROCESSES_SHOWN) found.pids[found.count] = process.th32ProcessID;
+    found.count++;
+  }
+  CloseHandle(list);
+  return found;
+}

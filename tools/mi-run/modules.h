@@ -16,4 +16,14 @@ typedef struct modules_found_s {
 // Call it for a process whose loader has finished its first work; before, there is no list.
 modules_found_t modules_find(uint32_t pid, const wchar_t* dll);
 
+enum { PROCESSES_SHOWN = 16 };
+
+typedef struct processes_found_s {
+  uint32_t count;
+  uint32_t pids[PROCESSES_SHOWN]; // the first ones
+} processes_found_t;
+
+// The processes, but mi-run's own, whose program file has this name; ".exe" may be missing from it.
+processes_found_t processes_find(const wchar_t* name);
+
 #endif

@@ -90,6 +90,74 @@ static record_t record_of(const utf16_t* word) {
   return is(word, "--leaks") ? RECORD_LEAKS : is(word, "--profile") ? RECORD_PROFILE : RECORD_NOTHING;
 }
 
+// False, after a message, when another one is asked for already.
+static bool parse_record(parser_t* parser, record_t record, const utf16_t* word) {
+  options_t* options = parser->options;
+  if (options->record != RECORD_NOTHING && options->record != record)
+    return fail(parser, "one of --leaks, --check and --profile is enough, not also", word);
+  options->record = record;
+  if (is(word, "--check=exact")) options->exact = true;
+  return true;
+}
+
+// A process, by its number or by the name of its program.
+static bool parse_process(parser_t* parser, const utf16_t* value) {
+  options_t* options = parser->options;
+  bool is_number = true;
+  for (const utf16_t* c = value; *c != 0; c++) is_number = is_number && *c >= '0' && *c <= '9';
+  options->action = ACTION_ATTACH;
+  options->pid_name = is_number ? NULL : value;
+  if (is_number ? !number(value, &options->pid) || options->pid == 0 : *value == '-')
+    return fail(parser, "--attach takes the number of a process or the name of its program, not", value);
+  return true;
+}
+
+typedef struct flag_s {
+  const char* name;
+  bool* set;
+} flag_t;
+
+static bool parse_flag(options_t* options, const utf16_t* word) {
+  const flag_t flags[] = {{"--verbose", &options->verbose},
+                          {"-v", &options->verbose},
+                          {"--stats", &options->stats},
+                          {"--follow", &options->follow},
+                          {"--delegated", &options->delegated}};
+  for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+    if (is(word, flags[i].name)) return *flags[i].set = true;
+  }
+  return false;
+}
+
+// What goes with what, when all has been read.
+static bool check(parser_t* parser, bool method_fits_attach) {
+  options_t* options = parser->options;
+  if (options->action == ACTION_ATTACH) {
+    if (options->app != NULL)
+      return fail(parser, "--attach takes no program to start, but there is", options->app);
+    if (options->stats)
+      return fail(parser, "--stats works through the environment of a new process, not with --attach", NULL);
+    if (options->record != RECORD_NOTHING)
+      return fail(parser,
+                  "--leaks, --check and --profile work through the environment of a new process, not with --attach",
+                  NULL);
+    if (!method_fits_attach)
+      return fail(parser, "--attach always works by remote thread: leave --method away", NULL);
+    if (options->follow)
+      return fail(parser, "--follow follows a program from its start, not with --attach", NULL);
+    options->method = METHOD_THREAD;
+    return true;
+  }
+  if (options->action == ACTION_RUN && options->app == NULL) return fail(parser, "no program given", NULL);
+  if (options->follow && options->method != METHOD_IMPORT)
+    return fail(parser, "--follow works by imports: leave --method away", NULL);
+  if (options->follow && options->record != RECORD_NOTHING)
+    return fail(parser, "--leaks, --check and --profile are about one process: leave --follow away", NULL);
+  if (options->report != NULL && options->record == RECORD_NOTHING)
+    return fail(parser, "--report needs --leaks, --check or --profile", NULL);
+  return true;
+}
+
 bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
   *options =
       (options_t){.action = ACTION_RUN, .method = METHOD_IMPORT, .timeout_s = OPTIONS_TIMEOUT_DEFAULT_S};
@@ -101,7 +169,8 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
     bool ended = word != NULL && is(word, "--");
     if (ended) word = next(&parser);
     if (word == NULL) break;
-    if (ended || *word != '-' || word[1] == 0) {
+    bool is_help = is(word, "--help") || is(word, "-h") || is(word, "/?");
+    if (ended || ((*word != '-' || word[1] == 0) && !is_help)) {
       if (*word == 0) return fail(&parser, "the program's name is empty", NULL);
       options->app = word;
       options->app_quoted = *parser.word_start == '"';
@@ -111,7 +180,7 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
 
     bool matched;
     const utf16_t* value;
-    if (is(word, "--help") || is(word, "-h")) {
+    if (is_help) {
       options->action = ACTION_HELP;
       return true;
     }
@@ -119,20 +188,10 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
       options->action = ACTION_VERSION;
       return true;
     }
-    if (is(word, "--verbose")) {
-      options->verbose = true;
-      continue;
-    }
-    if (is(word, "--stats")) {
-      options->stats = true;
-      continue;
-    }
+    if (parse_flag(options, word)) continue;
     record_t record = record_of(word);
     if (record != RECORD_NOTHING) {
-      if (options->record != RECORD_NOTHING && options->record != record)
-        return fail(&parser, "one of --leaks, --check and --profile is enough, not also", word);
-      options->record = record;
-      if (is(word, "--check=exact")) options->exact = true;
+      if (!parse_record(&parser, record, word)) return false;
       continue;
     }
     value = value_of(&parser, word, "--report", &matched);
@@ -154,11 +213,15 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
     }
     value = value_of(&parser, word, "--attach", &matched);
     if (matched) {
+      if (value == NULL || !parse_process(&parser, value)) return false;
+      continue;
+    }
+    value = value_of(&parser, word, "--adopt", &matched);
+    if (matched) {
       if (value == NULL) return false;
-      if (!number(value, &options->pid) || options->pid == 0) {
-        return fail(&parser, "--attach takes the number of a process, not", value);
-      }
-      options->action = ACTION_ATTACH;
+      if (!number(value, &options->pid) || options->pid == 0)
+        return fail(&parser, "--adopt takes the number of a process, not", value);
+      options->action = ACTION_ADOPT;
       continue;
     }
     value = value_of(&parser, word, "--timeout", &matched);
@@ -172,20 +235,5 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
     return fail(&parser, "unknown option", word);
   }
 
-  if (options->action == ACTION_ATTACH) {
-    if (options->app != NULL)
-      return fail(&parser, "--attach takes no program to start, but there is", options->app);
-    if (options->stats)
-      return fail(&parser, "--stats works through the environment of a new process, not with --attach", NULL);
-    if (options->record != RECORD_NOTHING)
-      return fail(&parser, "--leaks, --check and --profile work through the environment of a new process, not with --attach", NULL);
-    if (!method_fits_attach)
-      return fail(&parser, "--attach always works by remote thread: leave --method away", NULL);
-    options->method = METHOD_THREAD;
-  } else if (options->app == NULL) {
-    return fail(&parser, "no program given", NULL);
-  }
-  if (options->report != NULL && options->record == RECORD_NOTHING)
-    return fail(&parser, "--report needs --leaks, --check or --profile", NULL);
-  return true;
+  return check(&parser, method_fits_attach);
 }

@@ -8,7 +8,9 @@
 
 #include "utf16.h"
 
-typedef enum action_e { ACTION_RUN, ACTION_ATTACH, ACTION_HELP, ACTION_VERSION } action_t;
+// ACTION_ADOPT and `delegated` are for mi-run itself: --adopt brings the DLL into a process that is suspended
+// before its first instruction, as mi-follow.dll leaves it.
+typedef enum action_e { ACTION_RUN, ACTION_ATTACH, ACTION_ADOPT, ACTION_HELP, ACTION_VERSION } action_t;
 typedef enum method_e { METHOD_IMPORT, METHOD_THREAD, METHOD_APC } method_t;
 
 typedef enum record_e { RECORD_NOTHING, RECORD_LEAKS, RECORD_PROFILE, RECORD_CHECK } record_t;
@@ -22,12 +24,15 @@ typedef struct options_s {
   bool verbose;
   bool stats;
   record_t record;
-  bool exact; // RECORD_CHECK
+  bool exact;            // RECORD_CHECK
   const utf16_t* report; // NULL: none wanted as a file
-  uint32_t pid;       // ACTION_ATTACH
-  uint32_t timeout_s; // 0: none
-  const utf16_t* app; // ACTION_RUN: the program, decoded
-  bool app_quoted;    // it stands in quotes in mi-run's command line, and so it shall in the program's
+  bool follow;
+  bool delegated;          // by the mi-run of the other bitness: this one is the last to try
+  uint32_t pid;            // ACTION_ATTACH, unless by name; ACTION_ADOPT
+  const utf16_t* pid_name; // ACTION_ATTACH: the name of the process's program, or NULL
+  uint32_t timeout_s;      // 0: none
+  const utf16_t* app;      // ACTION_RUN: the program, decoded
+  bool app_quoted;         // it stands in quotes in mi-run's command line, and so it shall in the program's
   const utf16_t*
       tail; // its arguments, exactly as they stand in mi-run's command line, with the blanks before them
 

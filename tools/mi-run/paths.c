@@ -22,19 +22,25 @@ const wchar_t* path_file_name(const wchar_t* path) {
   return name;
 }
 
-wchar_t* path_beside_self(const wchar_t* name) {
+// With room for `more` characters behind it.
+static wchar_t* own_path(size_t more) {
   for (DWORD room = 512; room <= 65536; room *= 2) {
-    wchar_t* path = malloc((room + wcslen(name)) * sizeof(wchar_t));
+    wchar_t* path = malloc((room + more) * sizeof(wchar_t));
     if (path == NULL) return NULL;
     DWORD length = GetModuleFileNameW(NULL, path, room);
     if (length == 0) return NULL;
-    if (length < room) {
-      wcscpy(path + (path_file_name(path) - path), name);
-      return path;
-    }
+    if (length < room) return path;
     free(path); // it was cut
   }
   return NULL;
+}
+
+wchar_t* path_self(void) { return own_path(0); }
+
+wchar_t* path_beside_self(const wchar_t* name) {
+  wchar_t* path = own_path(wcslen(name));
+  if (path != NULL) wcscpy(path + (path_file_name(path) - path), name);
+  return path;
 }
 
 // `folder`\`name``ending`, if that is a file.

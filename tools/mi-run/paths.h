@@ -9,6 +9,8 @@
 // The absolute form of a path; NULL when there is none or memory is short.
 wchar_t* path_absolute(const wchar_t* path);
 
+wchar_t* path_self(void); // of mi-run.exe; NULL: memory is short
+
 // `name` in the folder of mi-run.exe.
 wchar_t* path_beside_self(const wchar_t* name);
 

@@ -11,6 +11,7 @@ enum {
   CHARACTERISTIC_EXECUTABLE = 0x0002,
   CHARACTERISTIC_DLL = 0x2000,
   EXPORT_BYTES = 40,
+  IMPORT_BYTES = 20,
 };
 
 static uint16_t u16(const uint8_t* at) { return (uint16_t)(at[0] | at[1] << 8); }
@@ -124,6 +125,23 @@ bool pe_file_exports(pe_read_fn read, void* source, const pe_image_t* image, con
     // A name may end right at the end of its section: then it is shorter than ours.
     if (read_rva(read, source, image, u32(rva), found, name_bytes) && memcmp(found, name, name_bytes) == 0)
       return true;
+  }
+  return false;
+}
+
+bool pe_file_import(pe_read_fn read, void* source, const pe_image_t* image, uint32_t index,
+                    char name[PE_NAME_MAX]) {
+  enum { AT_NAME = 12, AT_ADDRESSES = 16, COUNT_MAX = 65536 };
+  uint32_t table = image->directories[PE_IMPORTS].rva;
+  uint8_t descriptor[IMPORT_BYTES];
+  if (table == 0 || index >= COUNT_MAX || table > UINT32_MAX - IMPORT_BYTES * COUNT_MAX) return false;
+  if (!read_rva(read, source, image, table + IMPORT_BYTES * index, descriptor, sizeof(descriptor)))
+    return false;
+  uint32_t at = u32(descriptor + AT_NAME);
+  if (at == 0 || u32(descriptor + AT_ADDRESSES) == 0 || at > UINT32_MAX - PE_NAME_MAX) return false;
+  for (uint32_t i = 0; i < PE_NAME_MAX; i++) {
+    if (!read_rva(read, source, image, at + i, &name[i], 1)) return false;
+    if (name[i] == 0) return i > 0;
   }
   return false;
 }

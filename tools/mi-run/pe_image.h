@@ -63,4 +63,11 @@ bool pe_section_of(pe_read_fn read, void* source, const pe_image_t* image, uint3
 // Does the file (not: the memory) export this name? False also when its export table is damaged.
 bool pe_file_exports(pe_read_fn read, void* source, const pe_image_t* image, const char* name);
 
+enum { PE_NAME_MAX = 260 }; // of a DLL's file, with its NUL
+
+// The name of the DLL that import descriptor `index` of the file (not: the memory) names; the descriptors are
+// numbered from 0. False at their end, and when the table or the name is damaged.
+bool pe_file_import(pe_read_fn read, void* source, const pe_image_t* image, uint32_t index,
+                    char name[PE_NAME_MAX]);
+
 #endif

@@ -48,7 +48,13 @@ static void print(DWORD stream, const wchar_t* prefix, const wchar_t* format, va
   print(stream, prefix, format, arguments);                                                                  \
   va_end(arguments)
 
-void report_error(const wchar_t* format, ...) { PRINT(STD_ERROR_HANDLE, L"mi-run: error: "); }
+static wchar_t error_prefix[MAX_PATH + 128] = L"mi-run: error: ";
+
+void report_not_followed(const wchar_t* subject) {
+  swprintf(error_prefix, MAX_PATH + 128, L"mi-run: warning: not followed: %ls: ", subject);
+}
+
+void report_error(const wchar_t* format, ...) { PRINT(STD_ERROR_HANDLE, error_prefix); }
 void report_remedy(const wchar_t* format, ...) { PRINT(STD_ERROR_HANDLE, L"mi-run: remedy: "); }
 void report_warning(const wchar_t* format, ...) { PRINT(STD_ERROR_HANDLE, L"mi-run: warning: "); }
 void report_print(const wchar_t* format, ...) { PRINT(STD_OUTPUT_HANDLE, L""); }

@@ -11,6 +11,8 @@ extern bool report_verbose;
 // "mi-run: error: ..." and "mi-run: remedy: ...". An error is followed by its remedy.
 void report_error(const wchar_t* format, ...);
 void report_remedy(const wchar_t* format, ...);
+// From now on errors are warnings, that this process is not followed: "'child.exe' (process 12)".
+void report_not_followed(const wchar_t* subject);
 void report_warning(const wchar_t* format, ...);
 void report_note(const wchar_t* format, ...); // only when verbose
 

@@ -320,8 +320,14 @@ static void drop_bound_imports(image_t* image, const pe_t* pe, edit_result_t* re
 
 static void warn_of_program(const pe_t* pe, edit_result_t* result) {
   enum { SUBSYSTEM_NATIVE = 1, SUBSYSTEM_GUI = 2, SUBSYSTEM_CONSOLE = 3 };
-  if (pe->directory[PE_CLR].address != 0) {
-    edit_note(result, true, "it is a .NET program: Windows may ignore the import table of such a file");
+  const pe_clr_t clr = pe_clr(pe);
+  if (clr == PE_CLR_ONLY || clr == PE_CLR_ANY_CPU) {
+    edit_note(
+        result, true,
+        "it is a .NET program without machine code: Windows never reads the import table of such a file, so "
+        "it will start without the DLL%s; mi-run --method thread brings it in",
+        clr == PE_CLR_ANY_CPU ? ", and with 64 bits on 64-bit Windows (AnyCPU) although its header says x86"
+                              : "");
   }
   if (pe->subsystem == SUBSYSTEM_NATIVE) {
     edit_note(result, true,

@@ -76,7 +76,12 @@ static void print_facts(FILE* to, const char* path, const pe_t* pe) {
     fprintf(to, "  header room    for another section, yes\n");
   else
     fprintf(to, "  header room    none for another section: %s\n", no_room);
-  if (pe->directory[PE_CLR].address != 0) fprintf(to, "  .NET           yes\n");
+  static const char* const clr_texts[] = {
+      [PE_CLR_MIXED] = "yes, with machine code",
+      [PE_CLR_ONLY] = "yes; Windows does not read its imports",
+      [PE_CLR_ANY_CPU] = "yes, AnyCPU: 64 bits on 64-bit Windows; Windows does not read its imports"};
+  const pe_clr_t clr = pe_clr(pe);
+  if (clr != PE_CLR_NONE) fprintf(to, "  .NET           %s\n", clr_texts[clr]);
 }
 
 static void print_functions(FILE* to, const pe_t* pe, const pe_import_t* import) {

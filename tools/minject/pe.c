@@ -329,6 +329,19 @@ bool pe_backed(const pe_t* pe, uint32_t rva, uint32_t count, uint32_t* offset) {
   return true;
 }
 
+pe_clr_t pe_clr(const pe_t* pe) {
+  enum { AT_FLAGS = 16, IL_ONLY = 1, REQUIRES_32_BITS = 2, PREFERS_32_BITS = 0x20000, MACHINE_X86 = 0x14C };
+  uint8_t flag_bytes[4];
+  const uint32_t header = pe->directory[PE_CLR].address;
+  if (header == 0) return PE_CLR_NONE;
+  if (header > PE_SIZE_MAX - AT_FLAGS || !pe_read(pe, header + AT_FLAGS, flag_bytes, 4)) return PE_CLR_MIXED;
+  const uint32_t flags = get_u32(flag_bytes);
+  if ((flags & IL_ONLY) == 0) return PE_CLR_MIXED;
+  // Both bits together mean "prefers 32 bits", which is 32 bits wherever there are any.
+  if (pe->machine != MACHINE_X86 || (flags & (REQUIRES_32_BITS | PREFERS_32_BITS)) != 0) return PE_CLR_ONLY;
+  return PE_CLR_ANY_CPU;
+}
+
 bool pe_text(const pe_t* pe, uint32_t rva, uint32_t limit, const char** text, uint32_t* length) {
   span_t span;
   if (!span_at(pe, rva, &span)) return false;

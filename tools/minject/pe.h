@@ -158,6 +158,15 @@ bool pe_import_function(const pe_t* pe, const pe_import_t* import, uint32_t inde
 // it never looks at it.
 uint32_t pe_delay_imports(const pe_t* pe, pe_import_t* imports, uint32_t max, bool* ok, pe_error_t* error);
 
+// What the loader makes of a .NET file.
+typedef enum pe_clr_e {
+  PE_CLR_NONE,    // not .NET
+  PE_CLR_MIXED,   // machine code beside that of .NET: imports are loaded as for any other file
+  PE_CLR_ONLY,    // code of .NET alone: the loader loads mscoree.dll and never reads the import table
+  PE_CLR_ANY_CPU, // the same, and it runs with 64 bits on 64-bit Windows although its header says x86
+} pe_clr_t;
+pe_clr_t pe_clr(const pe_t* pe);
+
 // Does the file export the name? *ok as above.
 bool pe_exports(const pe_t* pe, const char* name, bool* ok, pe_error_t* error);
 

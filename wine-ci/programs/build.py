@@ -7,7 +7,7 @@ FOLDER given with --source holds the unpacked Debian sources (wine-ci/setup --pr
 Meson build folder with dll/mimalloc.dll and dll/libmimalloc-crt.a. Writes OUT/build.ninja and runs
 ninja, so a second run does only what changed. Results: OUT/crt/*.exe, OUT/mimalloc/*.exe and beside them
 a copy of mimalloc.dll; OUT/timed, the runner that measure.py uses. With --ucrt also OUT/ucrt/*.exe, which are
-built for the universal C runtime instead of msvcrt.dll. --only says which programs, as OUT/crt/NAME.exe is called.
+built for the universal C runtime instead of msvcrt.dll. --only says which programs, as OUT/crt/NAME.exe is called ("none": only the runner).
 """
 import argparse
 import os
@@ -31,12 +31,12 @@ ZSTD_FLAGS = "-DZSTD_MULTITHREAD -DZSTD_LEGACY_SUPPORT=0 -DXXH_NAMESPACE=ZSTD_ -
 
 def programs(source, generated):
     """name -> (sources, flags for the compiler)"""
-    lua = source / "lua-5.4.4/src"
-    zstd = source / "zstd-1.5.4"
+    lua = source / "lua/src"
+    zstd = source / "zstd"
     sqlite_flags = f"{SQLITE_FLAGS} -I{shlex.quote(str(generated))}"
     return {
         "sqlite3": ([generated / "shell.c", generated / "sqlite3.c"], sqlite_flags),
-        "speedtest1": ([source / "sqlite3-3.40.1/test/speedtest1.c", generated / "sqlite3.c"], sqlite_flags),
+        "speedtest1": ([source / "sqlite3/test/speedtest1.c", generated / "sqlite3.c"], sqlite_flags),
         "lua": ([c for c in sorted(lua.glob("*.c")) if c.name != "luac.c"], "-DLUA_COMPAT_5_3"),
         "zstd": (
             [c for folder in ZSTD_FOLDERS for c in sorted((zstd / folder).glob("*.c"))],
@@ -77,7 +77,7 @@ def ucrt_program(args, name, sources, flags, generated):
 def ninja_file(args, crt_flags):
     generated = args.out / "sqlite-generated"
     triplet = f"{args.arch}-w64-mingw32"
-    sqlite = shlex.quote(str(args.source / "sqlite3-3.40.1"))
+    sqlite = shlex.quote(str(args.source / "sqlite3"))
     yield f"""ninja_required_version = 1.8
 cc = {triplet}-gcc-posix
 crt_flags = {crt_flags}
@@ -155,7 +155,7 @@ def main():
     args.source, args.build, args.out = (p.resolve() for p in (args.source, args.build, args.out))
     known = programs(args.source, args.out)
     for name in args.only or ():
-        if name not in known:
+        if name not in known and name != "none":
             parser.error(f"there is no program '{name}'; there are {', '.join(known)}")
     for name, (sources, _) in known.items():
         if not sources and (not args.only or name in args.only):

@@ -4,8 +4,8 @@
 usage: measure.py --out FOLDER --wine LOADER --build FOLDER --downloads FOLDER [--rounds N] [--only NAME]...
 
 OUT/crt and OUT/mimalloc hold the programs, OUT/timed the runner (programs/build.py makes both). The
-environment must already be that of the project's Wine prefix, with its wineserver up. Prints a table;
-the same figures go to OUT/results.json.
+environment must already be that of the project's Wine prefix, with its wineserver up. Prints a table after the
+first round and, if there are more, another one after the last; the last one's figures go to OUT/results.json.
 
 What is compared, byte for byte: standard output, standard error, the exit code, and the files that the
 program wrote. speedtest1 prints how long each of its steps took: there the numbers before "s" at the end
@@ -29,7 +29,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 3600  # a hang must end some time; a machine that is a thousand times too slow is not met
 VARIANTS = ("crt", "mimalloc")
 MEASURES = ("seconds", "cpu_seconds", "rss_kib")
 SUMMARY = re.compile(r"^mimalloc: summary: (.*)$", re.M)
@@ -51,7 +51,7 @@ PROGRAMS = [
     Program("sqlite3", [["sqlite3", "-batch", ":memory:"]], HERE / "workload.sql", (), None),
     Program(
         "speedtest1", [["speedtest1", "--memdb", "--verify", "--size", "60"]], None, (),
-        re.compile(rb"\d+\.\d+s(?=\r?$)", re.M),
+        re.compile(rb" *\d+\.\d+s(?=\r?$)", re.M),  # with its padding, which is less for 10 s and more
     ),
     Program("lua", [["lua", "{in}/workload.lua", "7"]], None, (), None),
     Program(
@@ -113,6 +113,23 @@ def command_line(args, program, variant, name, arguments):
     return 1, [args.build / "tools/mi-run/mi-run.exe", "--dll", windows[0], windows[1], *arguments]
 
 
+def run_patiently(command, **more):
+    with subprocess.Popen(command, **more) as process:
+        minutes = 0
+        while True:
+            try:
+                code = process.wait(60)
+                break
+            except subprocess.TimeoutExpired:
+                minutes += 1
+                print(f"        it has been running for {minutes} min; the limit is {LIMIT_SECONDS // 60} min", flush=True)
+            except BaseException:
+                process.kill()
+                raise
+    if code != 0:
+        raise Failure(f"{command[0]} ended with code {code}")
+
+
 def run_one(args, others, command, stdin, here, extra_env):
     """Returns (exit code, seconds, processor seconds, peak RSS in KiB)."""
     env = {k: v for k, v in os.environ.items() if not k.upper().startswith("MIMALLOC_")}
@@ -121,7 +138,7 @@ def run_one(args, others, command, stdin, here, extra_env):
     command = [args.out / "timed", str(LIMIT_SECONDS), note, str(others), args.wine, *command]
     with open(stdin or os.devnull, "rb") as read, open(here / "stdout", "ab") as out:
         with open(here / "stderr", "ab") as err:
-            subprocess.run(command, stdin=read, stdout=out, stderr=err, cwd=here, env=env, check=True)
+            run_patiently(command, stdin=read, stdout=out, stderr=err, cwd=here, env=env)
     code, seconds, cpu, kib, killed = note.read_text().split()
     if killed == "1":
         raise Failure(f"did not end within {LIMIT_SECONDS} s and was killed")
@@ -286,7 +303,13 @@ def measure(args, programs):
         for program in programs:
             for variant in VARIANTS if number % 2 == 0 else VARIANTS[::-1]:
                 attempt(program, f"{variant} {number + 1}", lambda: timed(program, variant))
+        compare(args, programs, results, failures, prints)
+        if number == 0 and args.rounds > 1:
+            report(args, programs, results, failures, 1)
+    return results, failures
 
+
+def compare(args, programs, results, failures, prints):
     for program in programs:
         if program.name in failures:
             continue
@@ -298,22 +321,21 @@ def measure(args, programs):
                 f"output differs between the CRT and mimalloc: {different}"
                 f" (see {args.out}/run/crt/{program.name} and run/mimalloc/{program.name})"
             )
-    return results, failures
 
 
-def report(args, programs, results, failures):
+def report(args, programs, results, failures, rounds):
     rows, slower = [], []
     for program in programs:
         result = results[program.name]
         times, counters = result["seconds"], result.get("counters", {})
-        done = all(len(times[v]) == args.rounds for v in VARIANTS)
+        done = all(len(times[v]) == rounds for v in VARIANTS)
         median = result["median"] = {
             m: {v: statistics.median(result[m][v]) if done else None for v in VARIANTS} for m in MEASURES
         }
         ratio, cpu_ratio = (median[m]["mimalloc"] / median[m]["crt"] if done else None for m in MEASURES[:2])
         result["ratio"], result["cpu_ratio"] = ratio, cpu_ratio
         # How far the rounds of one variant lie apart: a ratio that differs from 1 by less says nothing.
-        spreads = ((max(t) - min(t)) / statistics.median(t) for t in times.values() if done and args.rounds > 1)
+        spreads = ((max(t) - min(t)) / statistics.median(t) for t in times.values() if done and rounds > 1)
         result["spread"] = max(spreads, default=None)
         if ratio and ratio > 1:
             slower.append(f"{program.name} ({ratio:.2f})")
@@ -334,8 +356,11 @@ def report(args, programs, results, failures):
     print()
     table(rows, ["program", "CRT s", "mimalloc s", "ratio", "spread", "CPU ratio", "CRT MiB", "mimalloc MiB",
                  "allocations", "threads", "heaps at end", "same output"])
+    if rounds < args.rounds:
+        print(f"The first of {args.rounds} rounds.\n", flush=True)
+        return
     print(f"""
-Medians of {args.rounds} rounds, CRT and mimalloc by turns. ratio: seconds with mimalloc / seconds with the CRT;
+Medians of {rounds} round{"s" if rounds > 1 else ""}, CRT and mimalloc by turns. ratio: seconds with mimalloc / seconds with the CRT;
 spread: (slowest - fastest) / median of a program's rounds, the larger of both variants; CPU ratio: as ratio, in
 processor time, which other work on this machine disturbs less; MiB: peak RSS; allocations, threads, heaps:
 mimalloc.dll's own counters, from one more run. Taking an allocation function from a CRT counts as failure.""")
@@ -356,7 +381,7 @@ def main():
     parser.add_argument("--wine", required=True)
     parser.add_argument("--build", type=pathlib.Path, required=True, help="with dll/mimalloc.dll and tools/mi-run")
     parser.add_argument("--downloads", type=pathlib.Path, required=True, help="what programs/fetch.py has fetched")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--objdump", default="x86_64-w64-mingw32-objdump")
     parser.add_argument("--only", action="append", choices=[p.name.split(",")[0] for p in PROGRAMS])
     args = parser.parse_args()
@@ -366,7 +391,7 @@ def main():
     programs = [p for p in PROGRAMS if not args.only or p.name.split(",")[0] in args.only]
     make_input(args.out / "input")
     results, failures = measure(args, programs)
-    report(args, programs, results, failures)
+    report(args, programs, results, failures, args.rounds)
     (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     return 1 if failures else 0
 

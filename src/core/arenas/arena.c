@@ -1,75 +1,108 @@
-// Arenas, their memory and their pages. Free slices are found in arena_claim.c and purged in arena_purge.c.
+// Arenas come and go: reserved from the system, given by the program, released. Their pages are made in arena_pages.c, free
+// slices are found in arena_claim.c and purged in arena_purge.c; pages outside of arenas are in outside.c.
 #include "core/arenas/arena.h"
+#include "core/arenas/arena_parts.h"
 #include "core/arenas/arena_slices.h"
 #include "core/memory/sysmem.h"
 #include "core/report/counters.h"
+#include "core/report/message.h"
 #include "core/report/options.h"
+#include "base/memory.h"
 
-// Small pages are committed 1 MiB at a time: a sixteenth of the system calls.
-#define COMMIT_AHEAD_SLICES 16
-// More can't exist: an address has 47 bits, or 32.
-#define SLICES_MAX        (REGION_COUNT * REGION_SLICES)
-#define PURGE_WAIT_YIELDS 1000 // until others' purges are thought to last too long to wait for
+#define ADD_YIELDS 200 // how long to wait for a thread that is making an arena before making one, too
 
-static arena_t* arenas[ARENA_COUNT_MAX];
-static size_t arena_count;
-static os_lock_t reserve_lock; // held while a new arena is made, so that threads don't make one each
+static arena_set_t* all_sets;
+static os_lock_t spares_lock;
+static arena_t* spares; // records of released arenas
 
-// Huge pages with a reservation of their own, linked by next/previous.
-static os_lock_t single_lock;
-static page_t* singles;
-static size_t singles_bytes;
-
-// ---- committing -----------------------------------------------------------------------------------------
-
-// Free, uncommitted slices behind a claimed single slice, within its bitmap word and its group of 16: claims
-// them.
-static size_t claim_ahead(arena_t* arena, size_t slice) {
-  size_t word = slice / BITMAP_WORD_BITS, bit = slice % BITMAP_WORD_BITS;
-  size_t end = bits_align_down(bit, COMMIT_AHEAD_SLICES) + COMMIT_AHEAD_SLICES;
-  uint64_t usable = atomic_get_relaxed(&arena->free[word]) & ~atomic_get_relaxed(&arena->committed[word]);
-  size_t count = 0;
-  while (bit + 1 + count < end && (usable >> (bit + 1 + count) & 1) != 0) count++;
-  while (count > 0 && !bitmap_word_try_claim(&arena->free[word], bits_mask(bit + 1, count))) count /= 2;
-  return count;
+void arena_set_init(arena_set_t* set) {
+  if (atomic_swap_acq_rel(&set->is_known, 1u) != 0) return;
+  arena_set_t* first = atomic_get_relaxed(&all_sets);
+  do {
+    set->next = first;
+  } while (!atomic_cas_weak_release(&all_sets, &first, set));
 }
 
-// `claimed` holds the slices, and holds them still afterwards, nothing else.
-static bool slices_commit(arena_t* arena, size_t start, size_t count, arena_hands_t* hands,
-                          arena_hold_t* claimed) {
-  size_t committed = bitmap_count(arena->committed, start, count);
-  if (committed == count) return true;
-  size_t ahead = count == 1 ? claim_ahead(arena, start) : 0;
-  // Counted again: other threads may have committed slices that we have claimed since.
-  if (ahead > 0) {
-    hold_run(claimed, arena, start, count + ahead);
-    committed = bitmap_count(arena->committed, start, count + ahead);
-  }
-  arena_purge_before_growth(arena, (count + ahead - committed) * SLICE_SIZE, hands);
-  bool ok = sysmem_commit(slice_address(arena, start), (count + ahead) * SLICE_SIZE,
-                          (count + ahead - committed) * SLICE_SIZE);
-  if (ok) bitmap_set(arena->committed, start, count + ahead);
-  if (ahead > 0) {
-    hold_run(claimed, arena, start, count);
-    slices_release(arena, start + count, ahead);
-    if (!ok) { // less may still be possible
-      ok = sysmem_commit(slice_address(arena, start), count * SLICE_SIZE, count * SLICE_SIZE);
-      if (ok) bitmap_set(arena->committed, start, count);
-    }
-  }
-  return ok;
+arena_set_t* arena_set_first(void) { return atomic_get_acquire(&all_sets); }
+
+// ---- records --------------------------------------------------------------------------------------------
+
+enum { BITMAPS = 6 };
+
+static size_t summary_words(size_t word_count) { return bits_divide_up(word_count, BITMAP_WORD_BITS); }
+
+static arena_t* spare_take(size_t word_count) {
+  os_lock_acquire(&spares_lock);
+  arena_t** link = &spares;
+  while (*link != NULL && (*link)->word_capacity < word_count) link = &(*link)->next_spare;
+  arena_t* arena = *link;
+  if (arena != NULL) *link = arena->next_spare;
+  os_lock_release(&spares_lock);
+  return arena;
 }
 
-// ---- arenas ---------------------------------------------------------------------------------------------
+static void spare_give(arena_t* arena) {
+  os_lock_acquire(&spares_lock);
+  arena->next_spare = spares;
+  spares = arena;
+  os_lock_release(&spares_lock);
+}
 
-// Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table
-// with others.
-static void* arena_reserve_space(size_t size) {
+// A record with bitmaps for `slice_count` slices, all of them taken. NULL when out of memory.
+static arena_t* record_make(size_t slice_count) {
+  size_t words = bits_divide_up(slice_count, BITMAP_WORD_BITS), capacity = words;
+  arena_t* arena = spare_take(words);
+  if (arena != NULL) capacity = arena->word_capacity;
+  size_t header = bits_align_up(sizeof(arena_t), MI_CACHE_LINE);
+  size_t summaries = summary_words(capacity);
+  size_t size = header + (BITMAPS * capacity + 2 * summaries) * sizeof(uint64_t) + summaries;
+  if (arena == NULL) {
+    arena = (arena_t*)sysmem_metadata(size);
+    if (arena == NULL) return NULL;
+  } else {
+    mem_zero(arena, size);
+  }
+  arena->word_capacity = capacity;
+  arena->slice_count = slice_count;
+  arena->word_count = words;
+  arena->numa_node = -1;
+  uint64_t* bits = (uint64_t*)((uint8_t*)arena + header);
+  uint64_t** bitmaps[BITMAPS] = {&arena->free, &arena->committed, &arena->dirty, &arena->aging, &arena->old, &arena->huge_heads};
+  for (size_t i = 0; i < BITMAPS; i++, bits += capacity) *bitmaps[i] = bits;
+  arena->free_summary = bits;
+  arena->waiting_summary = bits + summaries;
+  arena->fits = (uint8_t*)(bits + 2 * summaries);
+  return arena;
+}
+
+// ---- reserving ------------------------------------------------------------------------------------------
+
+// Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table with others.
 #if MI_64BIT
-  static uintptr_t next_hint = (uintptr_t)2 << 40;
+static uintptr_t next_hint;
+
+// Arenas begin somewhere in 16 TiB, at random for each process: where the first block lies can't be known beforehand.
+static void choose_first_hint(void) {
+  uint64_t random[2] = {0, 0};
+  if (!options_addresses_are_fixed()) os_random(random);
+  uintptr_t first = ((uintptr_t)2 << 40) + (uintptr_t)(random[0] % (16 * 1024)) * MI_GIB, none = 0;
+  atomic_cas_acq_rel(&next_hint, &none, first);
+}
+
+// The place of the arena asked for last is used again: tables of the page map stay for ever, and so does their memory.
+static void space_is_free(const void* base, size_t size) {
+  uintptr_t hint = (uintptr_t)base + bits_align_up(size, MI_GIB);
+  atomic_cas_acq_rel(&next_hint, &hint, (uintptr_t)base);
+}
+#endif
+
+static void* reserve_space(size_t size) {
+#if MI_64BIT
+  if (MI_UNLIKELY(atomic_get_acquire(&next_hint) == 0)) choose_first_hint();
   for (int attempt = 0; attempt < 3; attempt++) {
     size_t step = bits_align_up(size, MI_GIB);
     uintptr_t hint = atomic_add_relaxed(&next_hint, step);
+    if (hint >> 46 != 0) break; // far enough: wherever the system likes
     void* p = sysmem_reserve_at((void*)hint, size);
     if (p != NULL) return p;
   }
@@ -79,343 +112,241 @@ static void* arena_reserve_space(size_t size) {
 
 static arena_t* arena_create(size_t size) {
   size = bits_align_up(size, ARENA_ALIGNMENT);
-  void* os_base = arena_reserve_space(size);
+  void* os_base = reserve_space(size);
   if (os_base == NULL) return NULL;
-  size_t os_size = size;
   uint8_t* base = (uint8_t*)bits_align_up((uintptr_t)os_base, ARENA_ALIGNMENT);
   size_t slice_count = (size - (size_t)(base - (uint8_t*)os_base)) / SLICE_SIZE;
-  size_t word_count = bits_divide_up(slice_count, BITMAP_WORD_BITS);
-  size_t info_size = bits_align_up(sizeof(arena_t), MI_CACHE_LINE) + 6 * word_count * sizeof(uint64_t);
-  size_t info_slices = bits_divide_up(info_size, SLICE_SIZE);
-  size_t committed_size = info_slices * SLICE_SIZE;
-  if (info_slices >= slice_count || !sysmem_commit(base, committed_size, committed_size)) {
-    sysmem_release(os_base, os_size, 0);
+  arena_t* arena = record_make(slice_count);
+  if (arena == NULL) {
+    sysmem_release(os_base, size, 0);
     return NULL;
   }
-  if (!page_map_cover(base, slice_count * SLICE_SIZE)) {
-    sysmem_release(os_base, os_size, committed_size);
-    return NULL;
-  }
-  arena_t* arena = (arena_t*)base;
   arena->base = base;
-  arena->slice_count = slice_count;
-  arena->word_count = word_count;
-  arena->info_slices = info_slices;
   arena->os_base = os_base;
-  arena->os_size = os_size;
-  uint64_t* bitmap = (uint64_t*)(base + bits_align_up(sizeof(arena_t), MI_CACHE_LINE));
-  uint64_t** bitmaps[] = {&arena->free,  &arena->committed, &arena->dirty,
-                          &arena->aging, &arena->old,       &arena->heads};
-  for (size_t i = 0; i < sizeof(bitmaps) / sizeof(bitmaps[0]); i++) *bitmaps[i] = bitmap + i * word_count;
-  bitmap_set(arena->free, info_slices, slice_count - info_slices);
-  bitmap_set(arena->committed, 0, info_slices);
+  arena->os_size = size;
   return arena;
 }
 
-// At least so large that pages of all bins fit; larger blocks than half of it get a reservation of their own.
-static size_t arena_size_wanted(void) {
+static void arena_unmake(arena_t* arena) {
+  if (arena->os_base != NULL) {
+    size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
+    sysmem_release(arena->os_base, arena->os_size, committed);
+#if MI_64BIT
+    space_is_free(arena->os_base, arena->os_size);
+#endif
+  }
+  spare_give(arena);
+}
+
+static bool commit_all(arena_t* arena) {
+  if (!slices_do_commit(arena, 0, arena->slice_count, arena->slice_count)) return false;
+  bitmap_set(arena->committed, 0, arena->slice_count);
+  return true;
+}
+
+// Puts a record into the table: from then on anybody may allocate there. False, with a warning, when the table is full.
+static bool table_add(arena_set_t* set, arena_t* arena) {
+  arena->set = set;
+  os_lock_acquire(&set->lock);
+  size_t index = 0, count = set->count;
+  while (index < count && set->arenas[index] != NULL) index++;
+  bool ok = index < ARENA_COUNT_MAX;
+  if (ok) {
+    arena->index = (uint32_t)index;
+    atomic_set_release(&set->arenas[index], arena);
+    if (index == count) atomic_set_release(&set->count, count + 1);
+    set->made++;
+  }
+  os_lock_release(&set->lock);
+  if (!ok) {
+    message_warning("there are %d arenas already, no more can be made: a larger MIMALLOC_ARENA_RESERVE makes fewer",
+                    ARENA_COUNT_MAX);
+    return false;
+  }
+  stats_count(&stats_process.arenas, 1);
+  slices_release(arena, 0, arena->slice_count);
+  return true;
+}
+
+size_t arena_size_wanted(void) {
   size_t size = option_get_size(option_arena_reserve);
   return size < 4 * ARENA_ALIGNMENT ? 4 * ARENA_ALIGNMENT : size;
 }
 
-// Makes an arena with room for `slice_count` slices unless another thread just did (then `seen_count` is
-// outdated).
-static bool arena_add(size_t slice_count, size_t seen_count) {
-  os_lock_acquire(&reserve_lock);
-  size_t count = atomic_get_relaxed(&arena_count);
-  bool ok = count != seen_count;
-  if (!ok && count < ARENA_COUNT_MAX && !option_is_enabled(option_disallow_os_alloc)) {
-    // Arenas grow with their number, so that a small table of them covers any machine.
-    size_t size = arena_size_wanted();
-    if (MI_64BIT) size <<= count / 8 < 6 ? count / 8 : 6;
-    size_t needed = slice_count * SLICE_SIZE;
-    needed += needed / 64 + 2 * ARENA_ALIGNMENT; // bitmaps and alignment
-    if (size < needed) size = needed;
-    arena_t* arena = arena_create(size);
-    while (arena == NULL && size > needed) arena = arena_create(size = size / 2 < needed ? needed : size / 2);
-    if (arena != NULL) {
-      arenas[count] = arena;
-      stats_count(&stats_process.arenas, 1);
-      atomic_set_release(&arena_count, count + 1);
-      ok = true;
-    }
-  }
-  os_lock_release(&reserve_lock);
-  return ok;
+static bool wants_all_committed(void) { return option_get(option_arena_eager_commit) == 1; }
+
+// In large pages if the system grants them.
+static arena_t* arena_try_large(size_t size) {
+  arena_t* arena = arena_create_large(size, -1);
+  if (arena == NULL) message_verbose("no large pages for %zu MiB: normal ones are used\n", size / MI_MIB);
+  return arena;
 }
 
-bool arena_reserve(size_t size) {
-  return arena_add(bits_divide_up(size, SLICE_SIZE), atomic_get_relaxed(&arena_count));
-}
-
-// ---- pages ----------------------------------------------------------------------------------------------
-
-// Blocks of medium and large pages lie in all of their slices; a huge block has one pointer, in its first
-// slice.
-static bool has_inside_marks(size_t count) {
-  return count == PAGE_MEDIUM_SLICES || count == PAGE_LARGE_SLICES;
-}
-
-// The slices are claimed, and `claimed` holds them.
-static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, arena_hands_t* hands,
-                                arena_hold_t* claimed) {
-  uint8_t* address = slice_address(arena, start);
-  bitmap_clear(arena->aging, start, count);
-  bitmap_clear(arena->old, start, count);
-  if (!slices_commit(arena, start, count, hands, claimed)) {
-    slices_let_go(arena, start, count, claimed);
-    return NULL;
-  }
-  page_t* page = page_map_record(address);
-  page->is_zero = bitmap_count(arena->dirty, start, count) == 0;
-  bitmap_set(arena->dirty, start, count);
-  bitmap_set(arena->heads, start, 1);
-  page->start = address;
-  page->slice_count = count;
-  page->arena = arena;
-  page->back = 0;
-  if (has_inside_marks(count)) page_map_mark_inside(page, count, true);
-  stats_increase(&stats_process.pages, 1);
-  return page;
-}
-
-void arena_page_made(arena_hands_t* hands) { hold_nothing(&hands->claimed); }
-
-// Huge objects beyond the arenas' size, or aligned beyond their slices.
-static page_t* page_from_system(size_t slice_count, size_t alignment) {
-  if (option_is_enabled(option_disallow_os_alloc)) return NULL;
-  if (alignment < SLICE_SIZE) alignment = SLICE_SIZE;
-  size_t size = slice_count * SLICE_SIZE;
-  void* base;
-  size_t os_size;
-  uint8_t* start = (uint8_t*)sysmem_reserve_aligned(size, alignment, &base, &os_size);
-  if (start == NULL) return NULL;
-  if (!page_map_cover(start, size) || !sysmem_commit(start, size, size)) {
-    sysmem_release(base, os_size, 0);
-    return NULL;
-  }
-  page_t* page = page_map_record(start);
-  page->is_zero = true;
-  page->start = start;
-  page->slice_count = slice_count;
-  page->arena = NULL;
-  page->os_base = base;
-  page->os_size = os_size;
-  page->back = 0;
-  os_lock_acquire(&single_lock);
-  page->previous = NULL;
-  page->next = singles;
-  if (singles != NULL) singles->previous = page;
-  singles = page;
-  atomic_set_relaxed(&singles_bytes, singles_bytes + size);
-  os_lock_release(&single_lock);
-  stats_increase(&stats_process.pages, 1);
-  return page;
-}
-
-// Does another thread hold slices back while it purges them?
-static bool others_purge(void) {
-  size_t count = atomic_get_acquire(&arena_count);
-  for (size_t i = 0; i < count; i++) {
-    uint32_t purger = atomic_get_relaxed(&arenas[i]->purge_busy);
-    if (purger != 0 && purger != os_thread_id()) return true;
-  }
+// Without any arena and without the system there is nothing: then the option has to wait.
+bool arena_os_is_disallowed(const arena_set_t* set) {
+  if (!option_is_enabled(option_disallow_os_alloc)) return false;
+  if (atomic_get_relaxed(&set->count) > 0) return true;
+  static uint32_t is_told;
+  if (atomic_swap_acq_rel(&is_told, 1u) == 0)
+    message_warning("option disallow_os_alloc waits until memory was reserved (MIMALLOC_RESERVE_OS_MEMORY, "
+                    "mi_reserve_os_memory or mi_manage_os_memory)");
   return false;
 }
 
-static page_t* page_from_arenas(size_t slice_count, size_t alignment_slices, arena_hands_t* hands) {
-  arena_hold_t* claimed = hold_for_claim(hands);
-  // A new arena has room; but other threads may be faster, so try a few times.
-  int yields = 0;
-  for (int attempt = 0; attempt < 4;) {
-    size_t count = atomic_get_acquire(&arena_count);
-    for (size_t i = 0; i < count; i++) {
-      if (slice_count > arenas[i]->slice_count) continue;
-      size_t start = arena_claim(arenas[i], slice_count, alignment_slices, claimed);
-      if (start == ARENA_NOT_FOUND) continue;
-      return page_from_slices(arenas[i], start, slice_count, hands, claimed);
-    }
-    if (yields < PURGE_WAIT_YIELDS && others_purge()) {
-      yields++;
-      os_yield();
-      continue;
-    }
-    attempt++;
-    if (!arena_add(slice_count + alignment_slices, count)) return NULL;
+// Makes an arena with room for `slice_count` slices unless another thread just did (then `seen` is outdated). Two threads may
+// make one each rather than wait for long: the one that makes it may be in a hook that waits for the other.
+bool arena_add(arena_set_t* set, size_t slice_count, size_t seen) {
+  static uint32_t maker; // the thread that is making one; a hint
+  for (int yields = 0; yields < ADD_YIELDS; yields++) {
+    if (atomic_get_acquire(&set->made) != seen) return true;
+    uint32_t none = 0;
+    if (atomic_cas_acq_rel(&maker, &none, os_thread_id()) || none == os_thread_id()) break;
+    if (os_is_exiting()) break;
+    os_yield();
   }
-  return NULL;
-}
-
-page_t* arena_page_allocate(size_t slice_count, size_t alignment, arena_hands_t* hands) {
-  if (slice_count > SLICES_MAX) return NULL;
-  size_t alignment_slices = alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE;
-  size_t arena_size = arena_size_wanted();
-  bool is_own = slice_count > arena_size / SLICE_SIZE / 2 || alignment > arena_size / 2;
-  for (int attempt = 0; attempt < 2; attempt++) {
-    page_t* page = is_own ? page_from_system(slice_count, alignment)
-                          : page_from_arenas(slice_count, alignment_slices, hands);
-    // Blocks that would have come from an arena may still find a place of their own.
-    if (page == NULL && !is_own && slice_count > PAGE_LARGE_SLICES)
-      page = page_from_system(slice_count, alignment);
-    if (page != NULL) return page;
-    // The system may be short of memory that we hold without need, if it is enough to matter.
-    if (slice_count * SLICE_SIZE > (size_t)atomic_get_relaxed(&stats_process.committed.current)) break;
-    arena_purge(true, hands);
+  bool ok = atomic_get_acquire(&set->made) != seen;
+  if (!ok && !arena_os_is_disallowed(set)) {
+    // Arenas grow with their number, so that a small table of them covers any machine.
+    size_t size = arena_size_wanted();
+    if (MI_64BIT) {
+      size_t shift = seen / 8 < 6 ? seen / 8 : 6;
+      if (seen >= 64 && size < MI_GIB) size = MI_GIB;
+      size <<= shift;
+    }
+    size_t needed = slice_count * SLICE_SIZE + 2 * ARENA_ALIGNMENT;
+    if (size < needed) size = needed;
+    arena_t* arena = option_is_enabled(option_allow_large_os_pages) ? arena_try_large(size) : NULL;
+    if (arena == NULL) arena = arena_create(size);
+    while (arena == NULL && size > needed) arena = arena_create(size = size / 2 < needed ? needed : size / 2);
+    if (arena != NULL && wants_all_committed() && !arena->is_large && !commit_all(arena))
+      message_warning("unable to commit an arena of %zu bytes at once (option arena_eager_commit)", arena->os_size);
+    if (arena != NULL) {
+      ok = table_add(set, arena);
+      if (!ok) arena_unmake(arena);
+    }
   }
-  return NULL;
+  uint32_t self = os_thread_id();
+  atomic_cas_acq_rel(&maker, &self, 0u);
+  return ok;
 }
 
-static void single_free(page_t* page) {
-  os_lock_acquire(&single_lock);
-  if (page->previous != NULL) page->previous->next = page->next;
-  if (page->next != NULL) page->next->previous = page->previous;
-  if (singles == page) singles = page->next;
-  atomic_set_relaxed(&singles_bytes, singles_bytes - page->slice_count * SLICE_SIZE);
-  os_lock_release(&single_lock);
-  sysmem_release(page->os_base, page->os_size, page->slice_count * SLICE_SIZE);
-}
-
-void arena_page_free(page_t* page, arena_hands_t* hands) {
-  arena_t* arena = page->arena;
+arena_t* arena_create_large(size_t size, int numa_node) {
+  size = bits_align_up(size, ARENA_ALIGNMENT);
+  void* base = sysmem_reserve_large(size, numa_node);
+  if (base == NULL) return NULL;
+  arena_t* arena = record_make(size / SLICE_SIZE);
   if (arena == NULL) {
-    atomic_set_release(&page->owner, 0);
-    stats_decrease(&stats_process.pages, 1);
-    single_free(page);
-    return;
+    sysmem_release(base, size, size);
+    return NULL;
   }
-  size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE, count = page->slice_count;
-  arena_hold_t* claimed = hold_for_claim(hands);
-  hold_run(claimed, arena, start, count);
-  atomic_set_release(&page->owner, 0);
-  stats_decrease(&stats_process.pages, 1);
-  if (has_inside_marks(count)) page_map_mark_inside(page, count, false);
-  bitmap_clear(arena->heads, start, 1);
-  if (option_get(option_purge_delay) == 0) {
-    slices_purge(arena, start, count);
-  } else {
-    slices_schedule_purge(arena, start, count);
-  }
-  slices_let_go(arena, start, count, claimed);
-  arena_purge(false, hands);
+  arena->base = (uint8_t*)base;
+  arena->os_base = base;
+  arena->os_size = size;
+  arena->is_large = arena->is_pinned = true;
+  arena->numa_node = numa_node;
+  bitmap_set(arena->committed, 0, arena->slice_count);
+  return arena;
 }
 
-// Slices that a dead thread held: nobody else has them.
-static void hold_give_back(arena_hold_t* hold) {
-  // First: should this thread die as well, they are lost, but not given twice.
-  uint64_t run = atomic_swap_acq_rel(&hold->run, 0);
-  if (run == 0) return;
-  arena_t* arena = hold->arena;
-  size_t start = (size_t)(run >> 32), count = (uint32_t)run;
-  if (atomic_get_acquire(&page_map_record(slice_address(arena, start))->owner) != 0) return; // it is a page
-  for (size_t i = 0; i < count; i++) page_map_record(slice_address(arena, start + i))->back = 0;
-  bitmap_clear(arena->heads, start, count);
-  slices_schedule_purge(arena, start, count);
-  slices_release(arena, start, count);
-}
-
-void arena_give_back(arena_hands_t* hands) {
-  hold_give_back(&hands->claimed);
-  hold_give_back(&hands->purging);
-}
-
-void arena_purge(bool force, arena_hands_t* hands) {
-  if (option_get(option_purge_delay) < 0 && !force) return;
-  size_t count = atomic_get_acquire(&arena_count);
-  for (size_t i = 0; i < count; i++) arena_purge_one(arenas[i], force ? PURGE_FREE : PURGE_DUE, hands);
-}
-
-bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands) {
-  arena_t* arena = page->arena;
-  if (arena == NULL || slice_count <= page->slice_count) return false;
-  size_t start = (size_t)(page->start - arena->base) / SLICE_SIZE + page->slice_count;
-  size_t more = slice_count - page->slice_count;
-  if (start >= arena->slice_count || more > arena->slice_count - start) return false;
-  if (bitmap_next(arena->free, start, start + more, false) != start + more) return false;
-  arena_hold_t* claimed = hold_for_claim(hands);
-  if (!slices_try_claim(arena, start, more, claimed)) return false;
-  bitmap_clear(arena->aging, start, more);
-  bitmap_clear(arena->old, start, more);
-  if (!slices_commit(arena, start, more, hands, claimed)) {
-    slices_let_go(arena, start, more, claimed);
-    return false;
-  }
-  bitmap_set(arena->dirty, start, more);
-  if (has_inside_marks(page->slice_count)) page_map_mark_inside(page, page->slice_count, false);
-  hold_nothing(claimed);
-  page->slice_count = slice_count;
-  if (has_inside_marks(slice_count)) page_map_mark_inside(page, slice_count, true);
-  return true;
-}
-
-// ---- queries --------------------------------------------------------------------------------------------
-
-static arena_t* arena_of(const void* p) {
-  size_t count = atomic_get_acquire(&arena_count);
-  for (size_t i = 0; i < count; i++) {
-    const uint8_t* base = arenas[i]->base;
-    if ((const uint8_t*)p >= base && (size_t)((const uint8_t*)p - base) < arenas[i]->slice_count * SLICE_SIZE)
-      return arenas[i];
-  }
+static arena_t* add_or_unmake(arena_set_t* set, arena_t* arena) {
+  if (table_add(set, arena)) return arena;
+  arena_unmake(arena);
   return NULL;
 }
 
-static page_t* single_of(const void* p) {
-  os_lock_acquire(&single_lock);
-  page_t* page = singles;
-  while (page != NULL && ((const uint8_t*)p < page->start ||
-                          (size_t)((const uint8_t*)p - page->start) >= page->slice_count * SLICE_SIZE))
-    page = page->next;
-  os_lock_release(&single_lock);
-  return page;
-}
-
-size_t arena_outside_bytes(void) { return atomic_get_relaxed(&singles_bytes); }
-
-bool arena_contains(const void* p) { return arena_of(p) != NULL || single_of(p) != NULL; }
-
-page_t* arena_find_page(const void* p) {
-  page_t* page = page_map_page(p);
-  if (page != NULL) return page;
-  arena_t* arena = arena_of(p);
-  if (arena == NULL) return single_of(p);
-  size_t slice = (size_t)((const uint8_t*)p - arena->base) / SLICE_SIZE;
-  for (size_t word = slice / BITMAP_WORD_BITS + 1; word-- > 0;) {
-    uint64_t heads = atomic_get_relaxed(&arena->heads[word]);
-    if (word == slice / BITMAP_WORD_BITS) heads &= bits_mask(0, slice % BITMAP_WORD_BITS + 1);
-    if (heads == 0) continue;
-    size_t head = word * BITMAP_WORD_BITS + bits_highest(heads);
-    page = page_map_page(slice_address(arena, head));
-    return page != NULL && slice - head < page->slice_count ? page : NULL;
+arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, bool exclusive) {
+  if (size > PTRDIFF_MAX - 2 * ARENA_ALIGNMENT) return NULL;
+  if (size < ARENA_ALIGNMENT) size = ARENA_ALIGNMENT;
+  arena_t* arena = large ? arena_try_large(size) : NULL;
+  if (arena == NULL) arena = arena_create(size + ARENA_ALIGNMENT); // some of it may lie before the first multiple
+  if (arena == NULL) return NULL;
+  arena->is_exclusive = exclusive;
+  if (commit && !arena->is_large && !commit_all(arena)) {
+    arena_unmake(arena);
+    return NULL;
   }
-  return NULL;
+  return add_or_unmake(set, arena);
 }
 
-void arena_visit_pages(bool (*visit)(page_t* page, void* arg), void* arg) {
-  size_t count = atomic_get_acquire(&arena_count);
+arena_t* arena_reserve_huge(arena_set_t* set, size_t size, int numa_node, bool exclusive) {
+  arena_t* arena = arena_create_large(size, numa_node);
+  if (arena == NULL) {
+    message_warning("the system grants no large pages for %zu MiB (NUMA node %d): it needs the right to lock pages in "
+                    "memory, and that much memory in one piece; normal pages are used",
+                    size / MI_MIB, numa_node);
+    return NULL;
+  }
+  arena->is_exclusive = exclusive;
+  return add_or_unmake(set, arena);
+}
+
+arena_t* arena_manage(arena_set_t* set, const arena_given_t* given) {
+  uintptr_t start = bits_align_up((uintptr_t)given->start, SLICE_SIZE);
+  uintptr_t end = bits_align_down((uintptr_t)given->start + given->size, SLICE_SIZE);
+  if (given->start == NULL || end <= start || end - start < ARENA_MIN_SIZE || (MI_64BIT && (uint64_t)end >> 47 != 0)) {
+    message_warning("unable to manage %zu bytes at %p: at least %zu bytes from a multiple of 64 KiB on are needed",
+                    given->size, given->start, (size_t)ARENA_MIN_SIZE);
+    return NULL;
+  }
+  arena_t* arena = record_make((end - start) / SLICE_SIZE);
+  if (arena == NULL) return NULL;
+  arena->base = (uint8_t*)start;
+  arena->is_pinned = given->is_pinned;
+  arena->is_exclusive = given->is_exclusive;
+  arena->numa_node = given->numa_node;
+  arena->commit = given->commit;
+  arena->commit_arg = given->commit_arg;
+  if (given->is_committed) bitmap_set(arena->committed, 0, arena->slice_count);
+  if (!given->is_zero && given->is_committed) bitmap_set(arena->dirty, 0, arena->slice_count);
+  return add_or_unmake(set, arena);
+}
+
+// ---- releasing ------------------------------------------------------------------------------------------
+
+// All slices are claimed first: then nobody else has any, or can get one. Records stay, so who still looks finds it full.
+void arena_release_if_empty(arena_t* arena) {
+  arena_set_t* set = arena->set;
+  if (arena->os_base == NULL || arena->is_exclusive || arena->is_large) return;
+  if (bitmap_count(arena->free, 0, arena->slice_count) != arena->slice_count) return;
+  size_t others = 0;
+  for (size_t i = 0; i < atomic_get_acquire(&set->count); i++) {
+    arena_t* other = atomic_get_acquire(&set->arenas[i]);
+    if (other != NULL && other != arena && other->os_base != NULL) others++;
+  }
+  if (others == 0 || !slices_try_claim(arena, 0, arena->slice_count, NULL)) return;
+  os_lock_acquire(&set->lock);
+  atomic_set_release(&set->arenas[arena->index], (arena_t*)NULL);
+  os_lock_release(&set->lock);
+  stats_count(&stats_process.arenas, -1);
+  size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
+  sysmem_release(arena->os_base, arena->os_size, committed);
+  // The record isn't used again: somebody may still be looking at it.
+}
+
+void arena_release_all(arena_set_t* set) {
+  size_t count = atomic_get_acquire(&set->count);
   for (size_t i = 0; i < count; i++) {
-    arena_t* arena = arenas[i];
-    for (size_t word = 0; word < arena->word_count; word++) {
-      for (uint64_t heads = atomic_get_acquire(&arena->heads[word]); heads != 0; heads &= heads - 1) {
-        page_t* page = page_map_page(slice_address(arena, word * BITMAP_WORD_BITS + bits_lowest(heads)));
-        if (page != NULL && !visit(page, arg)) return;
-      }
-    }
+    arena_t* arena = set->arenas[i];
+    if (arena == NULL) continue;
+    set->arenas[i] = NULL;
+    page_map_forget(arena->base, arena->slice_count);
+    stats_count(&stats_process.arenas, -1);
+    arena_unmake(arena);
   }
+  atomic_set_release(&set->count, (size_t)0);
+  mem_zero(set->open, sizeof(set->open));
+  mem_zero(set->waiting, sizeof(set->waiting));
+  set->made = 0;
+  outside_release_all(set);
 }
 
-void arena_release_all(void) {
-  size_t count = atomic_get_acquire(&arena_count);
-  atomic_set_release(&arena_count, (size_t)0);
-  for (size_t i = 0; i < count; i++) {
-    arena_t* arena = arenas[i];
-    size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
-    sysmem_release(arena->os_base, arena->os_size, committed);
-    arenas[i] = NULL;
+void arena_forget_records(void) {
+  spares = NULL;
+  for (arena_set_t* set = all_sets; set != NULL;) {
+    arena_set_t* next = set->next;
+    set->is_known = 0;
+    set = next;
   }
-  while (singles != NULL) {
-    page_t* page = singles;
-    singles = page->next;
-    sysmem_release(page->os_base, page->os_size, page->slice_count * SLICE_SIZE);
-  }
-  singles_bytes = 0;
+  all_sets = NULL;
+  outside_forget_records();
 }

@@ -1,42 +1,89 @@
-// Arenas: address space reserved by the GiB, handed out in slices of 64 KiB, committed in pieces and purged
-// after a delay. All bookkeeping is bitmaps changed by single-word compare-and-swap: there is no lock that a
-// thread could die with, and the state is valid at every instant. The slices that a killed thread was just taking,
-// purging or giving back are found in its record (arena_hands_t).
+// Arenas: address space reserved by the GiB, handed out in slices of 64 KiB, committed in pieces and purged after a delay.
+// All bookkeeping is bitmaps changed by single-word compare-and-swap: there is no lock that a thread could die with, and
+// the state is valid at every instant. The slices that a killed thread was just taking, purging or giving back are found
+// in its record (arena_hands_t). Records and bitmaps lie in memory of their own, far from what programs write to.
 //
 // Vocabulary
+//   set        the arenas of one sub-process, and its huge pages outside of arenas
 //   free       nobody's; whoever clears a slice's bit has it
 //   committed  there is memory behind the slice
 //   dirty      the slice was used since it was committed: it may not read as zero
 //   aging/old  free slices waiting to be purged: freed in this delay period / in an earlier one
-//   heads      slices at which a page starts
+//   huge_heads slices at which a page starts that is larger than those of any size class
+//   summary    a bit per word of another bitmap: is there anything in it? Wrong only towards "perhaps"
+//   open       an arena that may have free slices
+//   exclusive  an arena for heaps that were made in it, and nobody else
+//   pinned     its memory is never decommitted or reset (the program gave it so, or the system locked it)
 #ifndef CORE_ARENAS_ARENA_H
 #define CORE_ARENAS_ARENA_H
 
 #include "core/pages/page_map.h"
+#include "os/os.h"
 
-#define ARENA_ALIGNMENT                                                                                      \
-  (PAGE_LARGE_SLICES * SLICE_SIZE) // so that no 64-slice page straddles two page map tables
-#define ARENA_COUNT_MAX 256
+#define ARENA_ALIGNMENT (PAGE_LARGE_SLICES * SLICE_SIZE) // so that no 64-slice page straddles two page map tables
+#define ARENA_COUNT_MAX 1024                             // per set
+
+// Commits or decommits memory that the program manages itself, as mi_commit_fun_t: `commit` false: decommit. *is_zero (NULL
+// for a decommit) tells whether the memory reads as zero. False: failed.
+typedef bool arena_commit_t(bool commit, void* start, size_t size, bool* is_zero, void* arg);
 
 typedef struct arena_s {
-  uint8_t* base; // slice 0
+  struct arena_set_s* set;
+  uint32_t index; // in the set
+  uint8_t* base;  // slice 0
   size_t slice_count;
-  size_t word_count;  // of each bitmap
-  size_t info_slices; // the first slices hold this record and the bitmaps
-  void* os_base;      // the reservation
+  size_t word_count; // of each bitmap
+  void* os_base;     // our reservation; NULL: the program's memory, never released
   size_t os_size;
-  size_t search_hint; // no free slice in words before this one (a hint: wrong only towards slower)
+  bool is_exclusive, is_pinned;
+  bool is_large;  // of large pages: committed from the start, pinned
+  int numa_node;  // -1: any
+  arena_commit_t* commit; // NULL: the system's
+  void* commit_arg;
   uint32_t purge_due; // clock of the next purge, meaningful while purge_waiting
   uint32_t purge_waiting;
-  uint32_t purge_busy;  // the thread that purges, 0: none; others pass by
-  uint32_t purge_since; // clock of its beginning
+  uint32_t purge_busy;   // the thread that purges, 0: none; others pass by
+  uint32_t purge_since;  // clock of its beginning
+  uint32_t purge_cursor; // where the next bounded purge goes on, in words
+  uint8_t* fits;         // per chunk: kinds of runs that may start there (arena_slices.h)
   uint64_t* free;
+  uint64_t* free_summary;
   uint64_t* committed;
   uint64_t* dirty;
   uint64_t* aging;
   uint64_t* old;
-  uint64_t* heads;
+  uint64_t* waiting_summary; // of aging and old
+  uint64_t* huge_heads;
+  size_t word_capacity;       // of the bitmaps
+  struct arena_s* next_spare; // record that waits for a new arena
 } arena_t;
+
+typedef struct outside_s { // a page outside of all arenas: reservations of its own
+  struct arena_set_s* set;
+  page_t* page;
+  void* os_base;
+  size_t os_size;
+  size_t reserved_end;    // slices from the page's start to the end of this reservation; the page may grow into them
+  struct outside_s* more; // the reservation behind this one, which the page has grown into
+  struct outside_s *next, *previous; // first reservations of the set's pages; `next` also in the list of spares
+} outside_t;
+
+typedef struct arena_set_s {
+  arena_t* arenas[ARENA_COUNT_MAX]; // NULL: a place whose arena was released
+  size_t count;
+  uint64_t open[ARENA_COUNT_MAX / 64]; // shared arenas that may have free slices
+  uint64_t waiting[ARENA_COUNT_MAX / 64]; // arenas with slices that wait for their purge
+  os_lock_t lock; // over the table while an arena is added; never held across a call to the system
+  os_lock_t outside_lock;
+  outside_t* outside;
+  size_t outside_bytes;
+  size_t made; // arenas ever made, from which the size of the next one follows
+  struct arena_set_s* next; // of all sets, push only
+  uint32_t is_known;        // in that list
+} arena_set_t;
+
+// Before first use; idempotent.
+void arena_set_init(arena_set_t* set);
 
 // What a thread has claimed of an arena and hasn't made a page of, or has no page of any more; and what it is purging. Its
 // own to write; who knows for sure that the thread is dead gives it back. All functions that take `hands` want the calling
@@ -50,44 +97,109 @@ typedef struct arena_hands_s {
   arena_hold_t claimed, purging;
 } arena_hands_t;
 
-// Gives back what a dead thread had in its hands. Once per death: by whoever took its theap over.
+// Gives back what a dead thread had in its hands. Once per death: by whoever took its record over.
 void arena_give_back(arena_hands_t* hands);
 
-// Allocates `slice_count` committed slices, the first aligned to `alignment` bytes (a power of two; anything
-// up to SLICE_SIZE is free of charge), with the page record's start, slice_count, is_zero and origin filled
-// in. The caller goes on with page_init. NULL when out of memory. Any thread.
-page_t* arena_page_allocate(size_t slice_count, size_t alignment, arena_hands_t* hands);
+// ---- pages ----------------------------------------------------------------------------------------------
+
+// Where a page may come from.
+typedef struct arena_source_s {
+  arena_set_t* set;
+  arena_t* only; // NULL: any shared arena of the set
+  int numa_node; // preferred; -1: none
+  arena_hands_t* hands;
+} arena_source_t;
+
+// Allocates `slice_count` slices, of which at least the first `commit_slices` are committed; the first is aligned to
+// `alignment` bytes (a power of two; anything up to SLICE_SIZE is free of charge). The page record's start, slice_count,
+// committed_slices, is_zero and origin are filled in. The caller goes on with page_init. NULL when out of memory. Any thread.
+page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices, size_t alignment);
 
 // The page got its owner (page_init): from here on it is found by that. `hands` as in the allocation, not NULL.
 void arena_page_made(arena_hands_t* hands);
 
+// Commits the page's slices up to the first `slices` of them at least. False when out of memory: nothing has changed then.
+// The page's owner only.
+bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands);
+
+// Makes the page's last slice inaccessible, by taking the memory behind it away. Returns how many slices are left: all of them
+// when it can't be done. A page that was just allocated, with all but the last slice committed.
+size_t arena_page_guard(page_t* page);
+
+// For pages that anybody may free: takes the owner away, which only one of several can. True: go on with arena_page_free.
+bool arena_page_take(page_t* page, arena_hands_t* hands);
+
 // Gives a page's slices back; its record becomes nobody's. Any thread, once per page.
 void arena_page_free(page_t* page, arena_hands_t* hands);
 
-// Enlarges a page in place to `slice_count` slices if the slices behind it are free. For huge pages.
+// Enlarges a huge page in place to `slice_count` slices if the address space behind it is free.
 bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands);
 
-// Purges what has waited for its delay. `force`: everything that is free, now.
-void arena_purge(bool force, arena_hands_t* hands);
+// ---- purging --------------------------------------------------------------------------------------------
 
-// Reserves an arena of at least `size` bytes of usable space ahead of need.
-bool arena_reserve(size_t size);
+// Purges what has waited for its delay, a bounded part of it. `force`: everything that is free, now.
+void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands);
+
+// Called whenever slices begin to wait for their purge, on any thread: somebody is to call arena_purge in a while.
+extern void (*arena_purge_wanted)(size_t slice_count);
+
+// Is anything waiting for its purge?
+bool arena_purge_is_waiting(const arena_set_t* set);
+
+// ---- reserving ------------------------------------------------------------------------------------------
+
+// Reserves an arena of at least `size` bytes ahead of need. `commit`: with memory behind it; `large`: of large pages if the
+// system grants them (else normal ones). NULL when out of memory or when there are too many arenas (with a warning).
+arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, bool exclusive);
+
+// The same with large pages of the node or not at all: `size` is a multiple of 1 GiB. NULL, with a warning that tells
+// why, when the system grants none.
+arena_t* arena_reserve_huge(arena_set_t* set, size_t size, int numa_node, bool exclusive);
+
+typedef struct arena_given_s {
+  void* start;
+  size_t size;
+  bool is_committed, is_pinned, is_zero, is_exclusive;
+  int numa_node;
+  arena_commit_t* commit;
+  void* commit_arg;
+} arena_given_t;
+
+// Takes memory of the program's into use; it is never released. NULL, with a warning, when it is too small or there are too
+// many arenas.
+arena_t* arena_manage(arena_set_t* set, const arena_given_t* given);
+
+// The smallest size and the alignment of memory for arena_manage that leaves nothing unused, bytes.
+#define ARENA_MIN_SIZE (2 * SLICE_SIZE)
+
+// ---- queries --------------------------------------------------------------------------------------------
 
 // Is the address inside memory that we manage (whether or not a block is there)? Slow; any thread.
 bool arena_contains(const void* p);
+bool arena_holds(const arena_t* arena, const void* p);
 
-// The page that holds any address inside one of our pages, also the inside of huge blocks. Slow; NULL if
-// none.
+// The page that holds any address inside one of our pages, also the inside of huge blocks. Slow; NULL if none.
 page_t* arena_find_page(const void* p);
 
-// Calls `visit` for the record of each page in an arena until it returns false. Pages may come and go
-// meanwhile.
-void arena_visit_pages(bool (*visit)(page_t* page, void* arg), void* arg);
+// Calls `visit` for each page of the set until it returns false: then false. Pages may come and go meanwhile.
+bool arena_visit_pages(arena_set_t* set, bool (*visit)(page_t* page, void* arg), void* arg);
+
+// Calls `visit` for each arena.
+void arena_visit(arena_set_t* set, void (*visit)(arena_t* arena, void* arg), void* arg);
+
+// Counts free, committed and free committed slices.
+typedef struct arena_usage_s {
+  size_t free, committed, idle;
+} arena_usage_t;
+arena_usage_t arena_usage(const arena_t* arena);
 
 // Bytes in pages that lie outside of the arenas. Any thread.
-size_t arena_outside_bytes(void);
+size_t arena_outside_bytes(const arena_set_t* set);
 
-// Unload: releases all arenas and huge reservations.
-void arena_release_all(void);
+// Unload, or the end of a sub-process: releases all arenas and reservations of the set.
+void arena_release_all(arena_set_t* set);
+
+// Unload, when all metadata is about to be released: forgets the records that wait for use.
+void arena_forget_records(void);
 
 #endif

@@ -1,8 +1,12 @@
 // Giving free memory back to the system, after a delay.
+//
+// Freed slices are marked `aging`; a round over the marked words purges what is `old` and makes the rest old. Rounds are half
+// a delay apart, so memory is purged between half the delay and the whole of it after its free. A round is done in bounded
+// steps; arenas in which nothing waits aren't looked at.
 #include "core/arenas/arena_slices.h"
-#include "core/report/options.h"
-#include "core/report/counters.h"
 #include "core/memory/sysmem.h"
+#include "core/report/counters.h"
+#include "core/report/options.h"
 
 // Free memory of at least this part of all committed memory is purged before more is committed.
 #define GROWTH_PURGE_SHARE 16
@@ -10,111 +14,235 @@
 #define GROWTH_STEP_MIN   (1u << 20)
 #define GROWTH_STEP_SHARE 32
 #define PURGE_LONG_MS     1000
+// How long a forced purge waits for another's to end.
+#define FORCED_YIELDS 2000
 // Slices are nobody's while they are being purged: 16 MiB at a time, so that others find room meanwhile.
 #define PURGE_RUN_SLICES 256
+// What one call of arena_purge does at most: words of the bitmaps looked at, and system calls made.
+#define PURGE_STEP_WORDS 64
+#define PURGE_STEP_RUNS  8
 
-// Two generations at half the delay each: memory is purged between half the delay and the whole of it after its free.
+static void purge_not_wanted(size_t slice_count) { MI_UNUSED(slice_count); }
+void (*arena_purge_wanted)(size_t slice_count) = purge_not_wanted;
+
 static uint32_t purge_period(void) {
   long delay = option_get_clamp(option_purge_delay, 0, 1 << 20);
   long times = option_get_clamp(option_arena_purge_mult, 1, 1 << 10);
   return (uint32_t)((delay * times + 1) / 2);
 }
 
+static bool do_decommit(arena_t* arena, uint8_t* address, size_t size) {
+  if (arena->commit != NULL) return arena->commit(false, address, size, NULL, arena->commit_arg);
+  return sysmem_decommit(address, size);
+}
+
 void slices_purge(arena_t* arena, size_t start, size_t count) {
   uint8_t* address = slice_address(arena, start);
+  if (arena->is_pinned) return;
   if (!option_is_enabled(option_purge_decommits)) {
-    sysmem_reset(address, count * SLICE_SIZE);
+    // Whether reset memory reads as zero or as before is the system's choice.
+    if (arena->commit == NULL) sysmem_reset(address, count * SLICE_SIZE);
+    bitmap_set(arena->dirty, start, count);
     return;
   }
   // In this order: should the thread be killed on the way, the slices may be committed again without need, or zeroed
   // without need, but they are never taken for memory or for zero when they aren't.
   bitmap_clear(arena->committed, start, count);
-  if (sysmem_decommit(address, count * SLICE_SIZE)) {
+  if (do_decommit(arena, address, count * SLICE_SIZE)) {
     bitmap_clear(arena->dirty, start, count);
   } else {
     bitmap_set(arena->committed, start, count);
   }
 }
 
-static void purge_run(arena_t* arena, size_t start, size_t count, arena_hold_t* hold) {
-  slices_purge(arena, start, count);
-  slices_let_go(arena, start, count, hold);
+static size_t run_slices_min(void) {
+  size_t slices = option_get_size(option_minimal_purge_size) / SLICE_SIZE;
+  return slices > PURGE_RUN_SLICES ? PURGE_RUN_SLICES : slices;
 }
 
-// Purges the free slices of `due`, in runs as long as possible.
-static void arena_purge_bitmap(arena_t* arena, uint64_t* due, arena_hold_t* hold) {
-  size_t run_start = 0, run_count = 0;
-  for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t mask = atomic_swap_acq_rel(&due[word], 0);
-    // What was allocated meanwhile isn't ours to purge, and there may be nothing behind the rest.
-    while ((mask &= atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word])) !=
-           0) {
-      unsigned bit = bits_lowest(mask), count = bits_run(mask, bit);
-      size_t start = word * BITMAP_WORD_BITS + bit;
-      if (run_count > 0 && (run_start + run_count != start || run_count >= PURGE_RUN_SLICES)) {
-        purge_run(arena, run_start, run_count, hold); // first: the hand holds one run
-        run_count = 0;
-        continue;
-      }
-      if (bitmap_claim_part(arena->free, start, count) == 0) continue; // look again
-      if (run_count == 0) run_start = start;
-      run_count += count;
-      hold_run(hold, arena, run_start, run_count);
-      mask &= ~bits_mask(bit, count);
-      if (bitmap_count(arena->committed, start, count) != count) { // somebody else purged some of it just now
-        run_count -= count;
-        hold_run(hold, arena, run_start, run_count);
-        slices_release(arena, start, count);
-      }
+// A run of slices that the caller claims bit by bit and then purges.
+typedef struct purge_run_s {
+  arena_t* arena;
+  arena_hold_t* hold;
+  size_t start, count; // claimed so far
+  size_t runs;         // purged so far
+  size_t smallest;     // shorter runs aren't worth a call
+} purge_run_t;
+
+static void run_end(purge_run_t* run) {
+  if (run->count == 0) return;
+  if (run->count >= run->smallest) {
+    slices_purge(run->arena, run->start, run->count);
+    run->runs++;
+  }
+  slices_let_go(run->arena, run->start, run->count, run->hold);
+  run->count = 0;
+}
+
+// Purges the slices of `mask` in one word that are free and committed now. The last run stays open: it may go on in the
+// next word.
+static void run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
+  arena_t* arena = run->arena;
+  // What was allocated meanwhile isn't ours to purge, and there may be nothing behind the rest.
+  while ((mask &= atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word])) != 0) {
+    unsigned bit = bits_lowest(mask), count = bits_run(mask, bit);
+    size_t start = word * BITMAP_WORD_BITS + bit;
+    if (run->count > 0 && (run->start + run->count != start || run->count >= PURGE_RUN_SLICES)) {
+      run_end(run); // first: the hand holds one run
+      continue;
+    }
+    if (bitmap_claim_part(arena->free, start, count) == 0) continue; // look again
+    if (run->count == 0) run->start = start;
+    run->count += count;
+    hold_run(run->hold, arena, run->start, run->count);
+    mask &= ~bits_mask(bit, count);
+    if (bitmap_count(arena->committed, start, count) != count) { // somebody else purged some of it just now
+      run->count -= count;
+      hold_run(run->hold, arena, run->start, run->count);
+      slices_release(arena, start, count);
     }
   }
-  if (run_count > 0) purge_run(arena, run_start, run_count, hold);
 }
 
-void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) {
-  if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
-  uint32_t now = os_clock_ms();
-  if (scope == PURGE_DUE && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) return;
+static bool purge_enter(arena_t* arena, purge_scope_t scope, uint32_t now) {
   uint32_t busy = 0, self = os_thread_id();
+  for (int yields = 0; scope == PURGE_FREE && yields < FORCED_YIELDS; yields++) {
+    uint32_t by = atomic_get_relaxed(&arena->purge_busy);
+    if (by == 0 || by == self || os_is_exiting() || (yields % 64 == 0 && os_thread_is_dead(by))) break;
+    os_yield();
+  }
   if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
     // Somebody does it, or was killed while doing it. That is worth a question to the system if it takes long, or if
     // the caller wants all to be given back now.
-    bool is_worth_asking =
-        scope == PURGE_FREE || now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
+    bool is_worth_asking = scope == PURGE_FREE || now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
     if (!is_worth_asking || busy == self || !os_thread_is_dead(busy) ||
         !atomic_cas_acq_rel(&arena->purge_busy, &busy, self))
-      return;
+      return false;
   }
   atomic_set_relaxed(&arena->purge_since, now);
-  atomic_set_release(&arena->purge_waiting, 0); // first: what is freed from here on makes it 1 again
-  for (size_t word = 0; word < arena->word_count && scope == PURGE_FREE; word++) {
-    uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);
-    if (idle != 0) atomic_or_acq_rel(&arena->old[word], idle);
+  return true;
+}
+
+static uint64_t* summary_word(arena_t* arena, size_t word) {
+  return &arena->waiting_summary[word / BITMAP_WORD_BITS];
+}
+
+// A part of a round, or the whole: words from the cursor on. Returns whether the round came to its end.
+static bool purge_round(arena_t* arena, purge_scope_t scope, purge_run_t* run) {
+  size_t budget = scope == PURGE_DUE ? PURGE_STEP_WORDS : SIZE_MAX;
+  size_t word = scope == PURGE_DUE ? arena->purge_cursor : 0;
+  while (word < arena->word_count && budget > 0 && (scope != PURGE_DUE || run->runs < PURGE_STEP_RUNS)) {
+    uint64_t marked = atomic_get_relaxed(summary_word(arena, word)) >> word % BITMAP_WORD_BITS;
+    if (marked == 0) {
+      word = bits_align_down(word, BITMAP_WORD_BITS) + BITMAP_WORD_BITS;
+      continue;
+    }
+    word += bits_lowest(marked);
+    if (word >= arena->word_count) break;
+    uint64_t due = atomic_swap_acq_rel(&arena->old[word], 0);
+    uint64_t aging = atomic_get_relaxed(&arena->aging[word]) == 0 ? 0 : atomic_swap_acq_rel(&arena->aging[word], 0);
+    if (scope != PURGE_DUE) {
+      due |= aging;
+    } else if (aging != 0) {
+      atomic_or_acq_rel(&arena->old[word], aging);
+    }
+    run_add_word(run, word, due);
+    if (atomic_get_relaxed(&arena->old[word]) == 0) {
+      atomic_and_seq_cst(summary_word(arena, word), ~((uint64_t)1 << word % BITMAP_WORD_BITS));
+      if ((atomic_get_seq_cst(&arena->aging[word]) | atomic_get_seq_cst(&arena->old[word])) != 0)
+        bitmap_word_set(arena->waiting_summary, word);
+    }
+    word++;
+    budget--;
   }
-  arena_hold_t* hold = hold_for_purge(hands);
-  arena_purge_bitmap(arena, arena->old, hold);
-  if (scope != PURGE_DUE) arena_purge_bitmap(arena, arena->aging, hold);
-  // What was freed during the last period is due after the next one.
-  bool waiting = false;
+  run_end(run);
+  arena->purge_cursor = word < arena->word_count ? (uint32_t)word : 0;
+  return word >= arena->word_count;
+}
+
+static bool is_anything_waiting(const arena_t* arena) {
+  for (size_t i = 0; i < bits_divide_up(arena->word_count, BITMAP_WORD_BITS); i++)
+    if (atomic_get_seq_cst(&arena->waiting_summary[i]) != 0) return true;
+  return false;
+}
+
+static void purge_all_free(arena_t* arena, purge_run_t* run) {
   for (size_t word = 0; word < arena->word_count; word++) {
-    if (atomic_get_relaxed(&arena->aging[word]) == 0) continue;
-    atomic_or_acq_rel(&arena->old[word], atomic_swap_acq_rel(&arena->aging[word], 0));
-    waiting = true;
+    uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);
+    if (idle != 0) run_add_word(run, word, idle);
   }
-  if (waiting) {
-    atomic_set_relaxed(&arena->purge_due, now + purge_period());
-    atomic_set_release(&arena->purge_waiting, 1);
+  run_end(run);
+}
+
+void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) {
+  if (arena->is_pinned) return;
+  if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
+  uint32_t now = os_clock_ms();
+  if (scope == PURGE_DUE && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) {
+    // A clock of 32 bits wraps: what has been due for longer than half of that looks as if it were far ahead.
+    if (atomic_get_relaxed(&arena->purge_due) - now <= purge_period()) return;
+  }
+  if (!purge_enter(arena, scope, now)) return;
+  purge_run_t run = {.arena = arena, .hold = hold_for_purge(hands), .smallest = run_slices_min()};
+  if (scope == PURGE_FREE) purge_all_free(arena, &run);
+  if (purge_round(arena, scope, &run)) {
+    atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
+    if (!is_anything_waiting(arena)) {
+      atomic_swap_seq_cst(&arena->purge_waiting, 0); // then looked at once more: see slices_schedule_purge
+      if (is_anything_waiting(arena)) {
+        atomic_swap_seq_cst(&arena->purge_waiting, 1);
+        bitmap_word_set(arena->set->waiting, arena->index);
+      }
+    }
   }
   atomic_set_release(&arena->purge_busy, 0u);
+  if (scope == PURGE_FREE && !MI_64BIT) arena_release_if_empty(arena);
 }
 
 void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
-  if (option_get(option_purge_delay) < 0) return;
+  if (arena->is_pinned || option_get(option_purge_delay) < 0) return;
   bitmap_set(arena->aging, start, count);
-  if (atomic_get_relaxed(&arena->purge_waiting) == 0) {
+  size_t last = (start + count - 1) / BITMAP_WORD_BITS;
+  for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++) bitmap_word_set(arena->waiting_summary, word);
+  if (atomic_get_seq_cst(&arena->purge_waiting) == 0) {
     atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
-    atomic_set_release(&arena->purge_waiting, 1);
+    atomic_swap_seq_cst(&arena->purge_waiting, 1);
+    bitmap_word_set(arena->set->waiting, arena->index);
   }
+  arena_purge_wanted(count);
+}
+
+// For each arena of `bits` (a bitmap over the set): the index, or the count when there is none any more.
+static size_t next_marked(const arena_set_t* set, const uint64_t* bits, size_t from) {
+  size_t count = atomic_get_acquire(&set->count);
+  return bitmap_next(bits, from, count, true);
+}
+
+void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands) {
+  if (option_get(option_purge_delay) < 0) return;
+  size_t count = atomic_get_acquire(&set->count);
+  if (force) {
+    for (size_t i = 0; i < count; i++) {
+      arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+      if (arena != NULL) arena_purge_one(arena, PURGE_FREE, hands);
+    }
+    return;
+  }
+  for (size_t i = next_marked(set, set->waiting, 0); i < count; i = next_marked(set, set->waiting, i + 1)) {
+    arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+    if (arena == NULL) continue;
+    if (atomic_get_relaxed(&arena->purge_waiting) == 0) { // nothing any more
+      atomic_and_seq_cst(&set->waiting[i / 64], ~((uint64_t)1 << i % 64));
+      if (atomic_get_seq_cst(&arena->purge_waiting) != 0) bitmap_word_set(set->waiting, i);
+      continue;
+    }
+    arena_purge_one(arena, PURGE_DUE, hands);
+  }
+}
+
+bool arena_purge_is_waiting(const arena_set_t* set) {
+  size_t count = atomic_get_acquire(&set->count);
+  return next_marked(set, set->waiting, 0) < count;
 }
 
 // About to commit more than ever: then memory that is only waiting for its purge goes back first, if it is worth a call
@@ -128,9 +256,16 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
   if (committed + size < atomic_get_relaxed(&next_level)) return;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
   size_t waiting = 0;
-  for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t due = atomic_get_relaxed(&arena->aging[word]) | atomic_get_relaxed(&arena->old[word]);
-    if (due != 0) waiting += bits_count(due & atomic_get_relaxed(&arena->free[word]));
+  for (size_t i = 0; i < arena->word_count;) {
+    uint64_t marked = atomic_get_relaxed(summary_word(arena, i)) >> i % BITMAP_WORD_BITS;
+    if (marked == 0) {
+      i = bits_align_down(i, BITMAP_WORD_BITS) + BITMAP_WORD_BITS;
+      continue;
+    }
+    i += bits_lowest(marked);
+    uint64_t due = atomic_get_relaxed(&arena->aging[i]) | atomic_get_relaxed(&arena->old[i]);
+    if (due != 0) waiting += bits_count(due & atomic_get_relaxed(&arena->free[i]));
+    i++;
   }
   if (waiting * SLICE_SIZE < committed / GROWTH_PURGE_SHARE) return;
   atomic_set_relaxed(&next_level, committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);

@@ -1,4 +1,4 @@
-// Slices between pages: how they are claimed, held, purged and let go of. For core/arena*.c alone.
+// Slices between pages: how they are claimed, held, purged and let go of. For core/arenas alone.
 #ifndef CORE_ARENAS_ARENA_SLICES_H
 #define CORE_ARENAS_ARENA_SLICES_H
 
@@ -9,12 +9,25 @@ MI_INLINE uint8_t* slice_address(const arena_t* arena, size_t slice) {
   return arena->base + slice * SLICE_SIZE;
 }
 
-// Whoever calls this had the slices alone; now they are anybody's.
-MI_INLINE void slices_release(arena_t* arena, size_t start, size_t count) {
-  bitmap_set(arena->free, start, count);
-  size_t word = start / BITMAP_WORD_BITS;
-  if (word < atomic_get_relaxed(&arena->search_hint)) atomic_set_relaxed(&arena->search_hint, word);
+MI_INLINE size_t arena_slice_of(const arena_t* arena, const void* p) {
+  return (size_t)((const uint8_t*)p - arena->base) / SLICE_SIZE;
 }
+
+// A chunk is 64 words of the bitmap of free slices, 256 MiB: one word of the summary. `arena_t.fits` has a byte of it: which
+// kinds of runs may start there. Cleared by who looked in vain, set anew by each release.
+#define CHUNK_WORDS  BITMAP_WORD_BITS
+#define CHUNK_SLICES ((size_t)CHUNK_WORDS * BITMAP_WORD_BITS)
+#define FITS_BYTE    1u // 8 slices, aligned
+#define FITS_WORD    2u // 64 slices, aligned
+#define FITS_RUN_4   4u // runs of up to 4, 16, 64, 256 or 4096 slices
+#define FITS_RUN_16  8u
+#define FITS_RUN_64  16u
+#define FITS_RUN_256 32u
+#define FITS_RUN_4K  64u
+#define FITS_ALL     127u
+
+// Whoever calls this had the slices alone; now they are anybody's.
+void slices_release(arena_t* arena, size_t start, size_t count);
 
 // ---- what a thread has in its hands ---------------------------------------------------------------------
 // A run is written down after it was claimed, and struck out before it is let go: a thread that is killed between the two
@@ -51,7 +64,10 @@ bool slices_try_claim(arena_t* arena, size_t start, size_t count, arena_hold_t* 
 // Lets go of all that `hold` holds, or of the run when it is NULL.
 void slices_let_go(arena_t* arena, size_t start, size_t count, arena_hold_t* hold);
 
-// ---- purging (arena_purge.c) ----------------------------------------------------------------------------
+// ---- committing and purging -----------------------------------------------------------------------------
+
+// Commits or decommits by the system or by the program's function.
+bool slices_do_commit(arena_t* arena, size_t start, size_t count, size_t fresh);
 
 // Gives the memory of slices that the caller holds, all of them committed, back to the system.
 void slices_purge(arena_t* arena, size_t start, size_t count);
@@ -60,7 +76,7 @@ void slices_purge(arena_t* arena, size_t start, size_t count);
 void slices_schedule_purge(arena_t* arena, size_t start, size_t count);
 
 typedef enum purge_scope_e {
-  PURGE_DUE,     // what has waited for its delay
+  PURGE_DUE,     // a part of what has waited for its delay
   PURGE_WAITING, // all that waits
   PURGE_FREE     // all that is free, also what was committed ahead of need
 } purge_scope_t;
@@ -69,5 +85,8 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands);
 
 // About to commit `size` bytes more: purges what waits if that keeps the peak down.
 void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands);
+
+// 32-bit: gives the address space of an arena without a page back, if there is another one.
+void arena_release_if_empty(arena_t* arena);
 
 #endif

@@ -1,128 +1,207 @@
 #include "core/heaps/theap.h"
-#include "core/arenas/arena.h"
+
+#include "core/heaps/abandoned.h"
+#include "core/heaps/guarded.h"
+#include "core/heaps/theap_pages.h"
+#include "core/heaps/thread.h"
+#include "core/pages/block.h"
+#include "core/report/counters.h"
 #include "core/report/hooks.h"
 #include "core/report/message.h"
 #include "core/report/options.h"
-#include "core/report/counters.h"
-#include "core/heaps/theap_pages.h"
 #include "base/memory.h"
 
-// What debug builds fill blocks with.
-#define FILL_FRESH 0xD0
-#define FILL_FREED 0xDF
-
-#define TICK_CALLS 64 // slow calls between two looks at kept pages, purges and the deferred free callback
+#define TICK_CALLS        64   // slow calls between two looks at kept pages, purges and the deferred free callback
+#define SWEEP_PAGES       16   // pages looked at per tick
+#define OOM_COLLECT_MS    1000 // a failed allocation collects everything at most so often
 
 // ---- slow path of malloc --------------------------------------------------------------------------------
 
 static void theap_tick(theap_t* theap) {
   if (theap->kept_slices > 0) theap_drop_kept(theap);
   theap->heartbeat++;
-  // Pages deep in a queue see their remote frees late: look at all of them every generic_collect slow calls.
+  theap_flush_levels(theap);
+  // Pages deep in a queue see their remote frees late: a few of them are looked at each time, so that generic_collect slow
+  // calls look at all of some hundreds.
   long sweep_calls = option_get(option_generic_collect);
-  if (sweep_calls > 0 && ++theap->sweep_ticks >= bits_divide_up((size_t)sweep_calls, TICK_CALLS)) {
-    theap->sweep_ticks = 0;
-    theap_sweep(theap);
-  } else {
-    mailbox_drain(theap);
-  }
+  if (sweep_calls > 0) theap_sweep(theap, sweep_calls < TICK_CALLS ? SIZE_MAX : SWEEP_PAGES);
+  if (thread_is_late(theap->thread)) return;
+  if (MI_UNLIKELY(theap->thread->birth == 0)) theap->thread->birth = os_thread_birth(os_thread_id());
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
-  if (theap_holder_kind(theap->holder) != THEAP_LATE) hooks_deferred_free(false, theap->heartbeat);
-  arena_purge(false, &theap->hands);
+  hooks_deferred_free(false, theap->heartbeat);
+  arena_purge(&theap->heap->subproc->arenas, false, &theap->thread->hands);
+}
+
+// Can a block be taken from the page, perhaps after its remote frees were taken in or more memory was committed?
+static bool page_has_room(theap_t* theap, page_t* page) {
+  if (page->free != NULL) return true;
+  uint32_t freed = page_collect_remote(page);
+  theap->counts.remote_frees += freed;
+  if (freed > 0) return page->free != NULL;
+  if (page->extended >= page->reserved) return false;
+  return !page_wants_commit(page) || page_commit_more(theap, page);
 }
 
 // A page of the queue with a free block or room to extend. Pages without leave the queue on the way.
 static page_t* queue_find(theap_t* theap, unsigned bin) {
-  page_t* page = theap->bins[bin].first;
-  theap->searches++;
-  while (page != NULL) {
-    page_t* next = page->next;
-    theap->search_steps++;
-    if (page->free != NULL || page_collect_remote(page) || page->extended < page->reserved) return page;
-    if (!page_set_full(theap, page)) continue; // remote frees came in just now: look again
-    page = next;
+  page_t* page;
+  theap->counts.searches++;
+  while ((page = theap->bins[bin].first) != NULL) {
+    theap->counts.search_steps++;
+    if (page_has_room(theap, page)) return page;
+    if (page->extended < page->reserved) return NULL; // no memory to commit
+    page_set_full(theap, page);
   }
   return NULL;
+}
+
+static page_t* page_adopted(theap_t* theap, unsigned bin) {
+  // The late theap leaves pages to threads that last: what it had, only late allocations would get.
+  if (thread_is_late(theap->thread)) return NULL;
+  for (;;) {
+    page_t* page = page_adopt(theap, bin);
+    if (page == NULL) return NULL;
+    queue_push(theap, page);
+    if (page_has_room(theap, page)) return page;
+    if (page->extended < page->reserved) return NULL; // no memory to commit: abandoned, it would be listed and come again
+    // What seemed to be room a killed thread has lost.
+    if (page_used(page) < page->reserved) page->reserved = (uint32_t)page_used(page);
+    page_set_full(theap, page);
+  }
+}
+
+// Out of memory: what other theaps keep, abandoned pages and dead threads may help. Not again and again.
+static void collect_for_memory(theap_t* theap) {
+  static uint32_t last;
+  uint32_t now = os_clock_ms() | 1, before = atomic_get_relaxed(&last);
+  if (before != 0 && now - before < OOM_COLLECT_MS) {
+    theap_collect(theap, true);
+    return;
+  }
+  atomic_set_relaxed(&last, now);
+  thread_collect(theap->thread, true);
 }
 
 static page_t* theap_find_page(theap_t* theap, unsigned bin) {
   page_t* page = queue_find(theap, bin);
   if (page != NULL) return page;
-  if (mailbox_drain(theap) && (page = queue_find(theap, bin)) != NULL) return page;
-  // The late theap leaves orphans to the threads that adopt them: what it had, only late allocations would get.
-  bool is_late = theap_holder_kind(theap->holder) == THEAP_LATE;
-  if (!is_late && theap_absorb_one(theap) && (page = queue_find(theap, bin)) != NULL) return page;
-  page = page_fresh(theap, bin);
-  if (page != NULL) return page;
-  // Out of memory: what other bins keep, and other threads' orphans, may help.
-  theap_collect(theap, true);
-  page = queue_find(theap, bin);
-  return page != NULL ? page : page_fresh(theap, bin);
+  if ((page = page_adopted(theap, bin)) != NULL) return page;
+  if ((page = page_fresh(theap, bin)) != NULL) return page;
+  collect_for_memory(theap);
+  if ((page = queue_find(theap, bin)) != NULL) return page;
+  if ((page = page_adopted(theap, bin)) != NULL) return page;
+  return page_fresh(theap, bin);
 }
 
 static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
+  if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
-  page_t* page = arena_page_allocate(slice_count, alignment, &theap->hands);
+  arena_source_t source = theap_source(theap);
+  // Secure builds: an inaccessible slice behind each, and so before the next one.
+  size_t with_guard = slice_count + (MI_SECURE && slice_count > 1 ? 1 : 0);
+  page_t* page = arena_page_allocate(&source, with_guard, slice_count, alignment);
   if (page == NULL) {
-    // Giving back what we hold may help, unless the request is beyond all of it (a program that probes for the largest
-    // possible block must not lose its warm memory at every step).
+    // No way to find more than we have (arena_page_allocate has purged already).
     if (size > (size_t)atomic_get_relaxed(&stats_process.committed.current)) return NULL;
-    theap_collect(theap, true);
-    page = arena_page_allocate(slice_count, alignment, &theap->hands);
+    collect_for_memory(theap);
+    page = arena_page_allocate(&source, with_guard, slice_count, alignment);
     if (page == NULL) return NULL;
   }
   *is_zero = page->is_zero;
-  page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE);
-  arena_page_made(&theap->hands);
+  if (with_guard > slice_count) slice_count = arena_page_guard(page);
+  page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE, theap->heap);
+  heap_page_add(theap->heap, page);
+  arena_page_made(&theap->thread->hands);
+  page->free = (block_t*)page->start; // what the program has
   page->allocated = 1;
-  stats_increase(&stats_process.huge_bytes, page->block_size);
-  stats_count(&stats_process.huge_count, 1);
+  theap->counts.allocated[BIN_HUGE]++;
+  theap->counts.huge_allocated_bytes += (int64_t)page->block_size;
+  theap->counts.pages_made++;
   return page->start;
 }
 
 // Of the calling thread, which may have no theap.
-static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->hands : NULL; }
+static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->thread->hands : NULL; }
 
 static void huge_free(theap_t* theap, page_t* page) {
   // Whoever takes the owner away frees it; a second free of the same block finds nobody's page.
-  uintptr_t owner = atomic_swap_acq_rel(&page->owner, 0);
-  if (owner == 0) return;
-  size_t size = page->block_size;
+  if (!arena_page_take(page, hands_of(theap))) return;
+  int64_t size = (int64_t)page->block_size;
+  heap_t* heap = page->heap;
+  if (theap != NULL && theap->counts_of == heap) {
+    theap->counts.freed[BIN_HUGE]++;
+    theap->counts.huge_freed_bytes += size;
+    theap->counts.pages_gone++;
+  } else {
+    atomic_add_relaxed(&heap->freed[BIN_HUGE], 1);
+    atomic_add_relaxed(&heap->huge_freed_bytes, size);
+    stats_decrease(&stats_process.huge_bytes, (size_t)size);
+    stats_decrease(&stats_process.pages, 1);
+  }
+  guarded_page_free(page);
+  heap_page_remove(page);
   arena_page_free(page, hands_of(theap));
-  stats_decrease(&stats_process.huge_bytes, size);
-  stats_count(&stats_process.huge_freed, 1);
 }
 
-void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
-  if (MI_UNLIKELY(++theap->slow_calls >= TICK_CALLS)) {
-    theap->slow_calls = 0;
-    theap_tick(theap);
+// Checking builds: a free block holds what it was filled with. Link, mark and tail are looked at elsewhere.
+static void check_still_freed(const page_t* page, const block_t* block) {
+  const uint8_t* bytes = (const uint8_t*)block;
+  size_t end = page->block_size - BLOCK_TAIL;
+  for (size_t i = 16; i < end; i++) {
+    if (MI_LIKELY(bytes[i] == FILL_FREED)) continue;
+    block_report(MISUSE_LINK, page, block, NULL);
+    return;
   }
-  if (MI_UNLIKELY(size > LARGE_SIZE_MAX)) {
-    return size > PTRDIFF_MAX ? NULL : theap_allocate_huge(theap, size, 1, is_zero);
-  }
-  unsigned bin = size_class_bin(size);
+}
+
+// Not for BIN_HUGE.
+static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
   page_t* page = theap->bins[bin].first;
   if (page == NULL || page->free == NULL) {
     page = theap_find_page(theap, bin);
     if (page == NULL) return NULL;
   }
-  if (page->free == NULL) theap->extended++;
+  if (page->free == NULL) theap->counts.extended++;
+  if (MI_DEBUG && page->free != NULL) check_still_freed(page, page->free);
   block_t* block = page_take(page, is_zero);
-  if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size);
+  if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size - BLOCK_TAIL);
   return block;
 }
 
+// What every allocation of the slow path does first.
+static void count_call(theap_t* theap) {
+  if (MI_LIKELY(++theap->slow_calls < TICK_CALLS)) return;
+  theap->slow_calls = 0;
+  theap_tick(theap);
+}
+
+void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
+  count_call(theap);
+  if (MI_UNLIKELY(theap->guard_rate != 0)) {
+    void* guarded = guarded_allocate(theap, size, 1, is_zero);
+    if (guarded != NULL) return guarded;
+  }
+  if (MI_UNLIKELY(size > LARGE_SIZE_MAX - BLOCK_TAIL)) return theap_allocate_huge(theap, size, 1, is_zero);
+  return allocate_from_bin(theap, size_class_bin(block_size_for(size)), is_zero);
+}
+
 void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero) {
-  if (size > PTRDIFF_MAX) return NULL;
+  if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   if (offset % alignment == 0) {
     // Pages start at multiples of SLICE_SIZE, so every block of a bin whose size is a multiple of the
     // alignment is aligned: nothing to search, nothing to remember. Powers of two always are such bins.
-    if (alignment <= 8 || (alignment == 16 && size > 8)) return theap_allocate(theap, size, is_zero);
-    if (alignment <= SLICE_SIZE && size <= LARGE_SIZE_MAX) {
-      unsigned bin = size_class_bin(size < alignment ? alignment : size);
+    bool is_natural = alignment <= 8 || (alignment == 16 && size > 8 - BLOCK_TAIL);
+    if (is_natural && theap->guard_rate == 0) return theap_allocate(theap, size, is_zero);
+    count_call(theap);
+    if (MI_UNLIKELY(theap->guard_rate != 0)) {
+      void* guarded = guarded_allocate(theap, size, alignment, is_zero);
+      if (guarded != NULL) return guarded;
+    }
+    if (alignment <= SLICE_SIZE && size <= LARGE_SIZE_MAX - BLOCK_TAIL) {
+      size_t needed = block_size_for(size);
+      unsigned bin = size_class_bin(needed < alignment ? alignment : needed);
       while (bin < BIN_HUGE && size_class_size(bin) % alignment != 0) bin++;
-      if (bin < BIN_HUGE) return theap_allocate(theap, size_class_size(bin), is_zero);
+      if (bin < BIN_HUGE) return allocate_from_bin(theap, bin, is_zero);
     }
     return theap_allocate_huge(theap, size == 0 ? 1 : size, alignment, is_zero);
   }
@@ -135,83 +214,192 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
   if (misaligned == 0) return block;
   uint8_t* p = block + (alignment - misaligned);
   page_t* page = page_map_page(block);
+  if (page->bin == BIN_HUGE && !page_map_cover(p, 1)) { // perhaps a region further
+    theap_free(theap, block);
+    return NULL;
+  }
   owner_set_flag(page, PAGE_OWNER_INTERIOR);
-  if (page->bin == BIN_HUGE) page_map_mark_pointer(page, p, true);
+  if (page->bin == BIN_HUGE) {
+    page_map_mark_pointer(page, p, true);
+    page->free = (block_t*)p; // what the program has
+  }
   return p;
 }
 
 // ---- slow path of free ----------------------------------------------------------------------------------
 
-// ---- checks of debug builds ---------------------------------------------------------------------------------
-
-// The second word of a freed block says so. Blocks of 8 bytes have none: for them the free list is searched.
-MI_INLINE uintptr_t freed_mark(const block_t* block) { return bits_mix((uintptr_t)block) | 1; }
-MI_INLINE bool has_mark(const page_t* page) { return page->block_size >= 2 * sizeof(uintptr_t); }
-
-// Reports a free of what isn't a block in use; false then.
-static bool debug_check_free(theap_t* theap, const page_t* page, const void* p, const block_t* block,
-                             bool is_interior) {
-  size_t offset = (size_t)((const uint8_t*)block - page->start);
-  if (page->bin != BIN_HUGE && offset >= page->block_size * page->extended) {
-    message_error(MESSAGE_EINVAL, "free of invalid pointer %p: not allocated by mimalloc", p);
-    return false;
-  }
-  if ((const void*)block != p && !is_interior) {
-    message_error(MESSAGE_EINVAL, "free of invalid pointer %p: inside a block, not at its start", p);
-    return false;
-  }
-  // A second free of a huge block finds no page; its memory may hold old marks.
-  if (page->bin == BIN_HUGE) return true;
-  bool is_free = has_mark(page) ? ((const uintptr_t*)block)[1] == freed_mark(block)
-                                : page_owner_theap(page->owner) == theap && page_block_is_free(page, block);
-  if (is_free) message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, page->block_size);
-  return !is_free;
+// Not in use: its tail was struck out, or, should that have been written over, it still bears link and mark.
+static bool is_freed(const page_t* page, const block_t* block) {
+  block_t* next;
+  return *block_tail(page, block) == 0 || block_get_next(page, block, &next);
 }
 
-static void debug_fill_freed(const page_t* page, block_t* block) {
+// Is `p` what the program was given of a block in use? Else that is reported, and the free has no effect.
+static bool check_free(const page_t* page, const void* p, const block_t* block, uintptr_t owner) {
+  if ((owner & PAGE_OWNER_SINGLE) != 0) { // a second free of it finds no page
+    if (MI_LIKELY(p == page->free)) return true;
+    block_report(MISUSE_INSIDE, page, p, "free");
+    return false;
+  }
+  uint32_t index = block_index(page, block);
+  if (MI_UNLIKELY(index == BLOCK_NONE)) {
+    bool is_inside = (size_t)((const uint8_t*)p - page->start) < (size_t)page->extended * page->block_size;
+    block_report(is_inside ? MISUSE_INSIDE : MISUSE_NOT_BLOCK, page, p, "free");
+    return false;
+  }
+  if (!MI_SECURE) return true;
+  if (MI_LIKELY(block_tail_is_whole(page, block))) return true;
+  block_report(is_freed(page, block) ? MISUSE_DOUBLE_FREE : MISUSE_OVERFLOW, page, is_freed(page, block) ? p : block, "free");
+  return false;
+}
+
+// From here on the block must not be taken for one in use. Its link and mark follow.
+static void retire_contents(const page_t* page, block_t* block) {
   if (page->bin == BIN_HUGE) return; // its memory goes back at once
-  mem_fill(block, FILL_FREED, page->block_size);
-  if (has_mark(page)) ((uintptr_t*)block)[1] = freed_mark(block);
+  if (MI_DEBUG) {
+    mem_fill(block, FILL_FREED, page->block_size);
+  } else if (page->block_size <= SMALL_SIZE_MAX) {
+    mem_zero(block, page->block_size);
+  }
+  *block_tail(page, block) = 0;
 }
 
+// The page is the calling thread's, by this theap of it.
 static void free_own(theap_t* theap, page_t* page, block_t* block) {
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(freed > page->allocated - page->is_kept)) {
-    message_error(MESSAGE_EAGAIN, "double free of block %p (size %zu)", (void*)block, page->block_size);
+    block_report(MISUSE_DOUBLE_FREE, page, block, "free");
     return;
   }
-  block->next = page->free;
+  block_set_next(page, block, page->free);
   atomic_compiler_fence(); // in this order: see block_free_fast
   page->free = block;
   atomic_compiler_fence();
   page->freed = freed;
-  if (page_used(page) == 0) {
-    page_emptied(theap, page);
-  } else if (page_is_full(page)) {
-    page_set_unfull(theap, page);
+  if (page_used(page) == 0) page_emptied(theap, page);
+}
+
+static bool within(option_t option, uint32_t count) {
+  long limit = option_get(option);
+  return limit < 0 || (long)count < limit;
+}
+
+// The theap that takes an abandoned page over when a block of it is freed: the one that filled it, if that is one of the
+// calling thread's; with page_reclaim_on_free=1 any page of the heap. NULL: the page stays nobody's.
+static theap_t* reclaiming_theap(theap_t* theap, const page_t* page, uintptr_t owner) {
+  long reclaim = option_get(option_page_reclaim_on_free);
+  if (theap == NULL || reclaim < 0) return NULL;
+  theap_t* last = page_owner_theap(owner);
+  heap_t* heap = atomic_get_relaxed(&page->heap);
+  if ((last == theap || last->thread == theap->thread) && last->heap == heap && last->thread != NULL)
+    return within(option_page_max_reclaim, last->bins[page->bin].count) ? last : NULL;
+  if (reclaim != 1 || theap->heap != heap) return NULL;
+  return within(option_page_cross_thread_max_reclaim, theap->bins[page->bin].count) ? theap : NULL;
+}
+
+// To the remote list; nobody's page may have become empty, or worth adopting.
+static void free_remote(theap_t* theap, page_t* page, block_t* block) {
+  page_free_remote(page, block);
+  if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) page_look_at_abandoned(theap, page);
+}
+
+static void free_abandoned(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
+  theap_t* taker = reclaiming_theap(theap, page, owner);
+  if (taker == NULL || !page_claim(taker, page)) {
+    free_remote(theap, page, block);
+    return;
   }
+  taker->counts.reclaimed++;
+  page_set_own(taker, page);
+  free_own(taker, page, block);
+}
+
+// ---- delayed reuse (secure builds) ------------------------------------------------------------------------
+// A freed block takes the place of another one, at random, in a small ring of the thread's, and that one goes on its way. Only
+// blocks of main heaps, which are never destroyed under the ring.
+
+static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
+  if (page_is_abandoned(owner)) {
+    free_abandoned(theap, page, block, owner);
+    return;
+  }
+  theap_t* of = page_owner_theap(owner);
+  if (theap != NULL && (of == theap || of->thread == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
+    free_own(of, page, block);
+  } else {
+    free_remote(theap, page, block);
+  }
+}
+
+static void ring_release(theap_t* theap, block_t* block) {
+  page_t* page = page_map_page(block);
+  if (*block_tail(page, block) != 0) block_report(MISUSE_LINK, page, block, NULL); // written to meanwhile
+  release_block(theap, page, block, atomic_get_acquire(&page->owner));
+}
+
+void theap_flush_ring(theap_t* theap) {
+  for (size_t i = 0; i < THEAP_RING; i++) {
+    block_t* block = theap->ring[i];
+    theap->ring[i] = NULL;
+    if (block != NULL) ring_release(theap, block);
+  }
+}
+
+MI_INLINE block_t* ring_swap(theap_t* theap, block_t* block) {
+  uint64_t state = theap->ring_state * 0x5851f42d4c957f2du + (block_keys[2] ^ (uintptr_t)theap); // odd enough: keys are
+  theap->ring_state = state;
+  block_t** place = &theap->ring[state >> 59];
+  block_t* before = *place;
+  *place = block;
+  return before;
+}
+_Static_assert(THEAP_RING == 1 || THEAP_RING == 32, "ring_swap takes five bits");
+
+// True: the block stays in the ring.
+static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
+  if (theap == NULL || page->heap != theap->heap || !theap->has_ring) return false;
+  block_t* before = ring_swap(theap, block);
+  if (before != NULL) ring_release(theap, before);
+  return true;
+}
+
+bool theap_free_checked(page_t* page, block_t* block) {
+  theap_t* theap = (theap_t*)page->owner;
+  if (MI_UNLIKELY(block_index(page, block) == BLOCK_NONE || page->block_size > SMALL_SIZE_MAX)) return false;
+  if (MI_UNLIKELY(!block_tail_is_whole(page, block) || page->heap != theap->heap || !theap->has_ring)) return false;
+  mem_zero(block, page->block_size);
+  block_t* before = ring_swap(theap, block);
+  if (MI_UNLIKELY(before == NULL)) return true;
+  page_t* other = page_map_record(before);
+  uint64_t freed = other->freed + 1;
+  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated && *block_tail(other, before) == 0)) {
+    block_set_next(other, before, other->free);
+    atomic_compiler_fence();
+    other->free = before;
+    atomic_compiler_fence();
+    other->freed = freed;
+  } else {
+    ring_release(theap, before);
+  }
+  return true;
 }
 
 free_result_t theap_free(theap_t* theap, void* p) {
   if (p == NULL) return FREE_DONE;
   page_t* page = page_map_page(p);
   if (page == NULL) return FREE_NOT_OURS;
-  uintptr_t owner = atomic_get_relaxed(&page->owner);
+  uintptr_t owner = atomic_get_acquire(&page->owner);
   bool is_interior = (owner & PAGE_OWNER_INTERIOR) != 0;
   block_t* block = (owner & PAGE_OWNER_SINGLE) != 0       ? (block_t*)page->start
-                   : MI_DEBUG || MI_UNLIKELY(is_interior) ? page_block_of(page, p)
-                                                          : (block_t*)p;
-  if (MI_DEBUG) {
-    if (!debug_check_free(theap, page, p, block, is_interior)) return FREE_DONE;
-    debug_fill_freed(page, block);
-  }
+                   : MI_UNLIKELY(is_interior) ? page_block_of(page, p)
+                                              : (block_t*)p;
+  if (MI_UNLIKELY(!check_free(page, p, block, owner))) return FREE_DONE;
+  if (MI_SECURE) retire_contents(page, block);
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {
     if (is_interior) page_map_mark_pointer(page, p, false);
     huge_free(theap, page);
-  } else if (theap != NULL && page_owner_theap(owner) == theap) {
-    free_own(theap, page, block);
-  } else if (page_free_remote(page, block)) {
-    mailbox_push(page);
+  } else if (!MI_SECURE || !ring_take(theap, page, block)) {
+    release_block(theap, page, block, owner);
   }
   return FREE_DONE;
 }
@@ -222,22 +410,49 @@ size_t theap_usable_size(const void* p) {
   page_t* page = page_map_page(p);
   if (page == NULL) return 0;
   uintptr_t owner = atomic_get_relaxed(&page->owner);
-  if ((owner & PAGE_OWNER_INTERIOR) == 0) return page->block_size;
-  const uint8_t* block =
-      (const uint8_t*)((owner & PAGE_OWNER_SINGLE) != 0 ? (block_t*)page->start : page_block_of(page, p));
-  return page->block_size - (size_t)((const uint8_t*)p - block);
+  if (MI_LIKELY((owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) == 0)) {
+    if (MI_UNLIKELY(block_index(page, p) == BLOCK_NONE)) return 0;
+    if (MI_SECURE && MI_UNLIKELY(is_freed(page, (const block_t*)p))) return 0;
+    return page->block_size - BLOCK_TAIL;
+  }
+  if ((owner & PAGE_OWNER_SINGLE) != 0)
+    return p != page->free ? 0 : page->block_size - (size_t)((const uint8_t*)p - page->start);
+  const block_t* block = page_block_of(page, p);
+  return page->block_size - BLOCK_TAIL - (size_t)((const uint8_t*)p - (const uint8_t*)block);
 }
 
 bool theap_expand(theap_t* theap, void* p, size_t size) {
   size_t usable = theap_usable_size(p);
   if (size <= usable) return true;
   page_t* page = page_map_page(p);
-  if (page == NULL || page->bin != BIN_HUGE || size > PTRDIFF_MAX) return false;
+  if (page == NULL || page->bin != BIN_HUGE || size > PTRDIFF_MAX || guarded_is_page(page)) return false;
   size_t before = page->block_size;
   size_t needed = size + (size_t)((uint8_t*)p - page->start);
   if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE), hands_of(theap))) return false;
   page->block_size = page->slice_count * SLICE_SIZE;
   if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
-  stats_increase(&stats_process.huge_bytes, page->block_size - before);
+  int64_t more = (int64_t)(page->block_size - before);
+  if (theap != NULL && theap->counts_of == page->heap) {
+    theap->counts.huge_allocated_bytes += more;
+  } else {
+    atomic_add_relaxed(&page->heap->huge_allocated_bytes, more);
+    stats_change(&stats_process.huge_bytes, more);
+  }
   return true;
+}
+
+void theap_collect(theap_t* theap, bool force) {
+  if (MI_SECURE) theap_flush_ring(theap);
+  theap_sweep(theap, SIZE_MAX);
+  if (force) {
+    for (unsigned bin = 1; bin < BIN_HUGE; bin++) { // kept ones go as well
+      page_t* page = theap->bins[bin].first;
+      if (page == NULL || !page->is_kept || page_used(page) != 0) continue;
+      page_unkeep(theap, page);
+      queue_remove(theap, page);
+      page_retire(theap, page);
+    }
+  }
+  theap_flush_levels(theap);
+  arena_purge(&theap->heap->subproc->arenas, force, &theap->thread->hands);
 }

@@ -1,103 +1,99 @@
-// Theaps: per-thread heaps. A theap belongs to one thread at a time; when that thread ends it is given back
-// whole and the next thread that needs one adopts it, blocks, free lists and all.
+// Theaps: a thread's part of a heap. A theap belongs to one thread; when that thread ends its pages are abandoned, each by
+// itself, and whoever needs a page of the class takes it over.
 //
 //   malloc --- small[] ---> page->free            (api/alloc_fast.h: the whole hot path)
 //     |
-//     theap_allocate -> queue's pages: collect remote frees, extend -> mailbox -> orphans -> new page from an
-//     arena
+//     theap_allocate -> queue's pages: collect remote frees, extend -> abandoned pages of the class -> new page from an arena
 //
 //   free ----- own page? -> page->free            (api/alloc_fast.h)
 //     |
-//     theap_free --> own: unfull, emptied -> arena
-//                --> another's: page's remote list; if that page was full: into its owner's mailbox
+//     theap_free --> own: emptied -> arena
+//                --> abandoned, and was last ours: taken back into the queue
+//                --> another's or nobody's: page's remote list; the last block of nobody's page: page -> arena
 //
 // Vocabulary
-//   queue    the pages of one bin that have (or may have) room, the current one first
-//   full     pages without a free block, off the queue; remote frees bring them back through the mailbox
-//   mailbox  list of pages that other threads ask the owner to look at
+//   queue    the pages of one bin that have (or may have) room, the current one first. A page without room leaves it and is
+//            abandoned: full pages have no owner
 //   kept     an empty page that stays in its queue, so that a loop of malloc and free of one block stays fast
-//   orphan   a theap whose thread ended; in the list from which threads adopt
-// Theap records are type-stable: never freed, so a late notice to an old owner goes into a valid mailbox.
 #ifndef CORE_HEAPS_THEAP_H
 #define CORE_HEAPS_THEAP_H
 
-#include "core/arenas/arena.h"
-#include "os/os.h"
+#include "core/heaps/heap.h"
 
 typedef struct page_queue_s {
   page_t* first;
   page_t* last;
+  uint32_t count;
+  uint32_t filled; // pages of the bin that ran full
 } page_queue_t;
 
-// theap_t.holder, one word so that a reaper can take exactly the ownership that it found dead:
-//   bits 0..2   who has the theap; bits 3..34 the owner's thread id; bits 35..63 number of the acquisition
-// ORPHAN: id and number are those of the thread that gave it back. TAKEN: the thread with that id is moving its pages to
-// its own theap, whose number it bears.
-enum { THEAP_SPARE, THEAP_OWNED, THEAP_ORPHAN, THEAP_LATE, THEAP_TAKEN };
-#define THEAP_HOLDER(kind, id, number) ((uint64_t)(number) << 35 | (uint64_t)(id) << 3 | (uint64_t)(kind))
+// Counters of one theap. Written by its thread, read by anyone; they move to the heap when the theap ends.
+typedef struct theap_counts_s {
+  int64_t allocated[BIN_COUNT]; // blocks of pages that are gone; [BIN_HUGE]: huge blocks
+  int64_t freed[BIN_COUNT];
+  int64_t huge_allocated_bytes, huge_freed_bytes;
+  int64_t pages_made, pages_gone, extended, retired, searches, search_steps, adopted, reclaimed, remote_frees;
+} theap_counts_t;
+
+#define THEAP_RING (MI_SECURE ? 32 : 1) // used in secure builds
 
 typedef struct MI_ALIGNED(64) theap_s {
   page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
+  struct thread_s* thread;        // whose it is; NULL: nobody's
+  heap_t* heap;                   // NULL: the heap was destroyed, or the record waits for use
   page_queue_t bins[BIN_COUNT];
-  page_queue_t full;
   uint32_t slow_calls;  // heartbeat: every so many, theap_tick
   uint32_t kept_slices; // of empty pages that are kept
-  size_t sweep_ticks;   // since the last sweep
-  uint64_t heartbeat;   // counts ticks, for the deferred free callback
-  int64_t extended;     // statistics of the slow path, like the block counts below
-  int64_t searches, search_steps;
-  int64_t allocated[BIN_COUNT]; // block counts of pages that are gone; written by the owner, read by anyone
-  int64_t freed[BIN_COUNT];
-  arena_hands_t hands;      // slices that the owner is taking, giving back or purging, for who finds it dead
-  struct theap_s* all_next; // list of all records, push only
-  // What other threads touch, on a cache line of its own.
-  MI_ALIGNED(64) page_t* mailbox;
-  struct theap_s* list_next; // link in the list of orphans or of spares
-  uint64_t holder;
+  uint64_t kept_bins[2]; // bins that have a kept page
+  size_t sweep_ticks;
+  unsigned sweep_bin; // where the sweep goes on
+  page_t* sweep_page;
+  uint64_t heartbeat; // counts ticks, for the deferred free callback
+  // Guarded sampling: `guard_left` slow-path sizes until the next one (core/heaps/guarded.c).
+  size_t guard_rate, guard_left, guard_min, guard_max;
+  block_t* ring[THEAP_RING]; // freed blocks whose reuse is delayed
+  uint64_t ring_state;
+  bool has_ring; // of a main heap's, which nobody destroys under the ring, and not a late theap
+  theap_counts_t counts;
+  heap_t* counts_of;                   // the heap that `counts` belong to: they outlive the theap
+  int64_t huge_flushed, pages_flushed; // what the shared levels know of this theap
+  uint32_t state;                      // THEAP_*: who may take the record's pages
+  struct theap_s *thread_next, *thread_previous; // the thread's theaps; owner only
+  struct theap_s* ended_next;                    // link in the thread's stack of theaps that others destroyed
+  struct theap_s *heap_next, *heap_previous; // the heap's theaps, guarded by its theaps_lock
+  struct theap_s* all_next;                  // all records, push only
+  struct theap_s* list_next;                 // stack of spares
 } theap_t;
 
-MI_INLINE unsigned theap_holder_kind(uint64_t holder) { return (unsigned)(holder & 7); }
-MI_INLINE uint32_t theap_holder_id(uint64_t holder) { return (uint32_t)(holder >> 3); }
-MI_INLINE uint32_t theap_holder_number(uint64_t holder) { return (uint32_t)(holder >> 35); }
+// theap_t.state. A heap may be destroyed by one thread while others, which have theaps in it, end: whoever swaps OWNED away
+// deals with the pages.
+enum {
+  THEAP_SPARE,
+  THEAP_OWNED,      // a thread's
+  THEAP_ENDING,     // its thread, or who reaps that, gives the pages back
+  THEAP_DESTROYING, // another thread destroys the heap
+  THEAP_DESTROYED,  // done: the thread may recycle the record
+  THEAP_LET_GO      // the thread ended meanwhile: the destroyer recycles the record
+};
 
-// ---- life -----------------------------------------------------------------------------------------------
-
-// A theap for the calling thread: an orphan if there is one, else a spare or a new record. NULL when out of
-// memory.
-theap_t* theap_acquire(void);
-
-// Gives the calling thread's theap back: empty pages return to the arenas, the rest waits for adoption.
-void theap_give_back(theap_t* theap);
-
-// The shared theap for threads that have none (any more). The first takes its lock, the second opens it.
-theap_t* theap_late_enter(void);
-void theap_late_leave(void);
-
-// Looks whether owners of theaps are dead without having given them back (TerminateThread, or nobody told us of the
-// thread's end), at most `checks` of them, and takes their pages into `theap`. Returns how many were reaped.
-size_t theap_reap(theap_t* theap, size_t checks);
-
-// The same for a few owners, if there is reason to suspect that some are dead. When a thread got its theap.
-void theap_reap_some(theap_t* theap);
-
-// All theap records ever made, linked by all_next.
-theap_t* theap_first(void);
-
-// Forgets all theaps (unload; the arenas' memory is gone).
-void theap_reset_all(void);
+extern theap_t theap_none; // stands in for "no theap": serves nothing, belongs to no heap
 
 // ---- blocks ---------------------------------------------------------------------------------------------
 
-// A block of at least `size` bytes with `alignment` (a power of two; 1 for the natural one). *is_zero tells
-// whether its memory is known to be zero. NULL when out of memory or beyond PTRDIFF_MAX. Owner only.
+// A block of at least `size` bytes with `alignment` (a power of two; 1 for the natural one). *is_zero tells whether its
+// memory is known to be zero. NULL when out of memory or beyond PTRDIFF_MAX. Owner only.
 void* theap_allocate(theap_t* theap, size_t size, bool* is_zero);
 void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero);
 
 typedef enum free_result_e { FREE_DONE, FREE_NOT_OURS } free_result_t;
 
-// Frees any block of ours from any thread; `theap` is the calling thread's (NULL if none). NULL pointers are
+// Frees any block of ours from any thread; `theap` is any theap of the calling thread's (NULL if it has none). NULL pointers are
 // fine.
 free_result_t theap_free(theap_t* theap, void* p);
+
+// Secure builds: the same for a block of the calling thread's default theap, in a page without flags. False, and nothing done,
+// when it has to take the long way.
+bool theap_free_checked(page_t* page, block_t* block);
 
 // Bytes usable from `p` on; 0 when `p` isn't one of our blocks.
 size_t theap_usable_size(const void* p);
@@ -105,7 +101,28 @@ size_t theap_usable_size(const void* p);
 // Tries to make the block at least `size` bytes without moving it. Any thread; `theap` as for theap_free.
 bool theap_expand(theap_t* theap, void* p, size_t size);
 
-// Frees what can be freed: kept pages, remote frees; with `force` also adopts orphans and purges. Owner only.
+// Secure builds: blocks whose reuse is delayed are freed now. Owner only.
+void theap_flush_ring(theap_t* theap);
+
+// Gives back what the theap can: kept pages, remote frees. `force`: of all pages, now. Owner only.
 void theap_collect(theap_t* theap, bool force);
+
+// ---- guarded sampling (core/heaps/guarded.c) --------------------------------------------------------------
+
+// Every `rate`-th block of `min`..`max` bytes stands before an inaccessible page; rate 0: none. `seed`: where in the first
+// round; 0: at random. A theap starts with the options' values. Owner only.
+void theap_guarded_set_rate(theap_t* theap, size_t rate, size_t seed);
+void theap_guarded_set_bounds(theap_t* theap, size_t min, size_t max);
+
+// ---- records --------------------------------------------------------------------------------------------
+
+// The calling thread's default theap; NULL when it has none. By the slow way.
+MI_INLINE theap_t* theap_current(void) {
+  void* value = os_slot_get();
+  return (uintptr_t)value <= (uintptr_t)OS_SLOT_DETACHED ? NULL : (theap_t*)value;
+}
+
+// All records ever made, linked by all_next; type-stable.
+theap_t* theap_first(void);
 
 #endif

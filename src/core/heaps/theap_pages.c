@@ -1,213 +1,240 @@
 #include "core/heaps/theap_pages.h"
-#include "core/arenas/arena.h"
+
+#include "core/heaps/abandoned.h"
+#include "core/heaps/thread.h"
 #include "core/report/counters.h"
+#include "core/report/options.h"
+#include "base/memory.h"
 
 #define KEEP_TICKS      4  // ticks of the owner that an empty page is kept
-#define KEEP_SLICES_MAX 80 // 5 MiB: one large page and a few small ones, however many sizes the thread used
+#define KEEP_SLICES_MAX 16 // committed ones, 1 MiB: what an idle thread may hold on to
+#define FILLED_WHOLE    4  // after so many full pages of a class, further ones are committed at once
 
 // ---- queues ---------------------------------------------------------------------------------------------
 
 void queue_first_changed(theap_t* theap, unsigned bin) {
   if (size_class_size(bin) > SMALL_SIZE_MAX) return;
   page_t* first = theap->bins[bin].first;
-  if (first == NULL) first = (page_t*)(uintptr_t)&page_none;
+  if (first == NULL || theap->guard_rate != 0) first = (page_t*)(uintptr_t)&page_none; // guarded sampling counts all
   size_t from = bin == 1 ? 0 : size_class_size(bin - 1) / 8 + 1;
   for (size_t i = from; i <= size_class_size(bin) / 8; i++) theap->small[i] = first;
 }
 
-void list_append(page_queue_t* list, page_t* page) {
-  page->next = NULL;
-  page->previous = list->last;
-  if (list->last != NULL) {
-    list->last->next = page;
-  } else {
-    list->first = page;
-  }
-  list->last = page;
-}
-
-void list_push(page_queue_t* list, page_t* page) {
-  page->previous = NULL;
-  page->next = list->first;
-  if (list->first != NULL) {
-    list->first->previous = page;
-  } else {
-    list->last = page;
-  }
-  list->first = page;
-}
-
-void list_remove(page_queue_t* list, page_t* page) {
-  if (page->previous != NULL) {
-    page->previous->next = page->next;
-  } else {
-    list->first = page->next;
-  }
-  if (page->next != NULL) {
-    page->next->previous = page->previous;
-  } else {
-    list->last = page->previous;
-  }
-  page->next = page->previous = NULL;
-}
-
-void queue_remove(theap_t* theap, page_t* page) {
-  page_queue_t* queue = &theap->bins[page->bin];
-  bool was_first = queue->first == page;
-  list_remove(queue, page);
-  if (was_first) queue_first_changed(theap, page->bin);
-}
-
-void queue_append(theap_t* theap, page_t* page) {
-  page_queue_t* queue = &theap->bins[page->bin];
-  list_append(queue, page);
-  if (queue->first == page) queue_first_changed(theap, page->bin);
-}
-
-// ---- pages come and go ----------------------------------------------------------------------------------
+MI_INLINE uint64_t* kept_word(theap_t* theap, unsigned bin) { return &theap->kept_bins[bin / 64]; }
 
 void page_unkeep(theap_t* theap, page_t* page) {
   if (!page->is_kept) return;
   page->is_kept = 0;
   atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
   page->allocated--;
-  theap->kept_slices -= (uint32_t)page->slice_count;
+  theap->kept_slices -= page->committed_slices;
+  *kept_word(theap, page->bin) &= ~((uint64_t)1 << page->bin % 64);
 }
 
-// Gives an empty page that is in no list back to its arena.
-static void page_drop(theap_t* theap, page_t* page) {
-  page_unkeep(theap, page);
-  theap->allocated[page->bin] += (int64_t)page->allocated;
-  theap->freed[page->bin] += (int64_t)page->freed;
-  stats_count(&stats_process.pages_retired, 1);
-  arena_page_free(page, &theap->hands);
+// A kept page is the only one of its queue: it goes, or is in use, before another comes.
+static void queue_settle_kept(theap_t* theap, unsigned bin) {
+  page_t* kept = theap->bins[bin].first;
+  if (kept == NULL || !kept->is_kept) return;
+  bool is_empty = page_used(kept) == 0;
+  page_unkeep(theap, kept);
+  if (!is_empty) return;
+  queue_remove(theap, kept);
+  page_retire(theap, kept);
 }
+
+void queue_push(theap_t* theap, page_t* page) {
+  queue_settle_kept(theap, page->bin);
+  page_queue_t* queue = &theap->bins[page->bin];
+  page->previous = NULL;
+  page->next = queue->first;
+  if (queue->first != NULL) {
+    queue->first->previous = page;
+  } else {
+    queue->last = page;
+  }
+  queue->first = page;
+  queue->count++;
+  queue_first_changed(theap, page->bin);
+}
+
+void queue_append(theap_t* theap, page_t* page) {
+  queue_settle_kept(theap, page->bin);
+  page_queue_t* queue = &theap->bins[page->bin];
+  page->next = NULL;
+  page->previous = queue->last;
+  bool is_first = queue->last == NULL;
+  if (is_first) {
+    queue->first = page;
+  } else {
+    queue->last->next = page;
+  }
+  queue->last = page;
+  queue->count++;
+  if (is_first) queue_first_changed(theap, page->bin);
+}
+
+void queue_remove(theap_t* theap, page_t* page) {
+  page_queue_t* queue = &theap->bins[page->bin];
+  if (theap->sweep_page == page) theap->sweep_page = page->next;
+  bool was_first = queue->first == page;
+  if (page->previous != NULL) {
+    page->previous->next = page->next;
+  } else {
+    queue->first = page->next;
+  }
+  if (page->next != NULL) {
+    page->next->previous = page->previous;
+  } else {
+    queue->last = page->previous;
+  }
+  page->next = page->previous = NULL;
+  queue->count--;
+  if (was_first) queue_first_changed(theap, page->bin);
+}
+
+// ---- pages come and go ----------------------------------------------------------------------------------
 
 void page_emptied(theap_t* theap, page_t* page) {
-  if (page_is_full(page)) {
-    list_remove(&theap->full, page);
-    page_drop(theap, page);
-    return;
-  }
   page_queue_t* queue = &theap->bins[page->bin];
   bool is_only = queue->first == page && queue->last == page;
-  if (is_only && (page->is_kept || theap->kept_slices + page->slice_count <= KEEP_SLICES_MAX)) {
+  if (is_only && (page->is_kept || theap->kept_slices + page->committed_slices <= KEEP_SLICES_MAX)) {
     if (!page->is_kept) {
       page->allocated++; // never looks empty to the fast path of free
       atomic_compiler_fence();
       page->is_kept = 1;
       page->keep_ticks = KEEP_TICKS;
-      theap->kept_slices += (uint32_t)page->slice_count;
+      theap->kept_slices += page->committed_slices;
+      *kept_word(theap, page->bin) |= (uint64_t)1 << page->bin % 64;
     }
     return;
   }
-  queue_remove(theap, page);
-  page_drop(theap, page);
-}
-
-bool page_set_full(theap_t* theap, page_t* page) {
   page_unkeep(theap, page);
-  if (!page_request_notice(page)) return false;
   queue_remove(theap, page);
-  owner_set_flag(page, PAGE_OWNER_FULL);
-  list_push(&theap->full, page);
-  return true;
+  page_retire(theap, page);
 }
 
-void page_set_unfull(theap_t* theap, page_t* page) {
-  list_remove(&theap->full, page);
-  owner_clear_flag(page, PAGE_OWNER_FULL);
-  atomic_and_acq_rel(&page->remote, ~(uint64_t)PAGE_REMOTE_FULL);
+void page_set_full(theap_t* theap, page_t* page) {
+  page_unkeep(theap, page);
+  if (page->extended >= page->reserved) theap->bins[page->bin].filled++;
+  queue_remove(theap, page);
+  page_abandon(theap, page);
+}
+
+void page_set_own(theap_t* theap, page_t* page) {
+  page_unlist(page);
+  theap->counts.remote_frees += page_collect_remote(page);
   queue_append(theap, page);
 }
 
-bool page_refresh_full(theap_t* theap, page_t* page) {
-  if (!page_collect_remote(page)) return false;
-  if (page_used(page) == 0) {
-    page_emptied(theap, page);
-  } else {
-    page_set_unfull(theap, page);
-  }
-  return true;
+arena_source_t theap_source(theap_t* theap) {
+  heap_t* heap = theap->heap;
+  return (arena_source_t){&heap->subproc->arenas, heap->arena, heap->numa_node, &theap->thread->hands};
+}
+
+// How many slices of a page are committed when `needed` have to be: as it is cut at first; a thread that fills page after page
+// of a class gets them whole, for the sake of the system calls.
+static size_t commit_wanted(theap_t* theap, unsigned bin, size_t slice_count, size_t needed) {
+  if (option_is_enabled(option_page_commit_on_demand)) return needed;
+  uint32_t filled = theap->bins[bin].filled;
+  size_t wanted = filled >= FILLED_WHOLE ? slice_count : filled > 0 ? needed + slice_count / 4 : needed + needed / 4;
+  return wanted > slice_count ? slice_count : wanted;
 }
 
 page_t* page_fresh(theap_t* theap, unsigned bin) {
-  size_t size = size_class_size(bin);
-  page_t* page = arena_page_allocate(page_slices_for(size), 1, &theap->hands);
+  size_t size = size_class_size(bin), slices = page_slices_for(size);
+  size_t needed = bits_divide_up(size, SLICE_SIZE);
+  arena_source_t source = theap_source(theap);
+  page_t* page = arena_page_allocate(&source, slices, commit_wanted(theap, bin, slices, needed), 1);
+  if (page == NULL && slices > 1) page = arena_page_allocate(&source, slices, needed, 1);
   if (page == NULL) return NULL;
-  page_init(page, bin, size, (uintptr_t)theap);
-  arena_page_made(&theap->hands);
-  list_push(&theap->bins[bin], page);
-  queue_first_changed(theap, bin);
+  page_init(page, bin, size, (uintptr_t)theap, theap->heap);
+  heap_page_add(theap->heap, page);
+  arena_page_made(&theap->thread->hands);
+  theap->counts.pages_made++;
+  queue_push(theap, page);
   return page;
 }
 
-// ---- mailbox --------------------------------------------------------------------------------------------
-
-// The caller has just set PAGE_REMOTE_MAIL: the page's mail_next is ours.
-void mailbox_push(page_t* page) {
-  theap_t* theap = page_owner_theap(atomic_get_acquire(&page->owner));
-  if (theap ==
-      NULL) { // the page was given back meanwhile; its record must not look as if it were in a mailbox
-    atomic_and_acq_rel(&page->remote, ~(uint64_t)PAGE_REMOTE_MAIL);
-    return;
-  }
-  page_t* first = atomic_get_relaxed(&theap->mailbox);
-  do {
-    page->mail_next = first;
-  } while (!atomic_cas_weak_release(&theap->mailbox, &first, page));
-}
-
-bool mailbox_drain(theap_t* theap) {
-  if (atomic_get_relaxed(&theap->mailbox) == NULL) return false;
-  page_t* page = atomic_swap_acq_rel(&theap->mailbox, NULL);
-  bool found = false;
-  while (page != NULL) {
-    page_t* next = page->mail_next;
-    atomic_and_acq_rel(&page->remote, ~(uint64_t)PAGE_REMOTE_MAIL);
-    theap_t* owner = page_owner_theap(atomic_get_acquire(&page->owner));
-    if (owner == theap) {
-      if (page_is_full(page) && page_refresh_full(theap, page)) found = true;
-    } else if (owner != NULL) { // it moved to another theap while the notice was on its way: forward
-      uint64_t before = atomic_or_acq_rel(&page->remote, (uint64_t)PAGE_REMOTE_MAIL);
-      if ((before & PAGE_REMOTE_MAIL) == 0) mailbox_push(page);
-    }
-    page = next;
-  }
-  return found;
+bool page_commit_more(theap_t* theap, page_t* page) {
+  page_unkeep(theap, page); // what it may be kept with is counted in slices
+  size_t needed = bits_divide_up((page->extended + (size_t)1) * page->block_size, SLICE_SIZE);
+  size_t wanted = commit_wanted(theap, page->bin, page->slice_count, needed);
+  arena_hands_t* hands = &theap->thread->hands;
+  return arena_page_commit(page, wanted, hands) || (wanted > needed && arena_page_commit(page, needed, hands));
 }
 
 void theap_drop_kept(theap_t* theap) {
-  for (unsigned bin = 1; bin < BIN_HUGE && theap->kept_slices > 0; bin++) {
-    for (page_t* page = theap->bins[bin].first; page != NULL;) {
-      page_t* next = page->next;
-      if (page->is_kept && page_used(page) == 0 && --page->keep_ticks == 0) {
-        queue_remove(theap, page);
-        page_drop(theap, page);
-      } else if (page->is_kept && page_used(page) != 0) {
+  for (unsigned word = 0; word < 2; word++) {
+    for (uint64_t bits = theap->kept_bins[word]; bits != 0; bits &= bits - 1) {
+      page_t* page = theap->bins[word * 64 + bits_lowest(bits)].first;
+      if (page_used(page) != 0) {
         page_unkeep(theap, page); // in use again; the next time it empties it is kept anew
+      } else if (--page->keep_ticks == 0) {
+        page_unkeep(theap, page);
+        queue_remove(theap, page);
+        page_retire(theap, page);
       }
-      page = next;
     }
   }
 }
 
-void theap_sweep(theap_t* theap) {
-  mailbox_drain(theap);
-  for (unsigned bin = 1; bin < BIN_HUGE; bin++) {
-    for (page_t* page = theap->bins[bin].first; page != NULL;) {
-      page_t* next = page->next;
-      page_collect_remote(page);
-      if (page_used(page) == 0) {
-        queue_remove(theap, page);
-        page_drop(theap, page);
-      }
-      page = next;
+void theap_sweep(theap_t* theap, size_t budget) {
+  unsigned bins_left = BIN_HUGE; // once round at most
+  while (budget > 0 && bins_left > 0) {
+    page_t* page = theap->sweep_page;
+    if (page == NULL) {
+      theap->sweep_bin = theap->sweep_bin + 1 < BIN_HUGE ? theap->sweep_bin + 1 : 1;
+      theap->sweep_page = theap->bins[theap->sweep_bin].first;
+      bins_left--;
+      continue;
+    }
+    theap->sweep_page = page->next;
+    budget--;
+    if (page->is_kept && page_used(page) == 0) continue;
+    uint32_t freed = page_collect_remote(page);
+    theap->counts.remote_frees += freed;
+    if (page_used(page) == 0) {
+      page_unkeep(theap, page);
+      queue_remove(theap, page);
+      page_retire(theap, page);
+    } else if (freed > 0 && theap->bins[page->bin].first != page) {
+      // Others free its blocks: left to them, so that the last one of these gives it back, even if this thread never
+      // comes here again.
+      page_set_full(theap, page);
     }
   }
-  for (page_t* page = theap->full.first; page != NULL;) {
-    page_t* next = page->next;
-    page_refresh_full(theap, page);
-    page = next;
+}
+
+void theap_forget_pages(theap_t* theap) {
+  for (size_t i = 0; i <= SMALL_WORDS; i++) theap->small[i] = (page_t*)(uintptr_t)&page_none;
+  mem_zero(theap->bins, sizeof(theap->bins));
+  mem_zero(theap->kept_bins, sizeof(theap->kept_bins));
+  theap->kept_slices = 0;
+  theap->sweep_page = NULL;
+}
+
+void theap_abandon_all(theap_t* theap) {
+  for (unsigned bin = 1; bin < BIN_HUGE; bin++) {
+    page_t* page;
+    while ((page = theap->bins[bin].first) != NULL) {
+      page_unkeep(theap, page);
+      queue_remove(theap, page);
+      theap->counts.remote_frees += page_collect_remote(page);
+      if (page_used(page) == 0) {
+        page_retire(theap, page);
+      } else {
+        page_abandon(theap, page);
+      }
+    }
+    theap->bins[bin].filled = 0;
   }
+}
+
+void theap_flush_levels(theap_t* theap) {
+  int64_t pages = theap->counts.pages_made - theap->counts.pages_gone;
+  int64_t huge = theap->counts.huge_allocated_bytes - theap->counts.huge_freed_bytes;
+  if (pages != theap->pages_flushed) stats_change(&stats_process.pages, pages - theap->pages_flushed);
+  if (huge != theap->huge_flushed) stats_change(&stats_process.huge_bytes, huge - theap->huge_flushed);
+  theap->pages_flushed = pages;
+  theap->huge_flushed = huge;
 }

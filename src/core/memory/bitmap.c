@@ -28,7 +28,10 @@ static bool run_next(run_t* run) {
 }
 
 void bitmap_set(uint64_t* bitmap, size_t start, size_t count) {
-  for (run_t run = run_of(start, count); run_next(&run);) atomic_or_acq_rel(&bitmap[run.word], run.mask);
+  for (run_t run = run_of(start, count); run_next(&run);) {
+    if ((atomic_get_relaxed(&bitmap[run.word]) & run.mask) != run.mask)
+      atomic_or_seq_cst(&bitmap[run.word], run.mask);
+  }
 }
 
 void bitmap_clear(uint64_t* bitmap, size_t start, size_t count) {
@@ -36,6 +39,18 @@ void bitmap_clear(uint64_t* bitmap, size_t start, size_t count) {
     if ((atomic_get_relaxed(&bitmap[run.word]) & run.mask) != 0)
       atomic_and_acq_rel(&bitmap[run.word], ~run.mask);
   }
+}
+
+bool bitmap_word_set(uint64_t* bitmap, size_t index) {
+  uint64_t mask = (uint64_t)1 << index % BITMAP_WORD_BITS, *word = &bitmap[index / BITMAP_WORD_BITS];
+  return (atomic_get_seq_cst(word) & mask) == 0 && (atomic_or_seq_cst(word, mask) & mask) == 0;
+}
+
+void bitmap_summary_clear(uint64_t* summary, const uint64_t* bitmap, size_t word) {
+  uint64_t mask = (uint64_t)1 << word % BITMAP_WORD_BITS, *at = &summary[word / BITMAP_WORD_BITS];
+  if ((atomic_get_relaxed(at) & mask) == 0) return;
+  atomic_and_seq_cst(at, ~mask);
+  if (atomic_get_seq_cst(&bitmap[word]) != 0) atomic_or_seq_cst(at, mask); // somebody came in between
 }
 
 size_t bitmap_count(const uint64_t* bitmap, size_t start, size_t count) {

@@ -17,6 +17,13 @@ size_t bitmap_claim_part(uint64_t* bitmap, size_t start, size_t count);
 void bitmap_set(uint64_t* bitmap, size_t start, size_t count);
 void bitmap_clear(uint64_t* bitmap, size_t start, size_t count);
 
+// Sets one bit; true when it was clear before. Costs a load when it is set already.
+bool bitmap_word_set(uint64_t* bitmap, size_t index);
+
+// A summary has a bit per word of a bitmap, set when there may be anything in that word. Who sets bits of a word sets the
+// summary's afterwards (bitmap_word_set); who finds a word empty calls this.
+void bitmap_summary_clear(uint64_t* summary, const uint64_t* bitmap, size_t word);
+
 // Set bits in the run.
 size_t bitmap_count(const uint64_t* bitmap, size_t start, size_t count);
 

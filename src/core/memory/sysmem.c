@@ -2,11 +2,20 @@
 #include "base/bits.h"
 #include "core/report/counters.h"
 
+// The page map and the stacks of records rely on addresses of 47 bits, which is what systems give unless asked for more.
+static bool is_mappable(const void* p, size_t size) {
+  return !MI_64BIT || ((uint64_t)(uintptr_t)p + size - 1) >> 47 == 0;
+}
+
 void* sysmem_reserve(size_t size) { return sysmem_reserve_at(NULL, size); }
 
 void* sysmem_reserve_at(void* address, size_t size) {
   stats_count(&stats_process.reserve_calls, 1);
   void* p = address == NULL ? os_reserve(size) : os_reserve_at(address, size);
+  if (p != NULL && !is_mappable(p, size)) {
+    os_release(p, size);
+    p = NULL;
+  }
   if (p != NULL) stats_increase(&stats_process.reserved, size);
   return p;
 }
@@ -14,6 +23,16 @@ void* sysmem_reserve_at(void* address, size_t size) {
 void* sysmem_reserve_and_commit(size_t size) {
   stats_count(&stats_process.reserve_calls, 1);
   void* p = os_reserve_and_commit(size);
+  if (p != NULL) {
+    stats_increase(&stats_process.reserved, size);
+    stats_increase(&stats_process.committed, size);
+  }
+  return p;
+}
+
+void* sysmem_reserve_large(size_t size, int numa_node) {
+  stats_count(&stats_process.reserve_calls, 1);
+  void* p = os_reserve_large(size, numa_node);
   if (p != NULL) {
     stats_increase(&stats_process.reserved, size);
     stats_increase(&stats_process.committed, size);
@@ -84,28 +103,41 @@ typedef struct metadata_chunk_s {
   size_t size;
 } metadata_chunk_t;
 
+#define METADATA_HEADER MI_CACHE_LINE
+_Static_assert(sizeof(metadata_chunk_t) <= METADATA_HEADER, "the header is a cache line");
+
 static os_lock_t metadata_lock;
 static metadata_chunk_t* metadata_chunks; // the first one is being filled
+
+static void* metadata_take_locked(size_t size) {
+  metadata_chunk_t* chunk = metadata_chunks;
+  if (chunk == NULL || chunk->size - chunk->used < size) return NULL;
+  chunk->used += size; // first: who dies on the way loses it
+  return (uint8_t*)chunk + chunk->used - size;
+}
 
 void* sysmem_metadata(size_t size) {
   size = bits_align_up(size, MI_CACHE_LINE);
   os_lock_acquire(&metadata_lock);
-  metadata_chunk_t* chunk = metadata_chunks;
-  if (chunk == NULL || chunk->size - chunk->used < size) {
-    size_t header = bits_align_up(sizeof(metadata_chunk_t), MI_CACHE_LINE);
-    size_t chunk_size = bits_align_up(size + header, OS_GRANULARITY);
-    chunk = (metadata_chunk_t*)sysmem_reserve_and_commit(chunk_size);
-    if (chunk != NULL) {
-      chunk->size = chunk_size;
-      chunk->used = header;
-      chunk->next = metadata_chunks;
-      metadata_chunks = chunk;
-    }
-  }
-  void* p = NULL;
-  if (chunk != NULL) {
-    p = (uint8_t*)chunk + chunk->used;
-    chunk->used += size;
+  void* p = metadata_take_locked(size);
+  os_lock_release(&metadata_lock);
+  if (p != NULL) return p;
+  // The lock isn't held across the call to the system, which may come back to us (somebody's hook). Two threads may make a
+  // chunk each: both are used.
+  size_t chunk_size = bits_align_up(size + METADATA_HEADER, OS_GRANULARITY);
+  metadata_chunk_t* chunk = (metadata_chunk_t*)sysmem_reserve_and_commit(chunk_size);
+  if (chunk == NULL) return NULL;
+  chunk->size = chunk_size;
+  chunk->used = METADATA_HEADER + size;
+  p = (uint8_t*)chunk + METADATA_HEADER;
+  os_lock_acquire(&metadata_lock);
+  metadata_chunk_t* first = metadata_chunks;
+  if (first != NULL && first->size - first->used > chunk->size - chunk->used) { // keep on filling the emptier one
+    chunk->next = first->next;
+    first->next = chunk;
+  } else {
+    chunk->next = first;
+    metadata_chunks = chunk;
   }
   os_lock_release(&metadata_lock);
   return p;

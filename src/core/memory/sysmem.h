@@ -8,6 +8,7 @@
 void* sysmem_reserve(size_t size);
 void* sysmem_reserve_at(void* address, size_t size);
 void* sysmem_reserve_and_commit(size_t size);
+void* sysmem_reserve_large(size_t size, int numa_node);
 // `fresh_size`: how many bytes of the range were not committed before (for the counters only).
 bool sysmem_commit(void* start, size_t size, size_t fresh_size);
 bool sysmem_decommit(void* start, size_t size);

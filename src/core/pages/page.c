@@ -1,13 +1,14 @@
-#include "core/pages/page.h"
+#include "core/pages/block.h"
 #include "core/report/message.h"
-#include "core/report/counters.h"
+#include "base/memory.h"
 
 const page_t page_none;
 
 #define PAGE_EXTEND_SIZE                                                                                     \
   (4 * MI_KIB) // link about one system page of blocks at a time: memory is touched as it is needed
 
-void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner) {
+void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, struct heap_s* heap) {
+  if (MI_UNLIKELY(atomic_get_acquire(&block_reciprocals[BIN_LAST]) == 0)) block_init();
   page->free = NULL;
   page->allocated = 0;
   page->freed = 0;
@@ -17,26 +18,59 @@ void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner) {
   page->bin = (uint8_t)bin;
   page->is_kept = 0;
   page->keep_ticks = 0;
-  // A mailbox may still hold this record from its earlier life: its flag and link stay as they are.
-  atomic_and_relaxed(&page->remote, (uint64_t)PAGE_REMOTE_MAIL);
+  page->is_listed = 0;
+  page->heap = heap;
+  atomic_set_relaxed(&page->remote, 0);
   atomic_set_release(&page->owner, owner);
 }
 
-// Links the next untouched blocks in address order, so that they are handed out that way.
-static void page_extend(page_t* page) {
+// The order in which secure builds link fresh blocks: a permutation of 0..count-1.
+static void shuffle(const page_t* page, uint16_t* order, size_t count) {
+  uint64_t state = block_mix((uint64_t)(uintptr_t)page ^ block_keys[1], page->extended ^ block_keys[0]) | 1;
+  for (size_t i = 0; i < count; i++) order[i] = (uint16_t)i;
+  for (size_t i = count - 1; i > 0; i--) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    size_t other = (size_t)((state >> 32) * (i + 1) >> 32);
+    uint16_t swapped = order[i];
+    order[i] = order[other];
+    order[other] = swapped;
+  }
+}
+
+static block_t* link_shuffled(const page_t* page, uint8_t* first, size_t count) {
+  uint16_t order[PAGE_EXTEND_SIZE / 8];
+  shuffle(page, order, count);
+  block_t* list = page->free;
+  for (size_t i = 0; i < count; i++) {
+    block_t* block = (block_t*)(first + order[i] * page->block_size);
+    if (MI_DEBUG) mem_fill(block, FILL_FREED, page->block_size);
+    block_set_next(page, block, list);
+    list = block;
+  }
+  return list;
+}
+
+// In address order, so that they are handed out that way.
+static block_t* link_in_order(const page_t* page, uint8_t* first, size_t count) {
   size_t size = page->block_size;
-  size_t count = PAGE_EXTEND_SIZE / size;
-  size_t left = page->reserved - page->extended;
-  if (count == 0) count = 1;
-  if (count > left) count = left;
-  uint8_t* first = page->start + page->extended * size;
   uint8_t* last = first + (count - 1) * size;
   for (uint8_t* p = first; p < last; p += size) ((block_t*)p)->next = (block_t*)(p + size);
   ((block_t*)last)->next = page->free;
+  return (block_t*)first;
+}
+
+// Links the next untouched blocks.
+static void page_extend(page_t* page) {
+  size_t count = PAGE_EXTEND_SIZE / page->block_size;
+  size_t left = page->reserved - page->extended;
+  if (count == 0) count = 1;
+  if (count > left) count = left;
+  uint8_t* first = page->start + page->extended * page->block_size;
+  block_t* list = MI_SECURE ? link_shuffled(page, first, count) : link_in_order(page, first, count);
   // In this order: should the thread be killed in between, these blocks are lost, but none is handed out twice.
   page->extended += (uint32_t)count;
   atomic_compiler_fence();
-  page->free = (block_t*)first;
+  page->free = list;
 }
 
 block_t* page_take(page_t* page, bool* is_zero) {
@@ -44,6 +78,7 @@ block_t* page_take(page_t* page, bool* is_zero) {
   if (page->free == NULL) {
     if (page->extended >= page->reserved) return NULL;
     if (page->block_size > SMALL_SIZE_MAX) {
+      if (page_wants_commit(page)) return NULL;
       // Larger blocks are taken one by one, so that we know of each whether its memory is fresh from the
       // system.
       block_t* block = (block_t*)(page->start + page->extended * page->block_size);
@@ -51,12 +86,13 @@ block_t* page_take(page_t* page, bool* is_zero) {
       atomic_compiler_fence(); // as above
       page->allocated++;
       *is_zero = page->is_zero;
+      block_set_tail(page, block);
       return block;
     }
     page_extend(page);
   }
   block_t* block = page->free;
-  page->free = block->next;
+  page->free = block_hand_out(page, block);
   page->allocated++;
   return block;
 }
@@ -68,67 +104,56 @@ MI_INLINE block_t* remote_first(const page_t* page, uint64_t word) {
   return index == 0 ? NULL : (block_t*)(page->start + (index - 1) * 8);
 }
 
-bool page_free_remote(page_t* page, block_t* block) {
+uint32_t page_free_remote(page_t* page, block_t* block) {
   uint64_t index = (uint64_t)((uint8_t*)block - page->start) / 8 + 1;
-  uint64_t word = atomic_get_relaxed(&page->remote), desired;
-  bool notify;
+  uint64_t word = atomic_get_relaxed(&page->remote);
   do {
-    block->next = remote_first(page, word);
-    uint64_t low = (uint32_t)word + PAGE_REMOTE_COUNT_ONE;
-    notify = (low & (PAGE_REMOTE_FULL | PAGE_REMOTE_MAIL)) == PAGE_REMOTE_FULL;
-    if (notify) low |= PAGE_REMOTE_MAIL;
-    desired = index << 32 | low;
-  } while (!atomic_cas_weak_acq_rel(&page->remote, &word, desired));
-  return notify;
+    block_set_next(page, block, remote_first(page, word));
+    // Sequentially consistent, like the store that abandons a page: either we see that nobody owns it, or who abandons it
+    // sees the block.
+  } while (!atomic_cas_weak_seq_cst(&page->remote, &word, index << 32 | (uint32_t)(word + 1)));
+  return (uint32_t)(word + 1);
 }
 
-bool page_collect_remote(page_t* page) {
-  uint64_t word = atomic_get_relaxed(&page->remote);
-  if (word >> 32 == 0) return page->free != NULL;
-  while (!atomic_cas_weak_acq_rel(&page->remote, &word, word & PAGE_REMOTE_FLAGS)) {}
+static MI_COLD void report_remote(const page_t* page) {
+  message_misuse(!MI_SECURE, MESSAGE_EFAULT, "corrupted remote free list of the page at %p (block size %zu): double free?",
+                (void*)page->start, page->block_size);
+}
+
+uint32_t page_collect_remote(page_t* page) {
+  if (atomic_get_relaxed(&page->remote) == 0) return 0;
+  uint64_t word = atomic_swap_acq_rel(&page->remote, 0);
   block_t* first = remote_first(page, word);
-  uint64_t count = (uint32_t)word >> 8;
+  uint32_t count = (uint32_t)word;
+  // More blocks came back than went out, or the list isn't as long as its count: then it can't be trusted. Its blocks
+  // are left lost rather than handed out twice.
   if (MI_UNLIKELY(count > page_used(page))) {
-    // More blocks came back than went out. The list can't be trusted: leave its blocks lost rather than hand
-    // one out twice.
-    message_error(MESSAGE_EFAULT,
-                  "corrupted remote free list of the page at %p (block size %zu): double free?",
-                  (void*)page->start, page->block_size);
-    return page->free != NULL;
+    report_remote(page);
+    return 0;
   }
   if (page->free != NULL) {
     block_t* last = first;
-    while (last->next != NULL) last = last->next;
-    last->next = page->free;
+    for (uint32_t i = 1; i < count && last != NULL; i++) last = block_next(page, last);
+    block_t* end;
+    if (MI_UNLIKELY(last == NULL || !block_get_next(page, last, &end) || end != NULL)) {
+      report_remote(page);
+      return 0;
+    }
+    block_set_next(page, last, page->free);
   }
   page->free = first;
   atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
   page->freed += count;
-  stats_count(&stats_process.remote_frees, (int64_t)count);
-  return true;
-}
-
-bool page_request_notice(page_t* page) {
-  uint64_t word = atomic_get_relaxed(&page->remote);
-  do {
-    if (word >> 32 != 0) return false;
-  } while (!atomic_cas_weak_acq_rel(&page->remote, &word, word | PAGE_REMOTE_FULL));
-  return true;
+  return count;
 }
 
 bool page_block_is_free(const page_t* page, const block_t* block) {
-  // The first word of a free block is NULL or another block of the page: cheap to rule out before walking the
-  // list.
-  const uint8_t* link = (const uint8_t*)block->next;
-  if (link != NULL) {
-    size_t offset = (size_t)(link - page->start);
-    if (link < page->start || offset >= (size_t)page->extended * page->block_size ||
-        offset % page->block_size != 0)
-      return false;
-  }
   size_t walked = 0;
-  for (const block_t* b = page->free; b != NULL && walked <= page->reserved; b = b->next, walked++) {
+  for (const block_t* b = page->free; b != NULL && walked <= page->reserved; walked++) {
     if (b == block) return true;
+    block_t* next;
+    if (!block_get_next(page, b, &next) || block_index(page, next) == BLOCK_NONE) return false;
+    b = next;
   }
   return false;
 }

@@ -9,7 +9,8 @@
 //           record per slice, so the record of a small page is found from a block's address with one table
 //           load, and the records of neighbouring pages never share a cache set by alignment as page headers
 //           would.
-//   owner   the theap (per-thread heap) that may use the page's free list; anybody else pushes to `remote`
+//   owner   the theap (per-thread heap) that may use the page's private fields; anybody else pushes to `remote`
+//   abandoned  nobody owns it: it is full, or its thread ended. Who swaps the flag away owns it
 //
 // Records are type-stable: their memory is never given back (before unload), so a late look at a record that
 // was freed and reused meanwhile reads a valid, if different, record.
@@ -32,24 +33,23 @@ typedef struct block_s {
 } block_t;
 
 struct theap_s;
+struct heap_s;
 struct arena_s;
+struct outside_s;
 
 // Low bits of page_t.owner. A page with any of them set never equals a bare theap pointer, so the fast path
-// of free needs one comparison to know that the page is its own, has nothing special, and isn't full.
-#define PAGE_OWNER_FULL     1u // no free block; not in its bin's queue
-#define PAGE_OWNER_INTERIOR 2u // blocks may have been handed out at an offset (aligned-at allocation)
-#define PAGE_OWNER_SINGLE   4u // one huge block; freed directly by whoever frees it
-#define PAGE_OWNER_FLAGS    7u
+// of free needs one comparison to know that the page is its own and has nothing special.
+#define PAGE_OWNER_ABANDONED 1u // nobody's; the theap in the word had it last, and may have it back first
+#define PAGE_OWNER_INTERIOR  2u // blocks may have been handed out at an offset (aligned-at allocation)
+#define PAGE_OWNER_SINGLE    4u // one huge block; freed directly by whoever frees it
+#define PAGE_OWNER_CLAIMED   8u // taken for a moment, to see whether it is empty; not in the theap's queue
+#define PAGE_OWNER_LISTING   16u // abandoned, and just being put into its heap's list: nobody may take it until that is done
+#define PAGE_OWNER_FLAGS     31u
 
-// page_t.remote, one 64-bit word so that a push and its bookkeeping are a single compare-and-swap:
-//   bits 0..7   flags
-//   bits 8..31  number of blocks in the list: the owner takes a list over without walking it
+// page_t.remote: blocks freed by others than the owner. One 64-bit word so that a push and its bookkeeping are a single
+// compare-and-swap:
+//   bits 0..31  number of blocks in the list
 //   bits 32..63 first block of the list, as (offset in page / 8) + 1; 0 when empty
-#define PAGE_REMOTE_FULL      1u // the owner wants to be told of the next push
-#define PAGE_REMOTE_MAIL      2u // the page is in some theap's mailbox
-#define PAGE_REMOTE_FLAGS     0xFFu
-#define PAGE_REMOTE_COUNT_ONE 0x100u
-
 typedef struct MI_ALIGNED(64) page_s {
   // First cache line: all that the owner's malloc and free touch.
   uintptr_t owner;    // theap | flags; 0 when no page starts at this slice. Written by the owner, read by all
@@ -63,22 +63,29 @@ typedef struct MI_ALIGNED(64) page_s {
   uint32_t back;      // for a slice inside a page: how many slices before this one the page starts
   uint8_t bin;
   uint8_t is_zero;    // untouched memory of this page reads as zero
-  uint8_t is_kept;    // empty but kept: the last page of its bin's queue
+  uint8_t is_kept;    // empty but kept: the only page of its bin's queue
   uint8_t keep_ticks; // ticks until a kept page that is still empty goes back to its arena
 #if !MI_64BIT
   uint32_t padding[4];
 #endif
   // Second cache line: other threads and slow paths.
   uint64_t remote;
-  struct page_s* mail_next; // link in a mailbox, valid while PAGE_REMOTE_MAIL is set
-  struct page_s* next;      // links in a bin's queue or the full list of the owner
+  struct page_s* next; // links in a bin's queue of the owner, or in the heap's list of abandoned pages
   struct page_s* previous;
-  struct arena_s* arena; // where the slices came from; NULL: a reservation of its own
-  size_t slice_count;
-  void* os_base; // arena == NULL: the reservation
-  size_t os_size;
+  struct heap_s* heap;      // changes when the heap is deleted: under the locks of its lists
+  struct page_s* heap_next; // links in the list of all pages of the heap
+  struct page_s* heap_previous;
+  union {
+    struct arena_s* arena;     // where the slices came from
+    struct outside_s* outside; // is_outside: reservations of its own
+  };
+  uint32_t slice_count;
+  uint8_t committed_slices; // pages of up to 64 slices: so many are committed, from the first on
+  uint8_t is_listed;        // in its heap's list of abandoned pages; guarded by the list's lock, steady while it is owned
+  uint8_t is_outside;
+  uint8_t spare;
 #if !MI_64BIT
-  uint32_t padding2[7];
+  uint32_t padding2[6];
 #endif
 } page_t;
 
@@ -108,23 +115,39 @@ MI_INLINE block_t* page_block_of(const page_t* page, const void* p) {
   return (block_t*)(page->start + offset / page->block_size * page->block_size);
 }
 
-// Prepares a record whose slices were just allocated for blocks of `bin`.
-void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner);
+MI_INLINE bool page_is_abandoned(uintptr_t owner) { return (owner & PAGE_OWNER_ABANDONED) != 0; }
 
-// Takes a block from a page that has a free one or untouched room; NULL otherwise. *is_zero: the block's
-// memory is known to be zero. Owner only.
+// Blocks that wait in the remote list.
+MI_INLINE uint32_t page_remote_count(const page_t* page) { return (uint32_t)atomic_get_relaxed(&page->remote); }
+
+// Blocks that could be handed out, those in the remote list included.
+MI_INLINE uint64_t page_available_of(const page_t* page, uint64_t used, uint32_t pending) {
+  uint64_t all = (uint64_t)page->reserved + pending;
+  return all > used ? all - used : 0; // a killed thread may have left more blocks counted as used than there are
+}
+MI_INLINE uint64_t page_available(const page_t* page) {
+  return page_available_of(page, page_used(page), page_remote_count(page));
+}
+
+// The next untouched block lies in slices that are not committed yet (see arena_page_commit).
+MI_INLINE bool page_wants_commit(const page_t* page) {
+  return page->committed_slices < page->slice_count &&
+         (page->extended + (size_t)1) * page->block_size > page->committed_slices * SLICE_SIZE;
+}
+
+// Prepares a record whose slices were just allocated for blocks of `bin`.
+void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, struct heap_s* heap);
+
+// Takes a block from a page that has a free one or untouched room in committed memory; NULL otherwise. *is_zero: the
+// block's memory is known to be zero. Owner only.
 block_t* page_take(page_t* page, bool* is_zero);
 
-// Moves the remote list to the free list. Returns whether the page has a free block then. Owner only.
-bool page_collect_remote(page_t* page);
+// Moves the remote list to the free list; returns how many blocks came. Owner only.
+uint32_t page_collect_remote(page_t* page);
 
-// Gives a block back from a thread that doesn't own the page. Returns true when the page must be put into its
-// owner's mailbox by the caller (see theap_notify).
-bool page_free_remote(page_t* page, block_t* block);
-
-// Asks for notice of the next remote free. False, and nothing done, when there are remote frees already.
-// Owner only.
-bool page_request_notice(page_t* page);
+// Gives a block back from a thread that doesn't own the page. Returns how many blocks wait in the remote list now. The
+// caller goes on to look whether the page is abandoned (heaps/abandoned.h).
+uint32_t page_free_remote(page_t* page, block_t* block);
 
 // Debug builds: is the block in the page's free list? Owner only.
 bool page_block_is_free(const page_t* page, const block_t* block);

@@ -56,6 +56,21 @@ void page_map_mark_inside(page_t* page, size_t count, bool inside) {
   for (size_t i = 1; i < count; i++) page_map_mark_pointer(page, page->start + i * SLICE_SIZE, inside);
 }
 
+void page_map_forget(const void* start, size_t slice_count) {
+  for (size_t i = 0; i < slice_count; i++) {
+    const uint8_t* address = (const uint8_t*)start + i * SLICE_SIZE;
+    page_t* record = page_map_record(address);
+    if (record == NULL) { // no table: on to the next region
+      size_t left = REGION_SLICES - ((uintptr_t)address >> SLICE_SHIFT) % REGION_SLICES;
+      i += left - 1;
+      continue;
+    }
+    record->back = 0;
+    record->freed = record->allocated; // see arena_page_free
+    atomic_set_release(&record->owner, 0);
+  }
+}
+
 static void region_release(uintptr_t region) {
   uintptr_t entry = atomic_swap_acq_rel(&page_map_regions[region], 0);
   if (entry != 0) sysmem_release((void*)(entry + bias_of(region)), TABLE_SIZE, TABLE_SIZE);

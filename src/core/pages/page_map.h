@@ -40,13 +40,13 @@ MI_INLINE page_t* page_map_record(const void* p) {
 }
 
 // The page that a block pointer of ours belongs to, or NULL when it isn't one. For pointers into the middle
-// of huge blocks, which no API function hands out, use page_map_find.
+// of huge blocks, which no API function hands out, use arena_find_page.
 MI_INLINE page_t* page_map_page(const void* p) {
   page_t* record = page_map_record(p);
   if (record == NULL) return NULL;
   size_t back = record->back;
   if (back != 0) record = page_map_record((const uint8_t*)p - back * SLICE_SIZE); // perhaps in another table
-  return atomic_get_relaxed(&record->owner) == 0 ? NULL : record;
+  return record == NULL || atomic_get_relaxed(&record->owner) == 0 ? NULL : record;
 }
 
 // Makes sure that all slices of the range have records. False when out of memory.
@@ -57,6 +57,9 @@ void page_map_mark_inside(page_t* page, size_t count, bool inside);
 
 // Marks the one slice of `page` that holds `p`.
 void page_map_mark_pointer(page_t* page, const void* p, bool inside);
+
+// No page starts or lies in these slices any more, whatever their records say (their memory goes away).
+void page_map_forget(const void* start, size_t slice_count);
 
 // Unload: releases all tables.
 void page_map_release(void);

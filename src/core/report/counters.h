@@ -20,17 +20,15 @@ typedef struct stats_process_s {
   stats_level_t committed;       // bytes
   stats_level_t threads;         // threads that have or had a heap of their own
   stats_level_t theaps;          // per-thread heap records that a living thread owns
-  stats_level_t theaps_orphaned; // given back by a dead thread, waiting for adoption
+  stats_level_t heaps;           // first-class heaps, main ones included
   stats_level_t huge_bytes;      // bytes in blocks that have a page to themselves
-  int64_t huge_count;            // such blocks allocated
-  int64_t huge_freed;            // and freed
   int64_t reset_bytes, purged_bytes;
   int64_t reserve_calls, commit_calls, decommit_calls, reset_calls, release_calls; // operating system calls
   int64_t arenas;
   int64_t pages_extended, pages_retired, page_searches, page_searches_count;
-  int64_t theaps_adopted;   // orphans that a thread took over
-  int64_t theaps_reaped;    // taken from threads that died without giving them back
-  int64_t pages_absorbed;   // pages taken over from orphans
+  int64_t threads_reaped;   // given back for threads that died without doing so
+  int64_t pages_adopted;    // abandoned pages that a theap took over
+  int64_t pages_reclaimed;  // abandoned pages that the theap which filled them took back
   int64_t remote_frees;     // blocks freed by another thread than their owner, as seen when collected
   int64_t late_allocations; // served by the shared late heap
   int64_t foreign_frees;    // pointers that weren't ours
@@ -46,6 +44,14 @@ static inline void stats_increase(stats_level_t* level, size_t amount) {
   int64_t peak = atomic_get_relaxed(&level->peak);
   while (now > peak &&
          !__atomic_compare_exchange_n(&level->peak, &peak, now, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+}
+// By an amount of either sign; falls don't count in the total.
+static inline void stats_change(stats_level_t* level, int64_t amount) {
+  if (amount >= 0) {
+    stats_increase(level, (size_t)amount);
+  } else {
+    atomic_add_relaxed(&level->current, amount);
+  }
 }
 static inline void stats_decrease(stats_level_t* level, size_t amount) {
   atomic_sub_relaxed(&level->current, (int64_t)amount);

@@ -59,6 +59,19 @@ void message_register_output(message_output_t* output, void* arg) {
   }
 }
 
+// To the log file, if MIMALLOC_LOG names one, else to standard error.
+static void write_text(const char* text, size_t length) {
+  static const char problem[] =
+      "mimalloc: warning: the file that MIMALLOC_LOG names can't be written: messages go to standard error\n";
+  static uint32_t is_told;
+  os_log_t log = os_log_write("MIMALLOC_LOG", text, length);
+  if (log == OS_LOG_WRITTEN) return;
+  uint32_t untold = 0;
+  if (log == OS_LOG_FAILED && atomic_cas_acq_rel(&is_told, &untold, 1u))
+    os_write_error(problem, sizeof(problem) - 1);
+  os_write_error(text, length);
+}
+
 static void emit(const char* text, size_t length) {
   callback_entry_t entry;
   if (!message_callbacks_are_held() && callback_enter(&output_callback.guard, &entry)) {
@@ -68,7 +81,7 @@ static void emit(const char* text, size_t length) {
     callback_leave(&output_callback.guard, &entry);
     if (output != NULL) return;
   }
-  os_write_error(text, length);
+  write_text(text, length);
   early_append(text, length);
 }
 
@@ -160,8 +173,8 @@ static void react(int code) {
   } else if (atomic_get_relaxed(&error_callback.function) != NULL) {
     return; // it can't be called now, but the program did ask to decide itself
   }
-  // Memory is misused and nobody handles it: a debug build stops where it happens.
-  if (MI_DEBUG && (code == MESSAGE_EFAULT || code == MESSAGE_EAGAIN || code == MESSAGE_EINVAL)) os_abort();
+  // Memory is misused and nobody handles it: a debug or secure build stops where it happens.
+  if ((MI_DEBUG || MI_SECURE || options_abort_on_error()) && (code == MESSAGE_EFAULT || code == MESSAGE_EAGAIN || code == MESSAGE_EINVAL)) os_abort();
 }
 
 void message_error(int code, const char* format, ...) {
@@ -172,6 +185,21 @@ void message_error(int code, const char* format, ...) {
     va_start(args, format);
     say("mimalloc: error: ", format, args);
     va_end(args);
+    if (is_last) message_print("mimalloc: further errors are not shown (option max_errors)\n");
+  }
+  react(code);
+}
+
+void message_misuse(bool always, int code, const char* format, ...) {
+  static int64_t count;
+  bool is_last = false;
+  if (always || MI_DEBUG || MI_SECURE || is_shown()) {
+    if (always || is_within(&count, option_max_errors, &is_last)) {
+      va_list args;
+      va_start(args, format);
+      say("mimalloc: error: ", format, args);
+      va_end(args);
+    }
     if (is_last) message_print("mimalloc: further errors are not shown (option max_errors)\n");
   }
   react(code);

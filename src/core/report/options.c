@@ -68,21 +68,55 @@ static bool parse_word(const char* text, long* value) {
   return false;
 }
 
-static bool fits_long(int64_t value) { return value > (int64_t)LONG_MIN && value <= (int64_t)LONG_MAX; }
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-static bool parse_value(const char* text, option_kind_t kind, long* value) {
-  if (parse_word(text, value)) return true;
+// A whole number, sign and all; one beyond 64 bits counts as the nearest there is.
+static bool parse_integer(const char** text, int64_t* number) {
+  if (format_parse_integer(text, number)) return true;
+  const char* p = *text;
+  bool is_negative = *p == '-';
+  if (*p == '-' || *p == '+') p++;
+  if (!is_digit(*p)) return false;
+  while (is_digit(*p)) p++;
+  *number = is_negative ? INT64_MIN : INT64_MAX;
+  *text = p;
+  return true;
+}
+
+static long clamp_to_long(int64_t number) { // LONG_MIN is OPTION_UNREAD
+  return number > (int64_t)LONG_MAX ? LONG_MAX : number <= (int64_t)LONG_MIN ? LONG_MIN + 1 : (long)number;
+}
+
+static bool parse_size(const char* text, option_kind_t kind, long* value) {
   int64_t number;
-  if (kind == KIND_BYTES || kind == KIND_KIB) {
-    bool has_unit;
-    if (!format_parse_size(text, &number, &has_unit)) return false;
+  bool has_unit;
+  if (format_parse_size(text, &number, &has_unit)) {
     if (kind == KIND_KIB) number = number / 1024 + (number % 1024 != 0);
-    *value = fits_long(number) ? (long)number : LONG_MAX; // "as much as possible"
+    *value = clamp_to_long(number);
     return true;
   }
-  if (!format_parse_integer(&text, &number) || *text != 0 || !fits_long(number)) return false;
-  *value = (long)number;
+  // Below zero, or beyond 64 bits: clamped, if what follows the number makes sense.
+  char unit[8] = "1";
+  if (!parse_integer(&text, &number) || text_length(text) >= sizeof(unit) - 1) return false;
+  for (size_t i = 0; i <= text_length(text); i++) unit[i + 1] = text[i];
+  int64_t ignored;
+  if (!format_parse_size(unit, &ignored, &has_unit)) return false;
+  *value = number < 0 ? 0 : LONG_MAX;
   return true;
+}
+
+static bool parse_value(const char* text, option_kind_t kind, long* value) {
+  if (kind == KIND_BYTES || kind == KIND_KIB) {
+    if (parse_size(text, kind, value)) return true; // first: "1" is a byte, not "on"
+  } else {
+    int64_t number;
+    const char* end = text;
+    if (parse_integer(&end, &number) && *end == 0) {
+      *value = clamp_to_long(number);
+      return true;
+    }
+  }
+  return parse_word(text, value);
 }
 
 static const char* kind_expectation(option_kind_t kind) {
@@ -132,6 +166,7 @@ MI_COLD long option_read_slow(option_t option) {
   }
   long value = entry->default_value;
   const char* trimmed = is_present ? trim(text) : "";
+  if (*trimmed == 0 && entry->kind != KIND_FLAG) is_present = false; // no number: as if it weren't there
   bool is_valid = is_present && parse_value(trimmed, entry->kind, &value);
 
   // The mark goes first: who sees the value must see the mark too. It can't be wrong early, as the
@@ -150,22 +185,100 @@ MI_COLD long option_read_slow(option_t option) {
   return value;
 }
 
-void options_init(void) {
-  for (unsigned i = 0; i < OPTION_COUNT; i++) (void)option_get((option_t)i);
+// ---- variables that are no option -------------------------------------------------------------------------
+
+static const char prefix[] = "MIMALLOC_";
+
+// What else begins with the prefix: read by others than this file, or before there are options.
+static const char* const other_names[] = {"disable_redirect", "disable_idle_purge", "log"};
+
+#define NAME_MAX 40 // of an option
+
+// How many characters must be changed, added or left out to make one name of the other; at most `limit`.
+static size_t name_distance(const char* a, const char* b, size_t limit) {
+  size_t row[NAME_MAX + 1], length = text_length(b);
+  if (length > NAME_MAX) return limit;
+  for (size_t k = 0; k <= length; k++) row[k] = k;
+  for (size_t i = 0; a[i] != 0; i++) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t k = 1; k <= length; k++) {
+      size_t changed = diagonal + (text_lower(a[i]) != text_lower(b[k - 1]));
+      size_t least = row[k] < row[k - 1] ? row[k] + 1 : row[k - 1] + 1;
+      diagonal = row[k];
+      row[k] = changed < least ? changed : least;
+    }
+  }
+  return row[length] < limit ? row[length] : limit;
 }
 
-bool options_redirect_is_disabled(void) {
+// The known name that `name` comes nearest to, if a slip can have made it: a third of it may be wrong. *distance 0: it
+// is known.
+static const char* nearest_name(const char* name, size_t* distance) {
+  const char* nearest = NULL;
+  *distance = text_length(name) / 3 + 2;
+  for (unsigned i = 0; i < 2 * OPTION_COUNT + sizeof(other_names) / sizeof(other_names[0]); i++) {
+    const char* known = i < OPTION_COUNT       ? option_entries[i].name
+                        : i < 2 * OPTION_COUNT ? option_entries[i - OPTION_COUNT].older_name
+                                               : other_names[i - 2 * OPTION_COUNT];
+    size_t found = known == NULL ? *distance : name_distance(name, known, *distance);
+    if (found < *distance) {
+      nearest = known;
+      *distance = found;
+    }
+  }
+  return nearest;
+}
+
+static void warn_of_name(void* context, const char* variable) {
+  MI_UNUSED(context);
+  size_t distance;
+  const char* nearest = nearest_name(variable + sizeof(prefix) - 1, &distance);
+  char known[VARIABLE_CAPACITY];
+  if (distance == 0) return;
+  if (nearest == NULL) {
+    message_warning("environment variable %s has no effect: there is no such option\n", variable);
+    return;
+  }
+  size_t length = format_print(known, sizeof(known), "%s%s", prefix, nearest);
+  for (size_t i = 0; i < length; i++) known[i] = text_upper(known[i]);
+  message_warning("environment variable %s has no effect: there is no such option; is %s meant?\n", variable,
+                  known);
+}
+
+void options_init(void) {
+  static uint32_t are_names_checked;
+  for (unsigned i = 0; i < OPTION_COUNT; i++) (void)option_get((option_t)i);
+  uint32_t unchecked = 0;
+  if ((option_is_enabled(option_show_errors) || option_is_enabled(option_verbose)) &&
+      atomic_cas_acq_rel(&are_names_checked, &unchecked, 1u))
+    os_environment_names(prefix, warn_of_name, NULL);
+}
+
+static bool environment_flag(const char* name, const char* otherwise) {
   char variable[VARIABLE_CAPACITY], text[VALUE_CAPACITY];
   long value = 0;
-  if (!environment_get("disable_redirect", variable, text)) return false;
+  if (!environment_get(name, variable, text)) return false;
   const char* trimmed = trim(text);
   if (!parse_value(trimmed, KIND_FLAG, &value)) {
-    message_warning("environment variable %s has the value \"%s\" but takes %s; redirection stays enabled\n",
-                    variable, trimmed, kind_expectation(KIND_FLAG));
+    message_warning("environment variable %s has the value \"%s\" but takes %s; %s\n", variable, trimmed,
+                    kind_expectation(KIND_FLAG), otherwise);
     return false;
   }
   return value != 0;
 }
+
+bool options_redirect_is_disabled(void) { return environment_flag("disable_redirect", "redirection stays enabled"); }
+bool options_addresses_are_fixed(void) { return environment_flag("fixed_addresses", "addresses are random"); }
+
+bool options_abort_on_error(void) {
+  static uint8_t known; // 1: no, 2: yes
+  uint8_t value = atomic_get_relaxed(&known);
+  if (value == 0) atomic_set_relaxed(&known, value = environment_flag("abort_on_error", "the process goes on") ? 2 : 1);
+  return value == 2;
+}
+
+bool options_idle_purge_is_disabled(void) { return environment_flag("disable_idle_purge", "idle memory is purged"); }
 
 // ---- reading and setting ----------------------------------------------------------------------------------
 
@@ -204,7 +317,7 @@ void option_set_default(option_t option, long value) {
 
 static void print_option(message_output_t* output, void* arg, option_t option) {
   const option_entry_t* entry = &option_entries[option];
-  message_print_to(output, arg, "option '%s': %ld%s%s%s\n", entry->name, option_get(option),
+  message_print_to(output, arg, "mimalloc: option '%s': %ld%s%s%s\n", entry->name, option_get(option),
                    kind_unit(entry->kind), option_is_set(option) ? " (set)" : "",
                    entry->is_deprecated ? " (deprecated: no effect)" : "");
 }

@@ -12,9 +12,17 @@ typedef struct stats_blocks_s {
   int64_t freed[BIN_COUNT];     // blocks freed (those that wait in remote lists count as freed)
   int64_t pages[BIN_COUNT];     // pages in use now
   int64_t page_bytes;           // and the bytes in them
+  int64_t huge_allocated_bytes, huge_freed_bytes;
 } stats_blocks_t;
 
 // Any thread.
 void stats_collect_blocks(stats_blocks_t* blocks);
+
+// The same for a part: of one heap, one sub-process, or one theap (the pages that it has or filled); NULL: no matter which.
+struct heap_s;
+struct subproc_s;
+struct theap_s;
+void stats_collect_blocks_of(stats_blocks_t* blocks, const struct heap_s* heap, const struct subproc_s* subproc,
+                             const struct theap_s* theap);
 
 #endif

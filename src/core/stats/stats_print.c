@@ -62,7 +62,7 @@ static void print_levels(const report_t* report, const stats_process_t* process)
   print_level(report, "pages", &process->pages);
   print_level(report, "threads", &process->threads);
   print_level(report, "heaps of threads", &process->theaps);
-  print_level(report, "heaps to adopt", &process->theaps_orphaned);
+  print_level(report, "heaps", &process->heaps);
 }
 
 static void print_counters(const report_t* report, const stats_snapshot_t* snapshot) {
@@ -77,15 +77,15 @@ static void print_counters(const report_t* report, const stats_snapshot_t* snaps
                    (long long)process->arenas, format_size(purged, process->purged_bytes),
                    format_size(reset, process->reset_bytes));
   message_print_to(report->output, report->arg,
-                   "  pages: %lld extended, %lld retired, %lld looked at in %lld searches, %lld absorbed\n",
+                   "  pages: %lld extended, %lld retired, %lld looked at in %lld searches, %lld adopted, %lld taken back\n",
                    (long long)process->pages_extended, (long long)process->pages_retired,
                    (long long)process->page_searches, (long long)process->page_searches_count,
-                   (long long)process->pages_absorbed);
+                   (long long)process->pages_adopted, (long long)process->pages_reclaimed);
   message_print_to(
       report->output, report->arg,
-      "  threads: %lld heaps adopted, %lld blocks freed by another thread, %lld late allocations, "
+      "  threads: %lld reaped, %lld blocks freed by another thread, %lld late allocations, "
       "%lld frees of foreign pointers\n",
-      (long long)process->theaps_adopted, (long long)process->remote_frees,
+      (long long)process->threads_reaped, (long long)process->remote_frees,
       (long long)process->late_allocations, (long long)process->foreign_frees);
 }
 
@@ -134,7 +134,5 @@ void stats_print(message_output_t* output, void* arg, bool with_process) {
 
 void stats_print_at_exit(void) {
   if (!option_is_enabled(option_show_stats)) return;
-  message_hold_callbacks();
   stats_print(NULL, NULL, false);
-  message_release_callbacks();
 }

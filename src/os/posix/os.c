@@ -19,9 +19,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -267,6 +269,17 @@ bool os_reset(void* start, size_t size) {
   return ok;
 }
 
+bool os_protect(void* start, size_t size, bool accessible) {
+  return mprotect(start, size, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
+}
+
+// Large pages would have to be set aside by the administrator; the native build is for tests.
+void* os_reserve_large(size_t size, int numa_node) {
+  MI_UNUSED(size);
+  MI_UNUSED(numa_node);
+  return NULL;
+}
+
 bool os_release(void* base, size_t size) {
   os_lock_acquire(&table_lock);
   reservation_t* found = table_find_locked(base, size);
@@ -333,6 +346,12 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   if (count >= capacity) return false;
   value[count] = 0;
   return true;
+}
+
+void os_random(uint64_t random[2]) {
+  if (getrandom(random, 2 * sizeof(uint64_t), 0) == (ssize_t)(2 * sizeof(uint64_t))) return;
+  random[0] = clock_ms(CLOCK_REALTIME) ^ (uint64_t)(uintptr_t)random << 20; // a kernel before 3.17
+  random[1] = (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)&os_random;
 }
 
 void os_write_error(const char* text, size_t length) {
@@ -414,6 +433,22 @@ bool os_thread_is_dead(uint32_t id) {
   bool is_dead = syscall(SYS_tgkill, getpid(), (pid_t)id, 0) != 0 && errno == ESRCH;
   errno = saved;
   return is_dead;
+}
+
+// The 22nd field of /proc/self/task/ID/stat: ticks since the system started. The name in parentheses may hold anything.
+uint64_t os_thread_birth(uint32_t id) {
+  char path[64], text[512];
+  int saved = errno;
+  snprintf(path, sizeof(path), "/proc/self/task/%u/stat", (unsigned)id);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t length = file < 0 ? -1 : read(file, text, sizeof(text) - 1);
+  if (file >= 0) close(file);
+  errno = saved;
+  if (length <= 0) return 0;
+  text[length] = 0;
+  const char* at = strrchr(text, ')');
+  for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
+  return at == NULL ? 0 : strtoull(at, NULL, 10) + 1;
 }
 
 void* os_stack_base(void) { return (void*)UINTPTR_MAX; }

@@ -17,6 +17,7 @@ static void bell_make_key(void) { bell_key_made = pthread_key_create(&bell_key, 
 
 // A destructor, not atexit: it runs after the program's own atexit functions, and registering can't fail.
 __attribute__((destructor)) static void bell_process_exit(void) {
+  if (bell.process_done != NULL) bell.process_done();
   if (bell.process_exit != NULL) bell.process_exit();
 }
 

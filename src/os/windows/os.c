@@ -1,5 +1,6 @@
 #include "os/os.h"
 #include "base/atomics.h"
+#include "base/text.h"
 #include "teb.h"
 
 #define WIN32_LEAN_AND_MEAN
@@ -82,6 +83,34 @@ bool os_commit(void* start, size_t size) { return allocate(start, size, MEM_COMM
 bool os_decommit(void* start, size_t size) { return release(start, size, MEM_DECOMMIT); }
 bool os_reset(void* start, size_t size) { return allocate(start, size, MEM_RESET, PAGE_READWRITE) != NULL; }
 
+bool os_protect(void* start, size_t size, bool accessible) {
+  DWORD error = GetLastError(), before;
+  bool ok = VirtualProtect(start, size, accessible ? PAGE_READWRITE : PAGE_NOACCESS, &before) != 0;
+  if (!ok) SetLastError(error);
+  return ok;
+}
+
+// The right to lock pages has to be granted to the account and then switched on; ntdll does the latter without ADVAPI32.
+void* os_reserve_large(size_t size, int numa_node) {
+  typedef SIZE_T(WINAPI * large_page_minimum_t)(void);
+  typedef LONG(NTAPI * adjust_privilege_t)(ULONG privilege, BOOLEAN enable, BOOLEAN for_thread, PBOOLEAN was_enabled);
+  typedef LPVOID(WINAPI * virtual_alloc_numa_t)(HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protection,
+                                                DWORD node);
+  enum { LOCK_MEMORY_PRIVILEGE = 4 };
+  large_page_minimum_t large_page_minimum = (large_page_minimum_t)lookup("kernel32.dll", "GetLargePageMinimum"); // 2003 SP1
+  adjust_privilege_t adjust_privilege = (adjust_privilege_t)lookup("ntdll.dll", "RtlAdjustPrivilege");
+  SIZE_T minimum = large_page_minimum == NULL ? 0 : large_page_minimum();
+  if (minimum == 0 || size % minimum != 0 || adjust_privilege == NULL) return NULL;
+  BOOLEAN was_enabled;
+  if (adjust_privilege(LOCK_MEMORY_PRIVILEGE, TRUE, FALSE, &was_enabled) != 0) return NULL;
+  DWORD type = MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES;
+  if (numa_node >= 0) {
+    virtual_alloc_numa_t alloc_numa = (virtual_alloc_numa_t)lookup("kernel32.dll", "VirtualAllocExNuma"); // Vista
+    if (alloc_numa != NULL) return alloc_numa(GetCurrentProcess(), NULL, size, type, PAGE_READWRITE, (DWORD)numa_node);
+  }
+  return allocate(NULL, size, type, PAGE_READWRITE);
+}
+
 bool os_release(void* base, size_t size) {
   MI_UNUSED(size); // Windows releases what was reserved in one call, all of it
   return release(base, 0, MEM_RELEASE);
@@ -111,6 +140,30 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   SetLastError(ERROR_SUCCESS); // an empty value returns 0 and leaves this as it is
   if (capacity > 0) value[0] = 0;
   return environment_result(GetEnvironmentVariableW(name, value, (DWORD)capacity), capacity, error);
+}
+
+// The name of a "NAME=value" in ASCII; false when it isn't of that kind or doesn't fit. "=C:=C:\\folder" has none.
+static bool variable_name(const wchar_t* variable, char* name, size_t capacity) {
+  size_t length = 0;
+  for (; variable[length] != 0 && variable[length] != L'='; length++) {
+    if (length + 1 >= capacity || variable[length] >= 0x7F) return false;
+    name[length] = (char)variable[length];
+  }
+  name[length] = 0;
+  return length > 0;
+}
+
+void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context) {
+  DWORD error = GetLastError();
+  wchar_t* variables = GetEnvironmentStringsW();
+  char name[64];
+  for (const wchar_t* at = variables; at != NULL && *at != 0;) {
+    if (variable_name(at, name, sizeof(name)) && text_begins_ignoring_case(name, prefix))
+      visit(context, name);
+    while (*at++ != 0) {}
+  }
+  if (variables != NULL) FreeEnvironmentStringsW(variables);
+  SetLastError(error);
 }
 
 void os_write_error(const char* text, size_t length) {
@@ -190,6 +243,16 @@ bool os_thread_is_dead(uint32_t id) {
   }
   SetLastError(error);
   return is_dead;
+}
+
+uint64_t os_thread_birth(uint32_t id) {
+  DWORD error = GetLastError();
+  FILETIME created = {0, 0}, exited, kernel, user;
+  HANDLE handle = OpenThread(THREAD_QUERY_INFORMATION, FALSE, id);
+  bool ok = handle != NULL && GetThreadTimes(handle, &created, &exited, &kernel, &user);
+  if (handle != NULL) CloseHandle(handle);
+  SetLastError(error);
+  return ok ? (uint64_t)created.dwHighDateTime << 32 | created.dwLowDateTime : 0;
 }
 
 bool os_is_exiting(void) { return shutdown_in_progress != NULL && shutdown_in_progress(); }

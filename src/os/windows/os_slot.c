@@ -1,5 +1,6 @@
 #include "os/os.h"
 #include "base/atomics.h"
+#include "teb.h"
 
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -9,7 +10,7 @@ uint32_t os_slot_teb_offset;
 #define INDEX_NONE 0u // slot_index holds the index + 1
 static uint32_t slot_index;
 
-#if defined(__x86_64__)
+#if MI_64BIT
 #define TEB_SLOTS_OFFSET 0x1480u
 #else
 #define TEB_SLOTS_OFFSET 0xE10u
@@ -21,13 +22,7 @@ static bool is_direct(uint32_t index) {
   static char marker;
   if (index >= TEB_SLOTS) return false;
   if (!TlsSetValue(index, &marker)) return false;
-  void* value;
-  size_t offset = TEB_SLOTS_OFFSET + index * sizeof(void*);
-#if defined(__x86_64__)
-  __asm__ volatile("movq %%gs:(%1), %0" : "=r"(value) : "r"(offset));
-#else
-  __asm__ volatile("movl %%fs:(%1), %0" : "=r"(value) : "r"(offset));
-#endif
+  void* value = teb_read(TEB_SLOTS_OFFSET + index * sizeof(void*));
   TlsSetValue(index, NULL);
   return value == &marker;
 }

@@ -1,6 +1,6 @@
 // The thread's heap pointer in a TlsAlloc slot, read straight from the thread environment block (TEB).
 // The first 64 slots lie in the TEB itself: gs:[0x1480 + 8 i] on x64, fs:[0xE10 + 4 i] on x86, unchanged
-// since NT 4.
+// since NT 4; x18 + 0x1480 + 8 i on arm64.
 #ifndef OS_WINDOWS_SLOT_H
 #define OS_WINDOWS_SLOT_H
 
@@ -20,6 +20,8 @@ MI_INLINE void os_stack_probe(void) {
   // Page by page: the guard page below the stack in use moves down one page at a time.
 #if defined(__x86_64__)
   __asm__ volatile("testl %%eax, -4096(%%rsp)\n\ttestl %%eax, -" STACK_PROBE "(%%rsp)" ::: "cc", "memory");
+#elif defined(__aarch64__)
+  __asm__ volatile("sub x16, sp, #1, lsl #12\n\tldr xzr, [x16]\n\tsub x16, x16, #1, lsl #12\n\tldr xzr, [x16]" ::: "x16", "memory");
 #else
   __asm__ volatile("testl %%eax, -4096(%%esp)\n\ttestl %%eax, -" STACK_PROBE "(%%esp)" ::: "cc", "memory");
 #endif

@@ -1,10 +1,10 @@
-// The thread environment block (TEB), read straight from where the segment register points.
+// The thread environment block (TEB), read straight from where a segment register points, on arm64 x18.
 #ifndef OS_WINDOWS_TEB_H
 #define OS_WINDOWS_TEB_H
 
 #include "base/attributes.h"
 
-// Offset of a field that differs between x64 and x86.
+// Offset of a field that differs between 64 and 32 bits.
 #define TEB_FIELD(x64, x86) (MI_64BIT ? (x64) : (x86))
 
 // Offsets unchanged since NT 4.
@@ -19,6 +19,8 @@ MI_INLINE void* teb_read(size_t offset) {
   __asm__ volatile("movq %%gs:(%1), %0" : "=r"(value) : "r"(offset));
 #elif defined(__i386__)
   __asm__ volatile("movl %%fs:(%1), %0" : "=r"(value) : "r"(offset));
+#elif defined(__aarch64__)
+  __asm__ volatile("ldr %0, [x18, %1]" : "=r"(value) : "r"(offset));
 #else
 #error "unknown processor: no TEB offset"
 #endif

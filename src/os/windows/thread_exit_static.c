@@ -55,6 +55,14 @@ static void NTAPI on_tls_event(PVOID module, DWORD reason, PVOID reserved) {
 // --gc-sections.
 __attribute__((section(".CRT$XLB"), used)) static const PIMAGE_TLS_CALLBACK tls_callback = &on_tls_event;
 
+#if defined(_MSC_VER) // whose linker makes a TLS directory only when it is asked to
+#if MI_64BIT
+#pragma comment(linker, "/include:_tls_used")
+#else
+#pragma comment(linker, "/include:__tls_used")
+#endif
+#endif
+
 static bool tls_start(void) {
   // The process attach, or for a late DLL its own, comes before any code of the module can allocate.
   return atomic_get_relaxed(&tls_is_delivered) != 0;
@@ -164,6 +172,7 @@ void os_bell_free(void) {
 static void on_exit(void) {
   if (bell.process_exit == NULL) return; // nobody ever allocated
   if (is_in_exe() || os_is_exiting()) {
+    if (!os_is_exiting() && bell.process_done != NULL) bell.process_done();
     bell.process_exit();
   } else {
     bell.process_unload();

@@ -1,0 +1,103 @@
+// Questions about addresses, and walks over pages.
+#include "core/arenas/arena.h"
+#include "core/arenas/arena_parts.h"
+#include "core/arenas/arena_slices.h"
+
+bool arena_holds(const arena_t* arena, const void* p) {
+  return (const uint8_t*)p >= arena->base && (size_t)((const uint8_t*)p - arena->base) < arena->slice_count * SLICE_SIZE;
+}
+
+static arena_t* arena_of(const void* p) {
+  for (arena_set_t* set = arena_set_first(); set != NULL; set = set->next) {
+    size_t count = atomic_get_acquire(&set->count);
+    for (size_t i = 0; i < count; i++) {
+      arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+      if (arena != NULL && arena_holds(arena, p)) return arena;
+    }
+  }
+  return NULL;
+}
+
+bool arena_contains(const void* p) { return arena_of(p) != NULL || outside_find(p) != NULL; }
+
+page_t* arena_find_page(const void* p) {
+  page_t* page = page_map_page(p);
+  if (page != NULL) return page;
+  arena_t* arena = arena_of(p);
+  if (arena == NULL) return outside_find(p);
+  // Inside of a huge page, or nowhere: slices of other pages have records that lead to their first.
+  size_t slice = arena_slice_of(arena, p);
+  for (size_t word = slice / BITMAP_WORD_BITS + 1; word-- > 0;) {
+    uint64_t heads = atomic_get_relaxed(&arena->huge_heads[word]);
+    if (word == slice / BITMAP_WORD_BITS) heads &= bits_mask(0, slice % BITMAP_WORD_BITS + 1);
+    if (heads == 0) continue;
+    size_t head = word * BITMAP_WORD_BITS + bits_highest(heads);
+    page = page_map_page(slice_address(arena, head));
+    return page != NULL && slice - head < page->slice_count ? page : NULL;
+  }
+  return NULL;
+}
+
+// Slices that aren't free are in a page, or in somebody's hands: then their records have no owner.
+static bool visit_arena_pages(arena_t* arena, bool (*visit)(page_t* page, void* arg), void* arg) {
+  for (size_t word = 0; word < arena->word_count; word++) {
+    uint64_t taken = ~atomic_get_acquire(&arena->free[word]);
+    size_t left = arena->slice_count - word * BITMAP_WORD_BITS;
+    if (left < BITMAP_WORD_BITS) taken &= bits_mask(0, left);
+    while (taken != 0) {
+      unsigned bit = bits_lowest(taken);
+      size_t slice = word * BITMAP_WORD_BITS + bit;
+      page_t* page = page_map_record(slice_address(arena, slice));
+      size_t count = 1;
+      if (page != NULL && atomic_get_acquire(&page->owner) != 0) {
+        count = atomic_get_relaxed(&page->slice_count);
+        if (!visit(page, arg)) return false;
+      }
+      if (bit + count >= BITMAP_WORD_BITS) { // on behind the page; the loop adds one
+        word = (slice + count) / BITMAP_WORD_BITS;
+        size_t rest = (slice + count) % BITMAP_WORD_BITS;
+        if (rest == 0 || word >= arena->word_count) {
+          word--;
+          taken = 0;
+        } else {
+          taken = ~atomic_get_acquire(&arena->free[word]) & ~bits_mask(0, rest);
+          left = arena->slice_count - word * BITMAP_WORD_BITS;
+          if (left < BITMAP_WORD_BITS) taken &= bits_mask(0, left);
+        }
+      } else {
+        taken &= ~bits_mask(bit, count == 0 ? 1 : count);
+      }
+    }
+  }
+  return true;
+}
+
+bool arena_visit_pages(arena_set_t* set, bool (*visit)(page_t* page, void* arg), void* arg) {
+  size_t count = atomic_get_acquire(&set->count);
+  for (size_t i = 0; i < count; i++) {
+    arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+    if (arena != NULL && !visit_arena_pages(arena, visit, arg)) return false;
+  }
+  return outside_visit(set, visit, arg);
+}
+
+void arena_visit(arena_set_t* set, void (*visit)(arena_t* arena, void* arg), void* arg) {
+  size_t count = atomic_get_acquire(&set->count);
+  for (size_t i = 0; i < count; i++) {
+    arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+    if (arena != NULL) visit(arena, arg);
+  }
+}
+
+arena_usage_t arena_usage(const arena_t* arena) {
+  arena_usage_t usage = {0, 0, 0};
+  for (size_t word = 0; word < arena->word_count; word++) {
+    uint64_t free_bits = atomic_get_relaxed(&arena->free[word]), committed = atomic_get_relaxed(&arena->committed[word]);
+    usage.free += bits_count(free_bits);
+    usage.committed += bits_count(committed);
+    usage.idle += bits_count(free_bits & committed);
+  }
+  return usage;
+}
+
+size_t arena_outside_bytes(const arena_set_t* set) { return atomic_get_relaxed(&set->outside_bytes); }

@@ -1,0 +1,210 @@
+#include "core/heaps/abandoned.h"
+
+#include "core/heaps/theap_pages.h"
+#include "core/heaps/thread.h"
+#include "core/report/counters.h"
+#include "core/report/options.h"
+
+// ---- lists ------------------------------------------------------------------------------------------------
+
+static void list_add_locked(page_list_t* list, page_t* page) {
+  page->is_listed = 1;
+  page->next = NULL;
+  page->previous = list->last;
+  if (list->last != NULL) {
+    list->last->next = page;
+  } else {
+    atomic_set_relaxed(&list->first, page);
+  }
+  list->last = page;
+  list->count++;
+}
+
+static void list_take_locked(page_list_t* list, page_t* page) {
+  if (page->previous != NULL) {
+    page->previous->next = page->next;
+  } else {
+    atomic_set_relaxed(&list->first, page->next);
+  }
+  if (page->next != NULL) {
+    page->next->previous = page->previous;
+  } else {
+    list->last = page->previous;
+  }
+  page->next = page->previous = NULL;
+  list->count--;
+  atomic_set_release(&page->is_listed, (uint8_t)0); // last: its owner may put it into a queue now
+}
+
+typedef struct rebuild_s {
+  heap_t* heap;
+  unsigned bin;
+} rebuild_t;
+
+static bool rebuild_with(page_t* page, void* arg) {
+  const rebuild_t* rebuild = (const rebuild_t*)arg;
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  if (page->heap != rebuild->heap || page->bin != rebuild->bin || (owner & PAGE_OWNER_SINGLE) != 0) return true;
+  page->is_listed = 0;
+  if (!page_is_abandoned(owner)) return true;
+  // Set under the lock alone: if it is, by the dead one.
+  if ((owner & PAGE_OWNER_LISTING) == 0 && !atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING)) return true;
+  list_add_locked(&rebuild->heap->abandoned[rebuild->bin], page);
+  atomic_swap_seq_cst(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_LISTING);
+  return true;
+}
+
+static page_list_t* list_lock(heap_t* heap, unsigned bin) {
+  page_list_t* list = &heap->abandoned[bin];
+  if (MI_UNLIKELY(os_lock_acquire(&list->lock))) { // from a dead thread: made anew from the pages themselves
+    list->first = list->last = NULL;
+    list->count = 0;
+    arena_visit_pages(&heap->subproc->arenas, &rebuild_with, &(rebuild_t){heap, bin});
+  }
+  return list;
+}
+
+// The list that the page belongs to, locked; its heap may change meanwhile.
+static page_list_t* list_lock_of(page_t* page) {
+  for (;;) {
+    heap_t* heap = atomic_get_acquire(&page->heap);
+    page_list_t* list = list_lock(heap, page->bin);
+    if (atomic_get_acquire(&page->heap) == heap) return list;
+    os_lock_release(&list->lock);
+  }
+}
+
+// While it is put into the list nobody may take the page: its links are the list's then, the queue's afterwards.
+static void page_list(page_t* page) {
+  unsigned bin = page->bin;
+  heap_t* heap = atomic_get_acquire(&page->heap);
+  page_list_t* list = list_lock(heap, bin);
+  // Only now is it sure what the page is: it may have been taken, freed or moved since.
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  if (atomic_get_acquire(&page->heap) == heap && page->bin == bin && !page->is_listed && page_is_abandoned(owner) &&
+      atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING)) {
+    list_add_locked(list, page);
+    atomic_swap_seq_cst(&page->owner, owner); // then the caller looks again: see page_look_at_abandoned
+  }
+  os_lock_release(&list->lock);
+}
+
+void page_unlist(page_t* page) {
+  if (atomic_get_acquire(&page->is_listed) == 0) return;
+  page_list_t* list = list_lock_of(page);
+  if (page->is_listed) list_take_locked(list, page);
+  os_lock_release(&list->lock);
+}
+
+void page_move(page_t* page, heap_t* to) {
+  page_list_t* list = list_lock_of(page);
+  bool was_listed = page->is_listed;
+  if (was_listed) list_take_locked(list, page);
+  atomic_set_release(&page->heap, to);
+  os_lock_release(&list->lock);
+  if (was_listed) page_list(page); // and the caller looks at it
+}
+
+// ---- owning -----------------------------------------------------------------------------------------------
+
+static bool claim_as(page_t* page, uintptr_t theap) {
+  uintptr_t owner = atomic_get_relaxed(&page->owner);
+  return page_is_abandoned(owner) && (owner & PAGE_OWNER_LISTING) == 0 &&
+         atomic_cas_acq_rel(&page->owner, &owner, theap | (owner & PAGE_OWNER_INTERIOR));
+}
+
+bool page_claim(theap_t* theap, page_t* page) { return claim_as(page, (uintptr_t)theap); }
+bool page_claim_for_look(theap_t* theap, page_t* page) { return claim_as(page, (uintptr_t)theap | PAGE_OWNER_CLAIMED); }
+
+// The theap that had it last stays remembered.
+static void let_go(page_t* page, uintptr_t before) {
+  uintptr_t interior = atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR;
+  atomic_swap_seq_cst(&page->owner, (before & ~(uintptr_t)PAGE_OWNER_FLAGS) | PAGE_OWNER_ABANDONED | interior);
+}
+
+void page_abandon_again(theap_t* theap, page_t* page, uintptr_t owner) {
+  let_go(page, owner);
+  page_look_at_abandoned(theap, page);
+}
+
+void page_retire(theap_t* theap, page_t* page) {
+  page_unlist(page);
+  heap_t* heap = page->heap;
+  if (theap != NULL && theap->counts_of == heap) {
+    theap->counts.allocated[page->bin] += (int64_t)page->allocated;
+    theap->counts.freed[page->bin] += (int64_t)page->freed;
+    theap->counts.pages_gone++;
+    theap->counts.retired++;
+  } else {
+    atomic_add_relaxed(&heap->allocated[page->bin], (int64_t)page->allocated);
+    atomic_add_relaxed(&heap->freed[page->bin], (int64_t)page->freed);
+    stats_decrease(&stats_process.pages, 1);
+    stats_count(&stats_process.pages_retired, 1);
+  }
+  heap_page_remove(page);
+  arena_page_free(page, theap != NULL ? &theap->thread->hands : NULL);
+}
+
+void page_look_at_abandoned(theap_t* theap, page_t* page) {
+  for (;;) {
+    uint32_t pending = (uint32_t)atomic_get_seq_cst(&page->remote);
+    uint64_t used = page_used(page);
+    if (pending < used) {
+      uint64_t available = page_available_of(page, used, pending);
+      if (available == 0 || available * LISTED_FREE_SHARE < page->reserved || atomic_get_relaxed(&page->is_listed)) return;
+      page_list(page);
+      if (!page_is_abandoned(atomic_get_seq_cst(&page->owner))) return;
+      if (!atomic_get_relaxed(&page->is_listed)) return; // somebody else had it for a moment, and will have looked
+      continue; // who freed its last block meanwhile could not take it
+    }
+    // All blocks are free, it seems. Only who owns the page can be sure.
+    uintptr_t before = atomic_get_relaxed(&page->owner);
+    if (!page_claim_for_look(theap != NULL ? theap : &theap_none, page)) return;
+    page_collect_remote(page);
+    if (page_used(page) == 0) {
+      page_retire(theap, page);
+      return;
+    }
+    let_go(page, before);
+  }
+}
+
+void page_abandon(theap_t* theap, page_t* page) {
+  atomic_swap_seq_cst(&page->owner, page->owner | PAGE_OWNER_ABANDONED);
+  page_look_at_abandoned(theap, page);
+}
+
+page_t* page_adopt(theap_t* theap, unsigned bin) {
+  heap_t* heap = theap->heap;
+  if (atomic_get_relaxed(&heap->abandoned[bin].first) == NULL) return NULL;
+  long candidates = option_get_clamp(option_page_max_candidates, 1, 64);
+  page_list_t* list = list_lock(heap, bin);
+  page_t* best = NULL;
+  uint64_t best_available = 0;
+  for (page_t* page = list->first; page != NULL && candidates > 0;) {
+    page_t* next = page->next;
+    if (!page_is_abandoned(atomic_get_acquire(&page->owner))) {
+      list_take_locked(list, page); // its last owner took it back; the list didn't matter
+    } else {
+      uint64_t available = page_available(page);
+      if (best == NULL || available < best_available) { // the fullest: emptier ones may yet become empty
+        best = page;
+        best_available = available;
+      }
+      candidates--;
+    }
+    page = next;
+  }
+  if (best != NULL) {
+    if (page_claim(theap, best)) {
+      list_take_locked(list, best);
+    } else {
+      best = NULL;
+    }
+  }
+  os_lock_release(&list->lock);
+  if (best == NULL) return NULL;
+  theap->counts.adopted++;
+  theap->counts.remote_frees += page_collect_remote(best);
+  return best;
+}

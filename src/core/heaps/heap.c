@@ -1,0 +1,361 @@
+// Heaps and sub-processes: made, deleted, destroyed. What is done to them under their locks is short; a lock that a dead
+// thread held is taken over and what it guards made anew.
+#include "core/heaps/heap.h"
+
+#include "core/heaps/abandoned.h"
+#include "core/heaps/guarded.h"
+#include "core/heaps/theap_life.h"
+#include "core/heaps/theap_pages.h"
+#include "core/heaps/thread.h"
+#include "core/memory/sysmem.h"
+#include "core/report/counters.h"
+#include "base/memory.h"
+
+static subproc_t main_subproc;
+static heap_t main_heap;
+static uint32_t main_state; // 0: not yet made
+static heap_t* all_heaps;   // of all records, push only
+static subproc_t* all_subprocs;
+static os_lock_t spares_lock; // a dead holder leaves the stacks whole, at worst one record short
+static heap_t* spare_heaps;
+static subproc_t* spare_subprocs;
+static uint64_t sequence;
+
+// ---- the first sub-process --------------------------------------------------------------------------------
+
+static void heap_init(heap_t* heap, subproc_t* subproc, arena_t* arena) {
+  heap->subproc = subproc;
+  heap->arena = arena;
+  heap->numa_node = -1;
+  heap->sequence = atomic_add_relaxed(&sequence, 1);
+  heap->cache_index = (uint32_t)(heap->sequence % THREAD_CACHE_SIZE);
+}
+
+static void publish_heap(heap_t* heap) {
+  heap_t* first = atomic_get_relaxed(&all_heaps);
+  do {
+    heap->all_next = first;
+  } while (!atomic_cas_weak_release(&all_heaps, &first, heap));
+}
+
+static void publish_subproc(subproc_t* subproc) {
+  subproc_t* first = atomic_get_relaxed(&all_subprocs);
+  do {
+    subproc->next = first;
+  } while (!atomic_cas_weak_release(&all_subprocs, &first, subproc));
+}
+
+// May run in two threads at once; what it writes before the swap is the same in both.
+static void make_main(void) {
+  main_heap.subproc = &main_subproc;
+  main_heap.numa_node = -1;
+  main_subproc.main = &main_heap;
+  atomic_set_release(&main_heap.state, (uint32_t)HEAP_LIVE);
+  arena_set_init(&main_subproc.arenas);
+  uint32_t none = 0;
+  if (!atomic_cas_acq_rel(&main_state, &none, 1u)) return;
+  main_heap.sequence = atomic_add_relaxed(&sequence, 1);
+  main_subproc.heaps = &main_heap;
+  publish_heap(&main_heap);
+  publish_subproc(&main_subproc);
+  atomic_set_release(&main_subproc.state, (uint32_t)HEAP_LIVE);
+  stats_increase(&stats_process.heaps, 1);
+}
+
+subproc_t* subproc_main(void) {
+  if (MI_UNLIKELY(atomic_get_acquire(&main_subproc.state) != HEAP_LIVE)) make_main();
+  return &main_subproc;
+}
+
+subproc_t* subproc_first(void) { return atomic_get_acquire(&all_subprocs); }
+heap_t* heap_main(void) { return subproc_main()->main; }
+
+// ---- lists under locks ------------------------------------------------------------------------------------
+
+static void heaps_lock(subproc_t* subproc) {
+  if (MI_LIKELY(!os_lock_acquire(&subproc->heaps_lock))) return;
+  subproc->heaps = NULL;
+  for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
+    if (heap->subproc != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
+    heap->previous = NULL;
+    heap->next = subproc->heaps;
+    if (subproc->heaps != NULL) subproc->heaps->previous = heap;
+    subproc->heaps = heap;
+  }
+}
+
+static void heaps_add(heap_t* heap) {
+  subproc_t* subproc = heap->subproc;
+  heaps_lock(subproc);
+  heap->previous = NULL;
+  heap->next = subproc->heaps;
+  if (subproc->heaps != NULL) subproc->heaps->previous = heap;
+  subproc->heaps = heap;
+  atomic_set_release(&heap->state, (uint32_t)HEAP_LIVE);
+  os_lock_release(&subproc->heaps_lock);
+  stats_increase(&stats_process.heaps, 1);
+}
+
+static void heaps_remove(heap_t* heap) {
+  subproc_t* subproc = heap->subproc;
+  heaps_lock(subproc);
+  if (heap->previous != NULL && heap->previous->next == heap) heap->previous->next = heap->next;
+  if (heap->next != NULL && heap->next->previous == heap) heap->next->previous = heap->previous;
+  if (subproc->heaps == heap) subproc->heaps = heap->next;
+  heap->next = heap->previous = NULL;
+  os_lock_release(&subproc->heaps_lock);
+  stats_decrease(&stats_process.heaps, 1);
+}
+
+// A list that was made anew holds what is there at that moment, perhaps not yet linked, and not what is about to be unlinked.
+static bool page_is_linked(const heap_t* heap, const page_t* page) {
+  return page->heap_previous != NULL ? page->heap_previous->heap_next == page : heap->pages == page;
+}
+
+static void link_page(heap_t* heap, page_t* page) {
+  page->heap_previous = NULL;
+  page->heap_next = heap->pages;
+  if (heap->pages != NULL) heap->pages->heap_previous = page;
+  heap->pages = page;
+}
+
+static bool relink_page(page_t* page, void* arg) {
+  heap_t* heap = (heap_t*)arg;
+  if (atomic_get_acquire(&page->heap) == heap) link_page(heap, page);
+  return true;
+}
+
+static void pages_lock(heap_t* heap) {
+  if (MI_LIKELY(!os_lock_acquire(&heap->pages_lock))) return;
+  heap->pages = NULL;
+  arena_visit_pages(&heap->subproc->arenas, &relink_page, heap);
+}
+
+void heap_page_add(heap_t* heap, page_t* page) {
+  if (heap_is_main(heap)) return;
+  pages_lock(heap);
+  if (!page_is_linked(heap, page)) link_page(heap, page);
+  os_lock_release(&heap->pages_lock);
+}
+
+static void unlink_page_locked(heap_t* heap, page_t* page) {
+  page_t *next = page->heap_next, *previous = page->heap_previous;
+  if (previous != NULL && previous->heap_next == page) previous->heap_next = next;
+  if (next != NULL && next->heap_previous == page) next->heap_previous = previous;
+  if (heap->pages == page) heap->pages = next;
+  page->heap_next = page->heap_previous = NULL;
+}
+
+void heap_page_remove(page_t* page) {
+  for (;;) { // the heap may be deleted meanwhile: then the page is its main heap's
+    heap_t* heap = atomic_get_acquire(&page->heap);
+    if (heap_is_main(heap)) return;
+    pages_lock(heap);
+    bool is_its = atomic_get_acquire(&page->heap) == heap;
+    if (is_its) {
+      unlink_page_locked(heap, page);
+      atomic_set_release(&page->heap, heap->subproc->main); // not to be found for a list that is made anew
+    }
+    os_lock_release(&heap->pages_lock);
+    if (is_its) return;
+  }
+}
+
+// ---- making -----------------------------------------------------------------------------------------------
+
+heap_t* heap_new(subproc_t* subproc, arena_t* arena) {
+  os_lock_acquire(&spares_lock);
+  heap_t* heap = spare_heaps;
+  if (heap != NULL) spare_heaps = heap->next;
+  os_lock_release(&spares_lock);
+  bool is_fresh = heap == NULL;
+  if (is_fresh && (heap = (heap_t*)sysmem_metadata(sizeof(heap_t))) == NULL) return NULL;
+  heap_init(heap, subproc, arena);
+  if (is_fresh) publish_heap(heap);
+  heaps_add(heap);
+  return heap;
+}
+
+static void counts_zero(heap_t* heap) {
+  mem_zero(heap->allocated, sizeof(heap->allocated));
+  mem_zero(heap->freed, sizeof(heap->freed));
+  heap->huge_allocated_bytes = heap->huge_freed_bytes = 0;
+}
+
+// What was counted goes to `to`, so that the sub-process's sums stay as they are.
+static void counts_move(heap_t* heap, heap_t* to) {
+  for (unsigned bin = 0; bin < BIN_COUNT; bin++) {
+    int64_t allocated = atomic_get_relaxed(&heap->allocated[bin]), freed = atomic_get_relaxed(&heap->freed[bin]);
+    if (allocated != 0) atomic_add_relaxed(&to->allocated[bin], allocated);
+    if (freed != 0) atomic_add_relaxed(&to->freed[bin], freed);
+  }
+  atomic_add_relaxed(&to->huge_allocated_bytes, heap->huge_allocated_bytes);
+  atomic_add_relaxed(&to->huge_freed_bytes, heap->huge_freed_bytes);
+  counts_zero(heap);
+}
+
+static void record_give(heap_t* heap) {
+  mem_zero(heap->abandoned, sizeof(heap->abandoned));
+  heap->arena = NULL;
+  atomic_set_release(&heap->state, (uint32_t)HEAP_FREE);
+  os_lock_acquire(&spares_lock);
+  heap->next = spare_heaps;
+  spare_heaps = heap;
+  os_lock_release(&spares_lock);
+}
+
+// ---- ending -----------------------------------------------------------------------------------------------
+
+static bool begin_end(heap_t* heap) {
+  if (heap == NULL || heap_is_main(heap)) return false;
+  uint32_t live = HEAP_LIVE;
+  if (!atomic_cas_acq_rel(&heap->state, &live, (uint32_t)HEAP_DYING)) return false;
+  heaps_remove(heap);
+  return true;
+}
+
+bool heap_delete(heap_t* heap) {
+  if (!begin_end(heap)) return false;
+  heap_t* to = heap->subproc->main;
+  theaps_move(heap, to);
+  for (;;) {
+    // A page at a time, under both of its locks: who frees its last block finds it in one heap or in the other.
+    pages_lock(heap);
+    page_t* page = heap->pages;
+    if (page != NULL) {
+      unlink_page_locked(heap, page); // first: moved, it may go with its last block, and its record be another heap's
+      page_move(page, to);
+    }
+    os_lock_release(&heap->pages_lock);
+    if (page == NULL) break;
+    // Which may have become worth adopting, or empty, between the two.
+    if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) page_look_at_abandoned(NULL, page);
+  }
+  counts_move(heap, to);
+  record_give(heap);
+  return true;
+}
+
+void heap_release_page(page_t* page) {
+  bool is_interior = (atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0;
+  if (page->bin == BIN_HUGE && is_interior) page_map_mark_inside(page, page->slice_count, false); // wherever the block starts
+  guarded_page_free(page);
+  arena_page_free(page, NULL);
+}
+
+bool heap_destroy(heap_t* heap) {
+  if (!begin_end(heap)) return false;
+  theaps_destroy(heap);
+  page_t* page;
+  while ((page = heap->pages) != NULL) { // nobody else may use them
+    heap->pages = page->heap_next;
+    page->heap_next = page->heap_previous = NULL;
+    int64_t blocks = (int64_t)(page->allocated - page->is_kept);
+    if (page->bin == BIN_HUGE) {
+      heap->freed[BIN_HUGE]++;
+      heap->huge_freed_bytes += (int64_t)page->block_size;
+      stats_decrease(&stats_process.huge_bytes, page->block_size);
+    } else {
+      heap->allocated[page->bin] += blocks;
+      heap->freed[page->bin] += blocks;
+    }
+    stats_decrease(&stats_process.pages, 1);
+    heap_release_page(page);
+  }
+  counts_move(heap, heap->subproc->main);
+  record_give(heap);
+  return true;
+}
+
+// ---- questions --------------------------------------------------------------------------------------------
+
+bool heap_is_valid(const heap_t* heap) {
+  for (const heap_t* at = atomic_get_acquire(&all_heaps); at != NULL; at = at->all_next)
+    if (at == heap) return atomic_get_acquire(&at->state) == HEAP_LIVE;
+  return false;
+}
+
+heap_t* heap_of(const void* p) {
+  page_t* page = arena_find_page(p);
+  return page == NULL || atomic_get_acquire(&page->owner) == 0 ? NULL : atomic_get_acquire(&page->heap);
+}
+
+bool subproc_visit_heaps(subproc_t* subproc, bool (*visit)(heap_t* heap, void* arg), void* arg) {
+  for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
+    if (heap->subproc != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
+    if (!visit(heap, arg)) return false;
+  }
+  return true;
+}
+
+// ---- sub-processes ----------------------------------------------------------------------------------------
+
+subproc_t* subproc_new(void) {
+  subproc_main();
+  os_lock_acquire(&spares_lock);
+  subproc_t* subproc = spare_subprocs;
+  if (subproc != NULL) spare_subprocs = subproc->spare;
+  os_lock_release(&spares_lock);
+  bool is_fresh = subproc == NULL;
+  if (is_fresh && (subproc = (subproc_t*)sysmem_metadata(sizeof(subproc_t))) == NULL) return NULL;
+  arena_set_init(&subproc->arenas);
+  heap_t* heap = heap_new(subproc, NULL);
+  subproc->main = heap;
+  if (is_fresh) publish_subproc(subproc);
+  if (heap == NULL) {
+    os_lock_acquire(&spares_lock);
+    subproc->spare = spare_subprocs;
+    spare_subprocs = subproc;
+    os_lock_release(&spares_lock);
+    return NULL;
+  }
+  atomic_set_release(&subproc->state, (uint32_t)HEAP_LIVE);
+  return subproc;
+}
+
+bool subproc_destroy(subproc_t* subproc) {
+  if (subproc == NULL || subproc == subproc_main()) return false;
+  if (atomic_get_acquire(&subproc->threads) > 0) return false;
+  uint32_t live = HEAP_LIVE;
+  if (!atomic_cas_acq_rel(&subproc->state, &live, (uint32_t)HEAP_DYING)) return false;
+  thread_late_forget(subproc);
+  heap_t* main = subproc->main;
+  for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next)
+    if (heap->subproc == subproc && heap != main) heap_destroy(heap);
+  theaps_destroy(main);
+  heaps_remove(main);
+  theaps_forget_counts(main);
+  arena_release_all(&subproc->arenas);
+  counts_zero(main);
+  record_give(main);
+  subproc->main = NULL;
+  atomic_set_release(&subproc->state, (uint32_t)HEAP_FREE);
+  os_lock_acquire(&spares_lock);
+  subproc->spare = spare_subprocs;
+  spare_subprocs = subproc;
+  os_lock_release(&spares_lock);
+  return true;
+}
+
+static bool look_at(page_t* page, void* arg) {
+  uintptr_t owner = atomic_get_seq_cst(&page->owner);
+  if (page_is_abandoned(owner) && (owner & PAGE_OWNER_SINGLE) == 0) page_look_at_abandoned((theap_t*)arg, page);
+  return true;
+}
+
+void subproc_collect_abandoned(subproc_t* subproc, theap_t* theap) {
+  arena_visit_pages(&subproc->arenas, &look_at, theap);
+}
+
+void heap_release_all(void) {
+  for (subproc_t* subproc = all_subprocs; subproc != NULL; subproc = subproc->next) arena_release_all(&subproc->arenas);
+  arena_forget_records();
+  mem_zero(&main_subproc, sizeof(main_subproc));
+  mem_zero(&main_heap, sizeof(main_heap));
+  all_heaps = NULL;
+  all_subprocs = NULL;
+  spare_heaps = NULL;
+  spare_subprocs = NULL;
+  spares_lock.owner = 0;
+  main_state = 0;
+}

@@ -1,0 +1,316 @@
+// Thread records: acquired, given back, found dead and reaped; the late record; full collections.
+#include "core/heaps/thread.h"
+
+#include "core/heaps/abandoned.h"
+#include "core/heaps/guarded.h"
+#include "core/heaps/record_stack.h"
+#include "core/heaps/theap_life.h"
+#include "core/heaps/theap_pages.h"
+#include "core/memory/sysmem.h"
+#include "core/report/counters.h"
+#include "core/report/message.h"
+#include "base/memory.h"
+
+#define REAP_CHECKS     4  // threads looked at at once
+#define REAP_CREDIT     16 // starts of threads that look again for each dead one found
+#define REAP_CREDIT_MAX 256
+#define RECENT_COUNT    1024
+
+static thread_t* all_threads; // push only
+static size_t thread_count;   // of all_threads
+static uint64_t spares;
+static thread_t late_thread;
+static os_lock_t late_lock;
+static uint32_t acquisitions; // numbers them
+static int32_t reap_credit;   // starts of threads that are to look for dead ones
+static thread_t* reap_cursor; // goes round all records; type-stable, so a lost update costs nothing
+static thread_t* recent[RECENT_COUNT]; // the last record that a thread with such an id acquired: a hint
+
+thread_t* thread_first(void) { return atomic_get_acquire(&all_threads); }
+
+static void cache_clear(thread_t* thread) {
+  for (size_t i = 0; i < THREAD_CACHE_SIZE; i++) thread->cache[i] = &theap_none;
+}
+
+static void publish(thread_t* thread) {
+  thread_t* first = atomic_get_relaxed(&all_threads);
+  do {
+    thread->all_next = first;
+  } while (!atomic_cas_weak_release(&all_threads, &first, thread));
+  atomic_add_relaxed(&thread_count, 1);
+}
+
+// ---- life -------------------------------------------------------------------------------------------------
+
+// A thread with this id begins: whoever else has a record under the same id is dead.
+static void note_id(thread_t* thread, uint32_t id) {
+  thread_t** place = &recent[id % RECENT_COUNT];
+  thread_t* other = atomic_get_relaxed(place);
+  if (other != NULL && other != thread) {
+    uint64_t holder = atomic_get_acquire(&other->holder);
+    if (thread_holder_kind(holder) == THREAD_OWNED && thread_holder_id(holder) == id)
+      atomic_set_release(&other->is_superseded, 1u);
+  }
+  atomic_set_relaxed(place, thread);
+}
+
+thread_t* thread_acquire(subproc_t* subproc) {
+  uint32_t number = atomic_add_relaxed(&acquisitions, 1) + 1, id = os_thread_id();
+  thread_t* thread = (thread_t*)record_pop(&spares, offsetof(thread_t, list_next));
+  bool is_fresh = thread == NULL;
+  if (is_fresh) {
+    thread = (thread_t*)sysmem_metadata(sizeof(thread_t));
+    if (thread == NULL) return NULL;
+    cache_clear(thread);
+  }
+  thread->subproc = subproc;
+  thread->birth = 0;
+  atomic_set_relaxed(&thread->is_superseded, 0u);
+  atomic_set_release(&thread->holder, THREAD_HOLDER(THREAD_OWNED, id, number));
+  if (is_fresh) {
+    publish(thread);
+    if (atomic_get_relaxed(&reap_credit) <= 0) atomic_set_relaxed(&reap_credit, 1);
+  }
+  note_id(thread, id);
+  theap_t* theap = theap_make(thread, subproc->main);
+  if (theap == NULL) {
+    atomic_set_release(&thread->holder, THREAD_HOLDER(THREAD_SPARE, 0, 0));
+    record_push(&spares, thread, (void**)&thread->list_next);
+    return NULL;
+  }
+  thread->cache[subproc->main->cache_index] = theap;
+  atomic_add_relaxed(&subproc->threads, 1);
+  stats_increase(&stats_process.theaps, 1);
+  stats_increase(&stats_process.threads, 1);
+  return thread;
+}
+
+static void record_give(thread_t* thread, bool was_owned) {
+  cache_clear(thread);
+  thread->theaps = thread->main = NULL;
+  if (was_owned) {
+    atomic_sub_relaxed(&thread->subproc->threads, 1);
+    stats_decrease(&stats_process.theaps, 1);
+    stats_decrease(&stats_process.threads, 1);
+  }
+  atomic_set_release(&thread->holder, THREAD_HOLDER(THREAD_SPARE, 0, 0));
+  record_push(&spares, thread, (void**)&thread->list_next);
+}
+
+void thread_give_back(thread_t* thread) {
+  // The main one last: what the others count and hold goes by the thread's hands, which anybody finds.
+  for (theap_t* theap = thread->theaps; theap != NULL;) {
+    theap_t* next = theap->thread_next;
+    if (theap != thread->main) theap_end(theap);
+    theap = next;
+  }
+  if (thread->main != NULL) theap_end(thread->main);
+  record_give(thread, true);
+}
+
+theap_t* thread_theap(thread_t* thread, heap_t* heap) {
+  if (heap == thread->subproc->main && thread->main != NULL) return thread->main;
+  theap_t* theap = thread_theap_cached(thread, heap);
+  if (theap == NULL) theap = theap_find(thread, heap);
+  if (theap == NULL) theap = theap_make(thread, heap);
+  if (theap != NULL) thread->cache[heap->cache_index] = theap;
+  return theap;
+}
+
+// ---- reaping ----------------------------------------------------------------------------------------------
+// A theap whose thread was killed may be in the middle of anything, so its lists can't be trusted. Its pages can: each store to
+// a page record leaves it valid (see the fences where they are written), at worst with a block or a page lost. So the pages
+// are found by walking the arenas, and the theap's own lists are thrown away.
+
+typedef struct salvage_s {
+  thread_t* dead;
+  theap_t* by; // any of the living thread's, or NULL
+} salvage_t;
+
+static bool salvage_page(page_t* page, void* arg) {
+  salvage_t* salvage = (salvage_t*)arg;
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  if ((owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_ABANDONED)) != 0) return true;
+  theap_t* theap = page_owner_theap(owner);
+  if (theap == NULL || theap->thread != salvage->dead || atomic_get_acquire(&theap->state) != THEAP_ENDING) return true;
+  if (page->is_kept) {
+    page->is_kept = 0;
+    page->allocated--;
+  }
+  if ((owner & PAGE_OWNER_CLAIMED) != 0) atomic_set_release(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_CLAIMED);
+  page_collect_remote(page);
+  page_abandon(salvage->by, page);
+  return true;
+}
+
+bool thread_is_dead(const thread_t* thread) {
+  uint64_t holder = atomic_get_acquire(&thread->holder);
+  uint32_t id = thread_holder_id(holder);
+  if (thread_holder_kind(holder) == THREAD_TAKEN) return os_thread_is_dead(id); // who gives back what the dead one left
+  if (thread_holder_kind(holder) != THREAD_OWNED) return false;
+  if (atomic_get_acquire(&thread->is_superseded) != 0) return true;
+  if (os_thread_is_dead(id)) return true;
+  uint64_t birth = atomic_get_relaxed(&thread->birth);
+  if (birth == 0) return false;
+  uint64_t now = os_thread_birth(id); // the id may be another thread's by now
+  return now != 0 && now != birth;
+}
+
+// Between the page's loss of its owner and its end (huge_free) only the hand tells that it is guarded, or in a heap's list.
+static void end_page_in_hand(const arena_hands_t* hands) {
+  uint64_t run = atomic_get_acquire(&hands->claimed.run);
+  if (run == 0) return;
+  page_t* page = page_map_record(hands->claimed.arena->base + (size_t)(run >> 32) * SLICE_SIZE);
+  if (page == NULL || atomic_get_acquire(&page->owner) != 0 || page->heap == NULL) return;
+  guarded_page_free(page);
+  heap_page_remove(page);
+}
+
+static void salvage_all(thread_t* dead, theap_t* by) {
+  end_page_in_hand(&dead->hands);
+  arena_give_back(&dead->hands);
+  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) theap_begin_salvage(theap, dead);
+  salvage_t salvage = {dead, by};
+  for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next)
+    arena_visit_pages(&subproc->arenas, &salvage_page, &salvage);
+  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) {
+    if (theap->thread != dead) continue;
+    uint32_t state = atomic_get_acquire(&theap->state), destroying = THEAP_DESTROYING;
+    if (state == THEAP_ENDING) {
+      theap_end_salvage(theap);
+    } else if (state == THEAP_DESTROYED) {
+      theap_end_salvage(theap);
+    } else {
+      atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO);
+    }
+  }
+  dead->ended = NULL;
+}
+
+static void thread_salvage(thread_t* dead, theap_t* by, bool was_owned) {
+  salvage_all(dead, by);
+  stats_count(&stats_process.threads_reaped, 1);
+  record_give(dead, was_owned);
+}
+
+size_t thread_reap(thread_t* self, size_t checks) {
+  size_t reaped = 0;
+  thread_t* candidate = atomic_get_acquire(&reap_cursor);
+  size_t count = atomic_get_relaxed(&thread_count);
+  uint64_t taken = THREAD_HOLDER(THREAD_TAKEN, os_thread_id(), self == NULL ? 0 : thread_holder_number(self->holder));
+  for (size_t seen = 0; checks > 0 && seen < count; seen++) {
+    if (candidate == NULL) candidate = atomic_get_acquire(&all_threads);
+    if (candidate == NULL) break;
+    uint64_t holder = atomic_get_acquire(&candidate->holder);
+    unsigned kind = thread_holder_kind(holder);
+    if (candidate != self && (kind == THREAD_OWNED || kind == THREAD_TAKEN)) {
+      checks--;
+      // The swap succeeds only if it is still the same ownership that was found dead.
+      bool is_dead = kind == THREAD_OWNED ? thread_is_dead(candidate) : os_thread_is_dead(thread_holder_id(holder));
+      if (is_dead && atomic_cas_acq_rel(&candidate->holder, &holder, taken)) {
+        thread_salvage(candidate, self == NULL ? NULL : self->main, kind == THREAD_OWNED);
+        reaped++;
+      }
+    }
+    candidate = candidate->all_next;
+  }
+  atomic_set_release(&reap_cursor, candidate);
+  return reaped;
+}
+
+// Asking whether a thread is alive costs system calls, which the start of a thread should not pay for. So threads are only
+// looked at when there are more than ever, perhaps because some were killed, and then, as long as dead ones are found, at
+// the start of every thread: that keeps up with any number of kills.
+void thread_reap_some(thread_t* thread) {
+  if (atomic_get_relaxed(&reap_credit) <= 0) return;
+  size_t reaped = thread_reap(thread, REAP_CHECKS);
+  int32_t credit = atomic_get_relaxed(&reap_credit);
+  int32_t next = credit - 1 + (int32_t)reaped * REAP_CREDIT;
+  atomic_set_relaxed(&reap_credit, next < 0 ? 0 : next > REAP_CREDIT_MAX ? REAP_CREDIT_MAX : next);
+}
+
+// ---- the late record ----------------------------------------------------------------------------------------
+
+static bool is_late_made(void) { return thread_holder_kind(late_thread.holder) == THREAD_LATE; }
+
+static void late_lock_take(void) {
+  bool is_taken_over = os_lock_acquire(&late_lock);
+  message_hold_callbacks_here(); // what a callback allocates might come here, too
+  if (!is_taken_over || !is_late_made()) return;
+  salvage_all(&late_thread, NULL);
+  late_thread.theaps = late_thread.main = NULL;
+  cache_clear(&late_thread);
+}
+
+thread_t* thread_late_enter(subproc_t* subproc) {
+  MI_UNUSED(subproc);
+  late_lock_take();
+  if (!is_late_made()) {
+    cache_clear(&late_thread);
+    late_thread.subproc = subproc_main();
+    late_thread.holder = THREAD_HOLDER(THREAD_LATE, 0, 0);
+  }
+  stats_count(&stats_process.late_allocations, 1);
+  return &late_thread;
+}
+
+void thread_late_leave(void) {
+  message_release_callbacks_here();
+  os_lock_release(&late_lock);
+}
+
+void thread_late_forget(subproc_t* subproc) {
+  late_lock_take();
+  for (theap_t* theap = late_thread.theaps; theap != NULL;) {
+    theap_t* next = theap->thread_next;
+    heap_t* heap = theap->heap;
+    if (heap != NULL && heap->subproc == subproc) theap_end(theap);
+    theap = next;
+  }
+  thread_late_leave();
+}
+
+// ---- collect ----------------------------------------------------------------------------------------------
+
+// Others may destroy a heap meanwhile: they wait for a theap that seems to end, as long as its thread lives.
+static void collect_theaps(thread_t* thread, bool force) {
+  for (theap_t* theap = thread->theaps; theap != NULL; theap = theap->thread_next) {
+    uint32_t owned = THEAP_OWNED;
+    if (!atomic_cas_acq_rel(&theap->state, &owned, (uint32_t)THEAP_ENDING)) continue;
+    if (theap->heap != NULL) theap_collect(theap, force);
+    atomic_set_release(&theap->state, (uint32_t)THEAP_OWNED);
+  }
+}
+
+void thread_collect(thread_t* thread, bool force) {
+  if (!force) {
+    collect_theaps(thread, false);
+    return;
+  }
+  thread_reap(thread, SIZE_MAX);
+  if (thread != &late_thread) {
+    collect_theaps(thread, true);
+    late_lock_take();
+    if (is_late_made()) collect_theaps(&late_thread, true);
+    thread_late_leave();
+  }
+  theap_t* by = thread == &late_thread ? NULL : thread->main;
+  for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next) {
+    if (atomic_get_acquire(&subproc->state) != HEAP_LIVE) continue;
+    subproc_collect_abandoned(subproc, by);
+    arena_purge(&subproc->arenas, true, &thread->hands);
+  }
+}
+
+void thread_reset_all(void) {
+  atomic_set_release(&all_threads, (thread_t*)NULL);
+  thread_count = 0;
+  spares = 0;
+  reap_cursor = NULL;
+  reap_credit = 0;
+  mem_zero(recent, sizeof(recent));
+  mem_zero(&late_thread, sizeof(late_thread));
+  late_lock.owner = 0;
+  theaps_forget_all();
+  heap_release_all();
+}

@@ -1,0 +1,153 @@
+// What is written into blocks, and how it is checked.
+//
+//   free block     link to the next one | mark "free" (from 16 bytes on, secure and checking builds)
+//   block in use   the program's ... | tail: a canary of 8 bytes at its end (secure and checking builds)
+//
+// In a secure build (MI_SECURE, also part of checking builds) a link is the next block's index in its page, encrypted, and a code of
+// 32 bits that depends on keys of the process, the block's address and the index: a link that was overwritten, in part or wholly, copied
+// from another block, or never written, is found with a probability of 1 - 2^-32 before it is followed. Mark and canary are keyed
+// by the block's address, too. No address is in any of them.
+//
+// In all builds block_index tells whether an address is a block's start.
+#ifndef CORE_PAGES_BLOCK_H
+#define CORE_PAGES_BLOCK_H
+
+#include "core/pages/page.h"
+
+#define BLOCK_TAIL (MI_SECURE ? (size_t)8 : (size_t)0) // bytes of a block that the program doesn't get
+
+// The size of the block for `size` bytes of the program's. Secure builds have no blocks of 8 bytes: a mark wants room.
+MI_INLINE size_t block_size_for(size_t size) { return MI_SECURE && size == 0 ? 1 + BLOCK_TAIL : size + BLOCK_TAIL; }
+
+extern uint64_t block_keys[4];
+extern uint32_t block_reciprocals[BIN_COUNT]; // 2^32 / size, rounded up
+
+// Keys and tables. Idempotent, any thread; page_init sees to it.
+void block_init(void);
+
+// What checking builds fill blocks with.
+#define FILL_FRESH 0xD0
+#define FILL_FREED 0xDF
+
+#define BLOCK_NONE UINT32_MAX
+
+// The index of the block that starts at `p`, BLOCK_NONE when none starts there. Not for huge pages.
+MI_INLINE uint32_t block_index(const page_t* page, const void* p) {
+  uint64_t offset = (uint64_t)((const uint8_t*)p - page->start);
+  // Exact for multiples of the size: the reciprocal is too large by less than 1, offsets are below 2^22.
+  uint32_t index = (uint32_t)(offset * block_reciprocals[page->bin] >> 32);
+  return index * page->block_size == offset && index < page->extended ? index : BLOCK_NONE;
+}
+
+// ---- keyed codes ------------------------------------------------------------------------------------------
+
+// The two halves of a product, folded: not invertible without the keys that went into it.
+MI_INLINE uint64_t block_mix(uint64_t a, uint64_t b) {
+#if MI_64BIT
+  unsigned __int128 product = (unsigned __int128)a * b;
+  return (uint64_t)product ^ (uint64_t)(product >> 64);
+#else
+  uint64_t x = (uint64_t)(uint32_t)a * (uint32_t)(b >> 32), y = (uint64_t)(uint32_t)(a >> 32) * (uint32_t)b;
+  uint64_t z = (uint64_t)(uint32_t)a * (uint32_t)b, w = (uint64_t)(uint32_t)(a >> 32) * (uint32_t)(b >> 32);
+  return (x ^ (y >> 7 | y << 57)) + (z ^ (w >> 29 | w << 35));
+#endif
+}
+
+MI_INLINE uint64_t block_pad(const block_t* block) {
+  return block_mix((uint64_t)(uintptr_t)block ^ block_keys[0], block_keys[1]);
+}
+
+MI_INLINE uint64_t block_link(uint64_t pad, uint32_t index) {
+  uint32_t code = (uint32_t)(block_mix(pad ^ block_keys[2], ((uint64_t)index << 32 | index) ^ block_keys[3]) >> 16);
+  return (uint64_t)code << 32 | ((uint32_t)pad ^ index);
+}
+
+MI_INLINE uint64_t block_mark(uint64_t pad) { return pad ^ block_keys[2]; }   // of a free block
+MI_INLINE uint64_t block_canary(uint64_t pad) { return pad ^ block_keys[3]; } // of a block in use
+
+MI_INLINE uint64_t* block_words(const block_t* block) { return (uint64_t*)(uintptr_t)block; }
+
+MI_INLINE bool block_has_mark(const page_t* page) { return page->block_size >= 16; }
+
+// ---- misuse ------------------------------------------------------------------------------------------------
+
+typedef enum misuse_e {
+  MISUSE_LINK,     // a free block was written to, or its list is forged
+  MISUSE_OVERFLOW, // written behind the end of a block
+  MISUSE_DOUBLE_FREE,
+  MISUSE_INSIDE,   // freed or resized: not a block's start
+  MISUSE_NOT_BLOCK // no block was ever there
+} misuse_t;
+
+// Reports it: once per process in release builds, unless errors are shown; a secure or checking build ends the process then, if no
+// error function is registered.
+void block_report(misuse_t misuse, const page_t* page, const void* p, const char* function);
+
+// ---- links -------------------------------------------------------------------------------------------------
+
+MI_INLINE void block_set_next(const page_t* page, block_t* block, const block_t* next) {
+  if (!MI_SECURE) {
+    block->next = (block_t*)(uintptr_t)next;
+    return;
+  }
+  uint64_t pad = block_pad(block);
+  uint32_t index = next == NULL ? 0 : (uint32_t)((size_t)((const uint8_t*)next - page->start) / 8) + 1;
+  block_words(block)[0] = block_link(pad, index);
+  if (block_has_mark(page)) block_words(block)[1] = block_mark(pad);
+}
+
+// Is what stands in the block what block_set_next wrote? Then *next is that.
+MI_INLINE bool block_get_next(const page_t* page, const block_t* block, block_t** next) {
+  if (!MI_SECURE) {
+    *next = block->next;
+    return true;
+  }
+  uint64_t pad = block_pad(block), link = block_words(block)[0];
+  uint32_t index = (uint32_t)link ^ (uint32_t)pad;
+  *next = index == 0 ? NULL : (block_t*)(page->start + (size_t)(index - 1) * 8);
+  return link == block_link(pad, index) && (!block_has_mark(page) || block_words(block)[1] == block_mark(pad));
+}
+
+// The same of a block that is known to be free: reports damage, and ends the list there.
+MI_INLINE block_t* block_next(const page_t* page, const block_t* block) {
+  block_t* next;
+  if (MI_LIKELY(block_get_next(page, block, &next))) return next;
+  block_report(MISUSE_LINK, page, block, NULL);
+  return NULL;
+}
+
+MI_INLINE uint64_t* block_tail(const page_t* page, const block_t* block) {
+  return block_words((const block_t*)((const uint8_t*)block + page->block_size - 8));
+}
+
+// The first block of the page's free list leaves it: returns the next one. From here on the block is the program's, and nothing of
+// ours stays in what that may read.
+MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
+  if (!MI_SECURE) {
+    block_t* next = block->next;
+    block->next = NULL;
+    return next;
+  }
+  uint64_t pad = block_pad(block), *words = block_words(block);
+  uint32_t index = (uint32_t)words[0] ^ (uint32_t)pad;
+  block_t* next = index == 0 ? NULL : (block_t*)(page->start + (size_t)(index - 1) * 8);
+  if (MI_UNLIKELY(words[0] != block_link(pad, index) || words[1] != block_mark(pad))) {
+    block_report(MISUSE_LINK, page, block, NULL);
+    next = NULL; // the rest is lost
+  }
+  words[0] = words[1] = 0;
+  *block_tail(page, block) = block_canary(pad);
+  return next;
+}
+
+// The canary alone, for a block whose memory is left as it is (fresh from the system, known to be zero).
+MI_INLINE void block_set_tail(const page_t* page, block_t* block) {
+  if (MI_SECURE) *block_tail(page, block) = block_canary(block_pad(block));
+}
+
+// A block in use ends with its canary, a free one with 0.
+MI_INLINE bool block_tail_is_whole(const page_t* page, const block_t* block) {
+  return *block_tail(page, block) == block_canary(block_pad(block));
+}
+
+#endif

@@ -1,0 +1,175 @@
+// Sub-processes: memory never goes from one to another, and frees across them work.
+#include "api_check.h"
+#include "support/test_thread.h"
+
+#include <mimalloc-stats.h>
+
+#define MIB(n) ((size_t)(n) << 20)
+
+enum { BLOCKS = 500 };
+
+typedef struct member_s {
+  test_thread_t thread;
+  mi_subproc_id_t subproc, seen;
+  mi_heap_t *main_heap, *heap;
+  char* blocks[BLOCKS];
+  char* foreign[BLOCKS]; // of the main sub-process, to be freed here
+  bool was_late, in_other_heap;
+  test_event_t done, leave;
+} member_t;
+
+static size_t size_of(size_t i) { return i % 100 == 99 ? MIB(1) : 10 + i * 20; }
+
+static void live_in_subproc(void* arg) {
+  member_t* member = arg;
+  mi_subproc_add_current_thread(member->subproc);
+  member->seen = mi_subproc_current();
+  member->main_heap = mi_heap_main();
+  member->heap = mi_heap_new();
+  for (size_t i = 0; i < BLOCKS; i++) {
+    char* p = i % 2 == 0 ? mi_malloc(size_of(i)) : mi_heap_malloc(member->heap, size_of(i));
+    pattern_fill_sampled(p, size_of(i), (uintptr_t)p);
+    member->blocks[i] = p;
+    if (mi_heap_of(p) != (i % 2 == 0 ? member->main_heap : member->heap)) member->in_other_heap = true;
+    mi_free(member->foreign[i]);
+  }
+  mi_subproc_add_current_thread(mi_subproc_main()); // too late: refused
+  member->was_late = mi_subproc_current()._mi_subproc_id == member->subproc._mi_subproc_id;
+  test_event_set(&member->done);
+  test_event_wait(&member->leave);
+}
+
+static void start_member(member_t* member, mi_subproc_id_t subproc) {
+  memset(member, 0, sizeof(*member));
+  member->subproc = subproc;
+  for (size_t i = 0; i < BLOCKS; i++) {
+    member->foreign[i] = mi_malloc(size_of(i));
+    memset(member->foreign[i], 3, 8);
+  }
+  test_event_init(&member->done);
+  test_event_init(&member->leave);
+  test_thread_start(&member->thread, live_in_subproc, member);
+  test_event_wait(&member->done);
+}
+
+static void end_member(member_t* member) {
+  test_event_set(&member->leave);
+  test_thread_join(&member->thread);
+  test_event_done(&member->done);
+  test_event_done(&member->leave);
+}
+
+static void test_main(void** state) {
+  (void)state;
+  assert_non_null(mi_subproc_main()._mi_subproc_id);
+  assert_ptr_equal(mi_subproc_main()._mi_subproc_id, mi_subproc_current()._mi_subproc_id);
+  mi_subproc_destroy(mi_subproc_main()); // stays
+  mi_subproc_destroy((mi_subproc_id_t){NULL});
+  mi_subproc_add_current_thread((mi_subproc_id_t){NULL});
+  void* p = mi_malloc(100);
+  api_check_block(p, 100, 16);
+  mi_free(p);
+}
+
+static void test_isolation(void** state) {
+  (void)state;
+  static member_t members[2];
+  mi_subproc_id_t subprocs[2] = {mi_subproc_new(), mi_subproc_new()};
+  assert_non_null(subprocs[0]._mi_subproc_id);
+  assert_ptr_not_equal(subprocs[0]._mi_subproc_id, subprocs[1]._mi_subproc_id);
+  for (size_t k = 0; k < 2; k++) start_member(&members[k], subprocs[k]);
+  for (size_t k = 0; k < 2; k++) {
+    member_t* member = &members[k];
+    assert_ptr_equal(member->seen._mi_subproc_id, subprocs[k]._mi_subproc_id);
+    assert_true(member->was_late);
+    assert_false(member->in_other_heap);
+    assert_ptr_not_equal(member->main_heap, mi_heap_main());
+    // Freed and measured here, in another sub-process.
+    for (size_t i = 0; i < BLOCKS; i++) {
+      char* p = member->blocks[i];
+      assert_true(mi_usable_size(p) >= size_of(i));
+      assert_int_equal(pattern_mismatch_sampled(p, size_of(i), (uintptr_t)p), SIZE_MAX);
+      assert_ptr_equal(mi_heap_of(p), i % 2 == 0 ? member->main_heap : member->heap);
+      if (i % 3 == 0) mi_free(p);
+    }
+    mi_subproc_destroy(subprocs[k]); // a thread is in it: refused
+    char* p = member->blocks[1];
+    assert_int_equal(pattern_mismatch_sampled(p, size_of(1), (uintptr_t)p), SIZE_MAX);
+  }
+  assert_ptr_not_equal(members[0].main_heap, members[1].main_heap);
+  // What was freed there is not used here.
+  for (size_t round = 0; round < 3; round++) {
+    static void* mine[BLOCKS];
+    for (size_t i = 0; i < BLOCKS; i++) {
+      mine[i] = mi_malloc(size_of(i));
+      assert_ptr_equal(mi_heap_of(mine[i]), mi_heap_main());
+    }
+    for (size_t i = 0; i < BLOCKS; i++) mi_free(mine[i]);
+    mi_collect(true);
+  }
+  mi_stats_t_decl(stats);
+  assert_true(mi_subproc_stats_get(subprocs[0], &stats));
+  assert_int_equal(stats.threads.current, 1);
+  assert_int_equal(stats.heaps.current, 2);
+  assert_int_equal(stats.malloc_normal_count.total + stats.malloc_huge_count.total, BLOCKS);
+  assert_true(stats.reserved.current > 0 && stats.committed.current > 0);
+  for (size_t k = 0; k < 2; k++) {
+    end_member(&members[k]);
+    mi_subproc_destroy(subprocs[k]);
+  }
+  assert_false(mi_any_heap_contains(members[0].blocks[1])); // all of it is gone
+}
+
+static bool count_heap(mi_heap_t* heap, void* arg) {
+  (void)heap;
+  size_t* counts = arg; // so many, and stop after so many
+  return ++counts[0] != counts[1];
+}
+
+static void test_visit_heaps(void** state) {
+  (void)state;
+  size_t counts[2] = {0, 0};
+  assert_true(mi_subproc_visit_heaps(mi_subproc_main(), count_heap, counts));
+  assert_int_equal(counts[0], 1);
+  mi_heap_t* heaps[5];
+  for (size_t i = 0; i < 5; i++) heaps[i] = mi_heap_new();
+  counts[0] = 0;
+  assert_true(mi_subproc_visit_heaps(mi_subproc_main(), count_heap, counts));
+  assert_int_equal(counts[0], 6);
+  counts[0] = 0;
+  counts[1] = 3;
+  assert_false(mi_subproc_visit_heaps(mi_subproc_main(), count_heap, counts));
+  assert_int_equal(counts[0], 3);
+  for (size_t i = 0; i < 5; i++) mi_heap_delete(heaps[i]);
+  counts[0] = counts[1] = 0;
+  assert_true(mi_subproc_visit_heaps(mi_subproc_main(), count_heap, counts));
+  assert_int_equal(counts[0], 1);
+  assert_false(mi_subproc_visit_heaps(mi_subproc_main(), NULL, counts));
+  assert_false(mi_subproc_visit_heaps((mi_subproc_id_t){NULL}, count_heap, counts));
+}
+
+static void test_many(void** state) {
+  (void)state;
+  int64_t reserved = 0;
+  for (size_t round = 0; round < 30; round++) { // reservations of 1 GiB each would pile up
+    static member_t member;
+    mi_subproc_id_t subproc = mi_subproc_new();
+    start_member(&member, subproc);
+    end_member(&member);
+    mi_subproc_delete(subproc);
+    mi_stats_t_decl(stats);
+    assert_true(mi_stats_get(&stats));
+    if (round == 2) reserved = stats.reserved.current;
+    if (round > 2) assert_true(stats.reserved.current <= reserved + (int64_t)MIB(64));
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_main),
+      cmocka_unit_test(test_isolation),
+      cmocka_unit_test(test_visit_heaps),
+      cmocka_unit_test(test_many),
+  };
+  return check_run(tests);
+}

@@ -1,0 +1,275 @@
+// Visiting: each living block exactly once and no free one, against a list of what lives, with remote frees pending.
+#include "api_check.h"
+#include "support/test_thread.h"
+
+#include <stdlib.h>
+
+#define MIB(n) ((size_t)(n) << 20)
+
+enum { BLOCKS_MAX = 4000 };
+
+typedef struct shadow_s {
+  char* block;
+  size_t size;
+  size_t seen; // visits
+} shadow_t;
+
+typedef struct shadows_s {
+  mi_heap_t* heap;
+  shadow_t list[BLOCKS_MAX];
+  size_t count;
+  size_t blocks, areas, strangers, wrong_sizes, wrong_areas;
+  const void* area; // of the last call
+  size_t area_used, area_seen;
+} shadows_t;
+
+static int by_address(const void* a, const void* b) {
+  const char *p = ((const shadow_t*)a)->block, *q = ((const shadow_t*)b)->block;
+  return p < q ? -1 : p > q;
+}
+
+static void end_area(shadows_t* shadows, bool blocks) {
+  if (shadows->area != NULL && blocks && shadows->area_seen != shadows->area_used) shadows->wrong_areas++;
+}
+
+static bool visit(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
+                  void* arg) {
+  shadows_t* shadows = arg;
+  if (heap != shadows->heap) shadows->strangers++;
+  if (block == NULL) {
+    end_area(shadows, true);
+    shadows->areas++;
+    shadows->area = area->blocks;
+    shadows->area_used = area->used;
+    shadows->area_seen = 0;
+    if (area->committed > area->reserved || area->full_block_size < area->block_size ||
+        area->used * area->full_block_size > area->reserved || area->blocks == NULL) {
+      shadows->wrong_areas++;
+    }
+    return true;
+  }
+  shadows->area_seen++;
+  shadows->blocks++;
+  shadow_t key = {.block = block};
+  shadow_t* found = bsearch(&key, shadows->list, shadows->count, sizeof(shadow_t), by_address);
+  if (found == NULL) {
+    shadows->strangers++;
+  } else {
+    found->seen++;
+    if (block_size < found->size || block_size > mi_usable_size(block)) shadows->wrong_sizes++;
+    if ((char*)block < (char*)area->blocks ||
+        (char*)block + block_size > (char*)area->blocks + area->reserved)
+      shadows->wrong_areas++;
+  }
+  return true;
+}
+
+static void check_visit(shadows_t* shadows, const char* when) {
+  qsort(shadows->list, shadows->count, sizeof(shadow_t), by_address);
+  for (size_t i = 0; i < shadows->count; i++) shadows->list[i].seen = 0;
+  shadows->blocks = shadows->areas = shadows->strangers = shadows->wrong_sizes = shadows->wrong_areas = 0;
+  shadows->area = NULL;
+  assert_true(mi_heap_visit_blocks(shadows->heap, true, visit, shadows));
+  end_area(shadows, true);
+  for (size_t i = 0; i < shadows->count; i++) {
+    if (shadows->list[i].seen != 1)
+      fail_msg("%s: block %p of %zu bytes was visited %zu times", when, (void*)shadows->list[i].block,
+               shadows->list[i].size, shadows->list[i].seen);
+  }
+  if (shadows->strangers != 0)
+    fail_msg("%s: %zu blocks were visited that aren't there", when, shadows->strangers);
+  if (shadows->wrong_sizes != 0) fail_msg("%s: %zu wrong sizes", when, shadows->wrong_sizes);
+  if (shadows->wrong_areas != 0) fail_msg("%s: %zu wrong areas", when, shadows->wrong_areas);
+  assert_int_equal(shadows->blocks, shadows->count);
+}
+
+static void shadow_allocate(shadows_t* shadows, test_random_t* random) {
+  size_t size = test_random_size(random, 1, test_random_below(random, 100) == 0 ? MIB(2) : 10000);
+  char* p = mi_heap_malloc(shadows->heap, size);
+  assert_non_null(p);
+  memset(p, 1, size < 100 ? size : 100);
+  shadows->list[shadows->count++] = (shadow_t){p, size, 0};
+}
+
+typedef struct handed_s {
+  test_thread_t thread;
+  char* blocks[BLOCKS_MAX];
+  size_t count;
+} handed_t;
+
+static void free_handed(void* arg) {
+  handed_t* handed = arg;
+  for (size_t i = 0; i < handed->count; i++) mi_free(handed->blocks[i]);
+}
+
+typedef struct allocating_s {
+  test_thread_t thread;
+  shadows_t* shadows;
+  uint64_t seed;
+  size_t count;
+} allocating_t;
+
+static void allocate_elsewhere(void* arg) {
+  allocating_t* allocating = arg;
+  test_random_t random = {allocating->seed};
+  for (size_t i = 0; i < allocating->count; i++) shadow_allocate(allocating->shadows, &random);
+}
+
+// Steps of all kinds in random order; after each the heap holds what the list says.
+static void test_against_shadow_list(void** state) {
+  (void)state;
+  static shadows_t shadows;
+  static handed_t handed;
+  for (uint64_t seed = 1; seed <= 12; seed++) {
+    test_random_t random = {seed};
+    memset(&shadows, 0, sizeof(shadows));
+    shadows.heap = mi_heap_new();
+    for (size_t step = 0; step < 25; step++) {
+      size_t kind = test_random_below(&random, 5);
+      size_t many = test_random_below(&random, 300);
+      if (kind == 0 || shadows.count == 0) { // allocate here
+        for (size_t i = 0; i < many && shadows.count < BLOCKS_MAX; i++) shadow_allocate(&shadows, &random);
+        check_visit(&shadows, "after allocations");
+      } else if (kind == 1) { // by a thread that ends
+        static allocating_t allocating;
+        allocating = (allocating_t){.shadows = &shadows, .seed = seed * 100 + step, .count = many};
+        if (shadows.count + many > BLOCKS_MAX) continue;
+        test_thread_start(&allocating.thread, allocate_elsewhere, &allocating);
+        test_thread_join(&allocating.thread);
+        check_visit(&shadows, "after allocations by another thread");
+      } else if (kind == 2) { // free here
+        for (size_t i = 0; i < many && shadows.count > 0; i++) {
+          size_t at = test_random_below(&random, shadows.count);
+          mi_free(shadows.list[at].block);
+          shadows.list[at] = shadows.list[--shadows.count];
+        }
+        check_visit(&shadows, "after frees");
+      } else if (kind == 3) { // free elsewhere: these frees are pending
+        handed.count = 0;
+        for (size_t i = 0; i < many && shadows.count > 0; i++) {
+          size_t at = test_random_below(&random, shadows.count);
+          handed.blocks[handed.count++] = shadows.list[at].block;
+          shadows.list[at] = shadows.list[--shadows.count];
+        }
+        test_thread_start(&handed.thread, free_handed, &handed);
+        test_thread_join(&handed.thread);
+        check_visit(&shadows, "after frees by another thread");
+      } else {
+        mi_heap_collect(shadows.heap, many % 2 == 0);
+        check_visit(&shadows, "after a collection");
+      }
+    }
+    mi_heap_destroy(shadows.heap);
+  }
+}
+
+typedef struct counter_s {
+  size_t areas, blocks, stop_after;
+} counter_t;
+
+static bool count(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
+                  void* arg) {
+  (void)heap;
+  (void)area;
+  (void)block_size;
+  counter_t* counter = arg;
+  if (block == NULL) {
+    counter->areas++;
+  } else {
+    counter->blocks++;
+  }
+  return counter->areas + counter->blocks != counter->stop_after;
+}
+
+static void test_areas_alone_and_early_stop(void** state) {
+  (void)state;
+  mi_heap_t* heap = mi_heap_new();
+  counter_t counter = {0};
+  assert_true(mi_heap_visit_blocks(heap, true, count, &counter)); // nothing there
+  assert_int_equal(counter.blocks, 0);
+  for (size_t i = 0; i < 100; i++) assert_non_null(mi_heap_malloc(heap, 5000));
+  counter = (counter_t){0};
+  assert_true(mi_heap_visit_blocks(heap, false, count, &counter));
+  assert_true(counter.areas > 0);
+  assert_int_equal(counter.blocks, 0);
+  size_t areas = counter.areas;
+  for (size_t stop = 1; stop <= 100 + areas; stop++) {
+    counter = (counter_t){.stop_after = stop};
+    assert_false(mi_heap_visit_blocks(heap, true, count, &counter));
+    assert_int_equal(counter.areas + counter.blocks, stop);
+  }
+  assert_false(mi_heap_visit_blocks(NULL, true, count, &counter));
+  assert_false(mi_heap_visit_blocks(heap, true, NULL, &counter));
+  mi_heap_destroy(heap);
+}
+
+static void test_theap_visit(void** state) {
+  (void)state;
+  mi_heap_t* heap = mi_heap_new();
+  mi_theap_t* theap = mi_heap_theap(heap);
+  for (size_t i = 0; i < 10; i++) assert_non_null(mi_heap_malloc(heap, 64));
+  counter_t counter = {0};
+  assert_true(mi_theap_visit_blocks(theap, true, count, &counter));
+  assert_int_equal(counter.blocks, 10);
+  assert_false(mi_theap_visit_blocks(NULL, true, count, &counter));
+  mi_heap_destroy(heap);
+}
+
+static void leave_blocks(void* arg) {
+  for (size_t i = 0; i < 200; i++) memset(mi_heap_malloc(arg, 100), 1, 100);
+}
+
+static void test_abandoned(void** state) {
+  (void)state;
+  mi_heap_t* heap = mi_heap_new();
+  test_thread_t thread;
+  test_thread_start(&thread, leave_blocks, heap);
+  test_thread_join(&thread);
+  counter_t counter = {0};
+  assert_false(mi_heap_visit_abandoned_blocks(heap, true, count, &counter)); // needs the option
+  assert_false(mi_abandoned_visit_blocks(mi_subproc_main(), -1, true, count, &counter));
+  assert_int_equal(counter.areas, 0);
+  mi_option_enable(mi_option_visit_abandoned);
+  assert_true(mi_heap_visit_abandoned_blocks(heap, true, count, &counter));
+  assert_int_equal(counter.blocks, 200);
+  counter = (counter_t){0};
+  assert_true(mi_abandoned_visit_blocks(mi_subproc_main(), -1, true, count, &counter));
+  assert_true(counter.blocks >= 200);
+  counter = (counter_t){0};
+  assert_true(
+      mi_abandoned_visit_blocks(mi_subproc_main(), 5, true, count, &counter)); // no block has that tag
+  assert_int_equal(counter.blocks, 0);
+  mi_option_disable(mi_option_visit_abandoned);
+  mi_heap_destroy(heap);
+}
+
+static void test_under_utilized(void** state) {
+  (void)state;
+  mi_heap_t* heap = mi_heap_new();
+  enum { MANY = 5000 };
+  static void* blocks[MANY];
+  for (size_t i = 0; i < MANY; i++) blocks[i] = mi_heap_malloc(heap, 128);
+  assert_false(mi_unsafe_heap_page_is_under_utilized(heap, blocks[0], 50)); // full
+  assert_false(mi_unsafe_heap_page_is_under_utilized(heap, NULL, 50));
+  assert_false(mi_unsafe_heap_page_is_under_utilized(mi_heap_main(), blocks[0], 50));
+  for (size_t i = 0; i < MANY; i++) {
+    if (i % 10 != 0) mi_free(blocks[i]);
+  }
+  size_t sparse = 0, dense = 0;
+  for (size_t i = 0; i < MANY; i += 10) {
+    sparse += mi_unsafe_heap_page_is_under_utilized(heap, blocks[i], 50);
+    dense += mi_unsafe_heap_page_is_under_utilized(heap, blocks[i], 5);
+  }
+  assert_true(sparse >= MANY / 10 / 2); // all but the page that is allocated from
+  assert_int_equal(dense, 0);           // a tenth is in use
+  mi_heap_destroy(heap);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_against_shadow_list), cmocka_unit_test(test_areas_alone_and_early_stop),
+      cmocka_unit_test(test_theap_visit),         cmocka_unit_test(test_abandoned),
+      cmocka_unit_test(test_under_utilized),
+  };
+  return check_run(tests);
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""A user of CMake: find_package(mimalloc) and the programs of examples/CMakeLists.txt."""
+import os
+import shutil
+
+from consumer import EXAMPLES, Consumer, Failure, Skip
+
+
+class CMake(Consumer):
+    def cmake(self, name, source, *arguments, rc=0):
+        if not shutil.which("cmake"):
+            raise Skip("no cmake here")
+        build = self.path(name)
+        processor = self.run([*self.cc, "-dumpmachine"]).stdout.split("-")[0]
+        done = self.run(["cmake", "-G", "Ninja", "-S", source, "-B", build, "-DCMAKE_SYSTEM_NAME=Windows",
+                         "-DCMAKE_SYSTEM_PROCESSOR=" + processor, "-DCMAKE_C_COMPILER=" + self.cc[0],
+                         "-DCMAKE_CXX_COMPILER=" + self.cxx[0], "-DCMAKE_BUILD_TYPE=Release",
+                         "-DCMAKE_PREFIX_PATH=" + self.prefix, *arguments], rc=rc)
+        return build, done
+
+    def project(self, name, text):
+        folder = self.path(name + "-source")
+        os.mkdir(folder)
+        with open(os.path.join(folder, "CMakeLists.txt"), "w", encoding="utf-8") as file:
+            file.write("cmake_minimum_required(VERSION 3.21)\nproject(asks C)\n" + text)
+        return folder
+
+    def case_examples(self):
+        build, _ = self.cmake("examples", EXAMPLES)
+        done = self.run(["cmake", "--build", build, "-j", "1"])
+        if "warning" in done.stdout:
+            raise Failure(f"warnings: {done.stdout}")
+        if not os.path.exists(os.path.join(build, "mimalloc.dll")):
+            raise Failure("mimalloc.dll was not copied beside the programs")
+        self.is_api(os.path.join(build, "api.exe"), True)
+        self.is_api(os.path.join(build, "api_static.exe"), False)
+        self.is_app(os.path.join(build, "app.exe"), self.APP)
+        self.is_app(os.path.join(build, "app_cxx.exe"), self.APP_CXX)
+        self.is_app(os.path.join(build, "app_override.exe"), self.APP, False)
+
+    def case_older_versions_are_served(self):
+        for version in ("2.0", "3.4.3 EXACT"):
+            self.cmake("asks-" + version[0], self.project("asks-" + version[0], f"find_package(mimalloc {version} REQUIRED)\n"
+                       "if(NOT mimalloc_VERSION VERSION_EQUAL 3.4.3 OR NOT mimalloc_PROJECT_VERSION MATCHES \"^0[.]\")\n"
+                       "  message(FATAL_ERROR \"${mimalloc_VERSION}, ${mimalloc_PROJECT_VERSION}\")\nendif()\n"))
+
+    def refused(self, name, text, reason, *arguments):
+        _, done = self.cmake(name, self.project(name, text), *arguments, rc=None)
+        if done.returncode == 0 or reason not in " ".join(done.stderr.split()):
+            raise Failure(f"exit code {done.returncode}, {done.stderr}")
+
+    def case_newer_version_is_refused(self):
+        self.refused("newer", "find_package(mimalloc 99 REQUIRED)\n", "compatible with requested version")
+
+    def case_other_width_is_refused(self):
+        other = "set(CMAKE_SIZEOF_VOID_P 4)\n" if self.run([*self.cc, "-dumpmachine"]).stdout.startswith("x86_64") else "set(CMAKE_SIZEOF_VOID_P 8)\n"
+        self.refused("width", other + "find_package(mimalloc REQUIRED)\n", "bytes)")
+
+    def case_found_twice(self):
+        self.cmake("twice", self.project("twice", "find_package(mimalloc REQUIRED)\nfind_package(mimalloc REQUIRED)\n"))
+
+
+if __name__ == "__main__":
+    CMake(__doc__).main()

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Changes the sources in small ways, one at a time, and shows that a test fails for each.
+
+usage: mutate.py [options] [NAME...]
+
+  --list FILE    the mutations (default: mutations.toml beside this script)
+  --folder DIR   where the copy of the tree and its build lie (default: build-mutate at the top)
+  --show         print the mutations and whether each still fits the sources, and end
+  -v, --verbose  print the end of what the failing test said
+  -h, --help     this text
+  NAME...        these mutations only
+
+The tree as it lies there, uncommitted changes included, is copied and built natively; your own build folders
+stay as they are. A mutation is caught when one of its tests fails, or does not come to an end. Its tests must pass
+without it, which is tried first. The exit code is 0 when all were caught.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+LIMIT = 300  # seconds for one test; what the mutation lets wait for ever is caught
+
+
+def die(text):
+    sys.exit(f"mutate.py: error: {text}")
+
+
+def run(command, **more):
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", **more)
+
+
+def load(path):
+    with open(path, "rb") as file:
+        mutations = tomllib.load(file)["mutation"]
+    names = set()
+    for mutation in mutations:
+        missing = {"name", "file", "text", "with", "tests"} - set(mutation)
+        if missing or mutation["name"] in names:
+            die(f"{path}: {mutation.get('name', 'a mutation')} has no {', '.join(missing) or 'name of its own'}")
+        names.add(mutation["name"])
+    return mutations
+
+
+def misfit(mutation):
+    """Why it can't be applied, or None: its text must be there exactly once."""
+    path = os.path.join(ROOT, mutation["file"])
+    if not os.path.exists(path):
+        return f"there is no {mutation['file']}"
+    with open(path, encoding="utf-8") as file:
+        count = file.read().count(mutation["text"])
+    return None if count == 1 else f"its text is {count} times in {mutation['file']}"
+
+
+def copy_tree(tree):
+    files = run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=True).stdout
+    for name in filter(None, files.split("\0")):
+        source, target = os.path.join(ROOT, name), os.path.join(tree, name)
+        if not os.path.isfile(source):
+            continue
+        with open(source, "rb") as file:
+            data = file.read()
+        if os.path.exists(target):
+            with open(target, "rb") as file:
+                if file.read() == data:
+                    continue  # keeps its time, so that ninja leaves it alone
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(data)
+        shutil.copymode(source, target)
+
+
+class Build:
+    def __init__(self, tree, folder):
+        self.folder = folder
+        if not os.path.exists(os.path.join(folder, "build.ninja")):
+            configured = run(["meson", "setup", folder, tree])
+            if configured.returncode != 0:
+                die("meson setup failed:\n" + configured.stdout)
+        tests = json.loads(run(["meson", "introspect", "--tests", folder], check=True).stdout)
+        self.tests = {test["name"]: test for test in tests}
+
+    def programs(self, names):
+        for name in names:
+            if name not in self.tests:
+                die(f"there is no test '{name}' in a native build")
+        # A test's program, and those that are handed to a script as NAME=PATH.
+        parts = [part.rpartition("=")[2] for name in names for part in self.tests[name]["cmd"]]
+        paths = [os.path.normpath(part) for part in parts if part.startswith("/")]
+        return sorted({os.path.relpath(path, self.folder) for path in paths if path.startswith(self.folder + "/")})
+
+    def compile(self, names):
+        return run(["ninja", "-C", self.folder, *self.programs(names)])
+
+    def failing(self, names):
+        """The first test that fails, and what it said; None."""
+        for name in names:
+            test = self.tests[name]
+            try:
+                done = run(test["cmd"], cwd=self.folder, env={**os.environ, **test["env"]}, timeout=LIMIT)
+            except subprocess.TimeoutExpired:
+                return name, f"no end after {LIMIT} s"
+            if done.returncode != 0:
+                return name, done.stdout
+        return None
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", default=os.path.join(os.path.dirname(__file__), "mutations.toml"))
+    parser.add_argument("--folder", default=os.path.join(ROOT, "build-mutate"))
+    parser.add_argument("--show", action="store_true")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    mutations = load(options.list)
+    for name in options.names:
+        if name not in {mutation["name"] for mutation in mutations}:
+            die(f"there is no mutation '{name}'; --show tells all")
+    mutations = [m for m in mutations if not options.names or m["name"] in options.names]
+    if options.show:
+        for mutation in mutations:
+            print(f"{mutation['name']:36} {misfit(mutation) or 'fits'}; {', '.join(mutation['tests'])}")
+        return 0
+
+    tree = os.path.join(os.path.realpath(options.folder), "tree")
+    copy_tree(tree)
+    build = Build(tree, os.path.join(os.path.realpath(options.folder), "build"))
+    needed = sorted({name for mutation in mutations for name in mutation["tests"]})
+    print(f"[0/{len(mutations)}] without a mutation: {', '.join(needed)}", flush=True)
+    compiled = build.compile(needed)
+    if compiled.returncode != 0:
+        die("the tree does not build:\n" + compiled.stdout[-3000:])
+    failing = build.failing(needed)
+    if failing:
+        die(f"{failing[0]} fails without any mutation:\n{failing[1][-3000:]}")
+
+    missed = []
+    for number, mutation in enumerate(mutations, 1):
+        head = f"[{number}/{len(mutations)}] {mutation['name']:36}"
+        why = misfit(mutation)
+        if why is None:
+            path = os.path.join(tree, mutation["file"])
+            with open(path, encoding="utf-8") as file:
+                before = file.read()
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(before.replace(mutation["text"], mutation["with"]))
+            try:
+                compiled = build.compile(mutation["tests"])
+                failing = build.failing(mutation["tests"]) if compiled.returncode == 0 else None
+            finally:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(before)
+            if compiled.returncode != 0:
+                why = "does not compile: " + next((l for l in compiled.stdout.splitlines() if "error:" in l), "")
+            elif failing is None:
+                why = "SURVIVES: " + ", ".join(mutation["tests"]) + " pass"
+        if why is None:
+            print(f"{head} caught by {failing[0]}", flush=True)
+            if options.verbose:
+                print("    " + "\n    ".join(failing[1].splitlines()[-8:]))
+        else:
+            missed.append(mutation["name"])
+            print(f"{head} {why}", flush=True)
+    print(f"{len(mutations) - len(missed)} caught, {len(missed)} not: {', '.join(missed) or '-'}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
