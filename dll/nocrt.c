@@ -16,7 +16,7 @@ void* memcpy(void* restrict to, const void* restrict from, size_t size);
 void* memset(void* to, int byte, size_t size);
 int memcmp(const void* left, const void* right, size_t size);
 
-#define ANYWHERE  __attribute__((aligned(1), may_alias))
+#define ANYWHERE __attribute__((aligned(1), may_alias))
 typedef uint16_t ANYWHERE two_t;
 typedef uint32_t ANYWHERE four_t;
 typedef uint64_t ANYWHERE eight_t;
@@ -191,17 +191,16 @@ int memcmp(const void* left_, const void* right_, size_t size) {
 #if defined(__aarch64__)
 // Called in front of a large stack frame: touches each page of the x15 * 16 bytes below the stack pointer, from above. May use
 // x16 and x17 only. (x86 and x64 have it from libgcc.)
-__asm__(
-    "  .text\n"
-    "  .p2align 2\n"
-    "  .globl __chkstk\n"
-    "__chkstk:\n"
-    "  lsl x16, x15, #4\n"
-    "  mov x17, sp\n"
-    "1:\n"
-    "  sub x17, x17, #4096\n"
-    "  ldr xzr, [x17]\n"
-    "  subs x16, x16, #4096\n"
-    "  b.gt 1b\n"
-    "  ret\n");
+__asm__("  .text\n"
+        "  .p2align 2\n"
+        "  .globl __chkstk\n"
+        "__chkstk:\n"
+        "  lsl x16, x15, #4\n"
+        "  mov x17, sp\n"
+        "1:\n"
+        "  sub x17, x17, #4096\n"
+        "  ldr xzr, [x17]\n"
+        "  subs x16, x16, #4096\n"
+        "  b.gt 1b\n"
+        "  ret\n");
 #endif

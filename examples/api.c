@@ -13,8 +13,9 @@ int main(void) {
   if (text == NULL) return 1;
   strcat(text, ", grown");
   int version = mi_version();
-  printf("mimalloc %d.%d.%d: %s; %u bytes of room; the grid is %saligned\n", version / 10000, version / 100 % 100, version % 100, text,
-         (unsigned)mi_usable_size(text), (size_t)grid % 64 == 0 ? "" : "not ");
+  printf("mimalloc %d.%d.%d: %s; %u bytes of room; the grid is %saligned\n", version / 10000,
+         version / 100 % 100, version % 100, text, (unsigned)mi_usable_size(text),
+         (size_t)grid % 64 == 0 ? "" : "not ");
   mi_free(grid);
   mi_free(text);
   return 0;

@@ -13,7 +13,8 @@ int main() {
   std::vector<std::thread> threads;
   for (auto& mine : counts) {
     threads.emplace_back([&mine] {
-      for (int i = 0; i < 10000; i++) mine["a key that is longer than a short string " + std::to_string(i % 100)]++;
+      for (int i = 0; i < 10000; i++)
+        mine["a key that is longer than a short string " + std::to_string(i % 100)]++;
     });
   }
   for (auto& thread : threads) thread.join();
@@ -23,7 +24,8 @@ int main() {
   }
   bool thrown = false;
   try {
-    volatile std::size_t size = static_cast<std::size_t>(-1) / 4; // volatile: compilers refuse what they see through
+    volatile std::size_t size =
+        static_cast<std::size_t>(-1) / 4; // volatile: compilers refuse what they see through
     char* volatile too_much = new char[size];
     delete[] too_much;
   } catch (const std::bad_alloc&) {

@@ -19,6 +19,8 @@ static struct {
   double value;
 } figures[FIGURES_MAX];
 static unsigned figure_count;
+static uint64_t looking_ns,
+    looking_cpu_ns; // spent on samples since bench_start, and no work of the workload's
 static uint64_t origin_ns, begun_ns, begun_cpu_ns, wall_ns, cpu_ns, ops_done, checks, commit_peak;
 static const workload_t* running;
 static host_memory_t memory_begun, memory_end;
@@ -33,20 +35,25 @@ static void look(host_memory_t* memory) {
 }
 
 void bench_start(void) {
+  looking_ns = looking_cpu_ns = 0;
   begun_cpu_ns = host_cpu_ns();
   begun_ns = host_now_ns();
 }
 
 void bench_stop(uint64_t ops) {
-  wall_ns += host_now_ns() - begun_ns;
-  cpu_ns += host_cpu_ns() - begun_cpu_ns;
+  uint64_t wall = host_now_ns() - begun_ns, cpu = host_cpu_ns() - begun_cpu_ns;
+  wall_ns += wall > looking_ns ? wall - looking_ns : 0;
+  cpu_ns += cpu > looking_cpu_ns ? cpu - looking_cpu_ns : 0;
   ops_done += ops;
   look(&memory_end);
 }
 
 void bench_sample(const char* label) {
   host_memory_t memory;
+  uint64_t now = host_now_ns(), cpu = host_cpu_ns();
   look(&memory);
+  looking_ns += host_now_ns() - now;
+  looking_cpu_ns += host_cpu_ns() - cpu;
   if (label == NULL) return;
   if (sample_count == SAMPLES_MAX) {
     fprintf(stderr, "bench: more than %d samples\n", SAMPLES_MAX);

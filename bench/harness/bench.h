@@ -36,7 +36,8 @@ extern const workload_t bench_small[], bench_shared[], bench_forms[], bench_time
 void bench_start(void);
 /** `ops`: operations done since bench_start. */
 void bench_stop(uint64_t ops);
-/** Reads the memory now: for the peak of what is committed, and as a point of the course over time if labelled. */
+/** Reads the memory now: for the peak of what is committed, and as a point of the course over time if labelled. The time
+    this takes isn't counted. One thread at a time. */
 void bench_sample(const char* label);
 /** What the process has by now is the workload's own, not the allocator's. Returns its RSS. */
 uint64_t bench_baseline_kib(void);

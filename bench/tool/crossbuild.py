@@ -9,6 +9,7 @@ from tool.link import HOST, ROOT
 SOURCES = os.path.join(ROOT, ".cache", "src")
 CC, CXX = f"{HOST}-gcc-posix", f"{HOST}-g++-posix"
 CONFIGURE = ["./configure", f"--host={HOST}", f"CC={CC}", f"CXX={CXX}"]
+JOBS = f"-j{os.cpu_count()}"
 DEFINES = ["-O3", "-DNDEBUG", "-DMI_SHARED_LIB", "-DMI_SHARED_LIB_EXPORT"]
 
 # Its Windows DLL expects a helper DLL that comes as a binary only and redirects the CRT; nothing here is redirected.
@@ -31,10 +32,10 @@ RECIPES = {
                          "-static", "-lpsapi", "-lbcrypt", "-ladvapi32"]], "mimalloc-2.0.9.dll"),
     "jemalloc": ("jemalloc-5.3.0", {},
                  [[*CONFIGURE, "--with-jemalloc-prefix=je_", "--disable-cxx", "--disable-static"],
-                  ["make", "-j1", "build_lib_shared"]], "lib/jemalloc.dll"),
+                  ["make", JOBS, "build_lib_shared"]], "lib/jemalloc.dll"),
     "tcmalloc": ("gperftools-2.10", {},
                  [["autoreconf", "-i"], [*CONFIGURE, "--enable-minimal", "--disable-static"],
-                  ["make", "-j1", "libtcmalloc_minimal.la"]], ".libs/libtcmalloc_minimal-4.dll"),
+                  ["make", JOBS, "libtcmalloc_minimal.la"]], ".libs/libtcmalloc_minimal-4.dll"),
 }
 
 

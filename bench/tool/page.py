@@ -89,7 +89,8 @@ class Report:
         return found
 
     def failures(self):
-        return [trouble for trouble in self.troubles() if trouble[2] == "failed"]
+        """Ours alone: what becomes of a peer is told, but no reason to fail."""
+        return [trouble for trouble in self.troubles() if trouble[1] == self.ours and trouble[2] == "failed"]
 
     def notes(self):
         lines = []

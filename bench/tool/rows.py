@@ -4,7 +4,7 @@
 class Row:
     """`unit`: what one operation is. `quick`: the share of the operations that --quick does."""
 
-    def __init__(self, name, workload, parameters, unit, quick=0.25, judged="wall_ns_per_op"):
+    def __init__(self, name, workload, parameters, unit, quick=0.15, judged="wall_ns_per_op"):
         self.name = name
         self.workload = workload
         self.parameters = parameters
@@ -34,9 +34,9 @@ TIME_ROWS = [
     Row("server", "server", "", "malloc+free"),
     Row("producer/consumer", "pipe", "", "malloc+free"),
     Row("stress to 1 MiB", "stress", "", "malloc+free"),
-    Row("large objects", "large", "", "malloc+free", 0.3),
-    Row("thread churn", "churn", "", "thread", 0.3),
-    Row("threads, empty", "churn-empty", "", "thread", 0.3),
+    Row("large objects", "large", "", "malloc+free", 0.2),
+    Row("thread churn", "churn", "", "thread", 0.2),
+    Row("threads, empty", "churn-empty", "", "thread", 0.2),
     Row("realloc growth", "realloc", "", "realloc"),
     Row("calloc", "calloc", "", "calloc+free"),
     Row("aligned", "aligned", "", "malloc+free"),

@@ -25,7 +25,7 @@ def environment():
     return wine, env
 
 
-def library_peers(build, out, progress):
+def library_peers(build, out, without, progress):
     """(peers, [(name, why it is missing)]): what is built from this tree, what Windows has, what Debian's sources give."""
     dlls = {name: os.path.join(build, *parts) for name, parts in
             {OURS: ("dll", "mimalloc.dll"), "heap": ("bench", "bench-heap.dll"), BOUND: ("bench", "bench-toy.dll")}.items()}
@@ -38,6 +38,8 @@ def library_peers(build, out, progress):
     ]
     missing = []
     for name in crossbuild.RECIPES:
+        if name in without:
+            continue
         progress(f"building {name}")
         try:
             listed.append(peers.with_functions(name, crossbuild.build(name, os.path.join(out, "peers")), {}))

@@ -128,7 +128,7 @@ static void large(const params_t* p) {
     blocks[which] = bench_malloc(sizes[which]);
     if (blocks[which] == NULL) bench_no_memory(sizes[which]);
     touch(blocks[which], sizes[which]);
-    if (i % 64 == 63) bench_sample(NULL);
+    if (i % 32 == 19) bench_sample(NULL);
   }
   bench_stop(p->ops);
   bench_figure("live_peak_mib", (double)peak / 1048576);

@@ -26,6 +26,7 @@ static void random_worker(void* arg) {
     block_end(s->block, s->size);
     *s = slot_new(&rng, 8, p->size);
   }
+  if (w->number == 0) bench_sample(NULL);
   for (uint64_t i = 0; i < p->blocks; i++) block_end(slots[i].block, slots[i].size);
   bench_checked(ops + p->blocks);
 }
@@ -176,6 +177,7 @@ static void stress_worker(void* arg) {
     if (s->block != NULL) block_end(s->block, s->size);
     *s = slot_new(&rng, 8, p->size);
   }
+  if (w->number == 0) bench_sample(NULL);
   for (uint64_t i = 0; i < p->blocks; i++) {
     if (slots[i].block != NULL) block_end(slots[i].block, slots[i].size);
   }

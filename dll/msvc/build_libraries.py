@@ -19,7 +19,8 @@ TARGETS = {"x86_64": ("x86_64-pc-windows-msvc", "i386:x86-64", "x86_64-w64-mingw
            "aarch64": ("aarch64-pc-windows-msvc", "arm64", None)}
 # -fgnuc-version: the sources, and MinGW-w64's headers, use GCC's extensions. -idirafter: clang's own stdarg.h comes first.
 FLAGS = ["-std=c11", "-O2", "-DNDEBUG", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-ffreestanding", "-fno-stack-protector",
-         "-nostdlibinc", "-fgnuc-version=4.2.1", "-mno-incremental-linker-compatible"]  # the last: no time stamp
+         "-nostdlibinc", "-fgnuc-version=4.2.1"]
+TIMELESS = ["-mno-incremental-linker-compatible"]  # no time stamp
 
 
 def run(command):
@@ -58,22 +59,32 @@ def main():
     os.makedirs(options.objects, exist_ok=True)
     clang = [options.clang, "--target=" + target]
     includes = [part for folder in options.include for part in ("-I", folder)] + ["-idirafter", headers]
-    dependencies = []
+    dependencies, objects_made = [], set()
 
-    def compile_all(sources, flags):
+    def compile_one(source, flags):
+        """The object is called after file and folder alone: archives keep the name, and are to be the same wherever they are made."""
+        name = os.path.join(options.objects, "_".join(source.split("/")[-2:]))
+        if name in objects_made:
+            sys.exit(f"build_libraries.py: two sources are called {source}")
+        objects_made.add(name)
+        run([*clang, *flags, "-c", source, "-o", name + ".obj"])
+        return name
+
+    def compile_all(sources):
         objects = []
         for source in sources:
-            name = os.path.join(options.objects, source.lstrip("./").replace("/", "_"))
-            run([*clang, *flags, "-MD", "-MF", name + ".d", "-c", source, "-o", name + ".obj"])
-            dependencies.append(read_depfile(name + ".d"))
-            objects.append(name + ".obj")
+            depfile = os.path.join(options.objects, "_".join(source.split("/")[-2:]) + ".d")
+            objects.append(compile_one(source, [*c_flags, "-MD", "-MF", depfile]) + ".obj")
+            dependencies.append(read_depfile(depfile))
         return objects
 
-    # No AVX: the objects run wherever Windows does.
-    c_flags = FLAGS + ([] if options.arch == "aarch64" else ["-mno-avx"]) + includes
-    core = compile_all(options.core, c_flags)
-    crt = compile_all(options.crt, c_flags)
-    dll_thunks, thunks = (compile_all([source], ["-x", "assembler-with-cpp"])[0] for source in options.thunks)
+    # No AVX: the objects run wherever Windows does. _X86_: MinGW-w64's headers ask for it, its compilers define it.
+    more = {"x86_64": ["-mno-avx"], "x86": ["-mno-avx", "-D_X86_=1"], "aarch64": []}[options.arch]
+    c_flags = FLAGS + TIMELESS + more + includes
+    core = compile_all(options.core)
+    crt = compile_all(options.crt)
+    # Without the preprocessor, which would put the file's place into the object.
+    dll_thunks, thunks = (compile_one(source, ["-x", "assembler", *TIMELESS]) + ".obj" for source in options.thunks)
     imports, imports_crt, static, override = options.outputs
     run([options.dlltool, "-m", machine, "-d", options.def_file, "-l", imports])
     for output, members in ((imports_crt, [dll_thunks, imports]), (static, core), (override, [*core, *crt, thunks])):

@@ -2,7 +2,7 @@
 """A user who gives the compiler a folder or two, and one who lets pkg-config say them; with GCC, and with clang."""
 import os
 
-from consumer import EXAMPLES, Consumer, Failure
+from consumer import EXAMPLES, PE, Consumer, Failure
 
 
 class Compiler(Consumer):
@@ -99,9 +99,16 @@ class Compiler(Consumer):
         if imports != ["libmimalloc.dll.a"]:
             raise Failure(f"import libraries: {imports}")
 
+    def case_version_resources(self):
+        for name in ("mimalloc.dll", "mi-run.exe", "minject.exe"):
+            strings = PE(self.find(name)).version_strings()
+            if strings.get("OriginalFilename") != name or not strings.get("CompanyName") or not strings.get("FileVersion"):
+                raise Failure(f"{name}: {strings}")
+
     def case_examples_are_all_tried(self):
         # Who adds one adds a consumer of it.
-        known = {"api.c", "app.c", "app.cpp", "CMakeLists.txt", "meson.build"}
+        known = {"api.c", "app.c", "app.cpp", "CMakeLists.txt", "meson.build",
+                 "heap_resource.hpp", "words.cpp"}  # the last two: tests/api
         unknown = set(os.listdir(EXAMPLES)) - known
         if unknown:
             raise Failure(f"no consumer's test builds {unknown}")

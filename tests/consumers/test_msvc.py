@@ -20,7 +20,7 @@ RUNTIME = {
 
 STUBS = {
     "stdlib.h": "#include <stddef.h>\n",
-    "string.h": "",
+    "string.h": "#include <stddef.h>\nvoid* memset(void* to, int byte, size_t size);\n",
     "wchar.h": "",
     "malloc.h": "",
     "new": """#include <stddef.h>
@@ -36,6 +36,17 @@ new_handler get_new_handler() noexcept;
 }
 """,
     "cstddef": "#include <stddef.h>\nnamespace std { using ::size_t; using ::ptrdiff_t; }\n",
+    "cstdint": "#include <stdint.h>\nnamespace std { using ::uintptr_t; }\n",
+    "memory": """namespace std {
+template <class T> struct shared_ptr {
+  shared_ptr();
+  template <class D> shared_ptr(T* p, D deleter);
+  template <class D> void reset(T* p, D deleter);
+  T* get() const;
+  bool operator==(const shared_ptr& other) const;
+};
+}
+""",
     "type_traits": "namespace std { struct true_type {}; struct false_type {}; }\n",
     "utility": """namespace std {
 template <class T> struct remove_reference { typedef T type; };

@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
-"""Builds the project with another toolchain than the release's, in a folder that is kept, and runs a part of its tests: the
-DLL as a file (imports, exports, contents, size), API, stress, the C runtime's functions.
+"""Builds the project with another toolchain than the release's, in a folder that is kept, and runs a part of its tests:
+
+  clang-ld, clang-lld  the DLL as a file (imports, exports, contents, size), API, stress, the C runtime's functions, under Wine
+  arm64-windows        the DLL as a file; nothing of it can be run here
+  arm64-linux          the native core for arm64, its unit, API, stress and misuse tests, under qemu-user
 """
 import argparse
+import glob
+import json
 import os
 import shutil
 import subprocess
@@ -43,11 +48,63 @@ def clang_layer(linker):
             f"[properties]\npkg_config_libdir = {os.path.join(ROOT, '.cache', 'x86_64-w64-mingw32', 'lib', 'pkgconfig')!r}\n")
 
 
+def arm64_linux_layer():
+    return ("[binaries]\nc = 'aarch64-linux-gnu-gcc'\ncpp = 'aarch64-linux-gnu-g++'\nar = 'aarch64-linux-gnu-ar'\n"
+            "strip = 'aarch64-linux-gnu-strip'\npkgconfig = 'pkg-config'\n"
+            "exe_wrapper = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu']\n"
+            "[host_machine]\nsystem = 'linux'\ncpu_family = 'aarch64'\ncpu = 'aarch64'\nendian = 'little'\n")
+
+
+def cmocka_for_arm64(folder):
+    """From the sources that wine-ci/setup has fetched; one file. Returns the folder of its .pc file."""
+    sources = glob.glob(os.path.join(ROOT, ".cache", "src", "cmocka-*"))
+    if not sources:
+        sys.exit("FAILED: no sources of cmocka in .cache/src; run wine-ci/setup")
+    prefix = folder + "-cmocka"
+    if not os.path.exists(os.path.join(prefix, "cmocka.pc")):
+        os.makedirs(prefix, exist_ok=True)
+        have = [f"-DHAVE_{name}=1" for name in ("INTTYPES_H", "MALLOC_H", "SIGNAL_H", "STRINGS_H", "UNISTD_H", "SNPRINTF", "VSNPRINTF",
+                                                "SIGLONGJMP", "STRSIGNAL", "STRUCT_TIMESPEC", "CLOCK_GETTIME_REALTIME")]
+        run(["aarch64-linux-gnu-gcc", "-std=gnu99", "-O2", *have, "-I" + os.path.join(sources[0], "include"), "-c",
+             os.path.join(sources[0], "src", "cmocka.c"), "-o", os.path.join(prefix, "cmocka.o")])
+        run(["aarch64-linux-gnu-ar", "rcs", os.path.join(prefix, "libcmocka.a"), os.path.join(prefix, "cmocka.o")])
+        with open(os.path.join(prefix, "cmocka.pc"), "w", encoding="utf-8") as file:
+            file.write(f"Name: cmocka\nDescription: for arm64\nVersion: 1.1\nLibs: -L{prefix} -lcmocka\n"
+                       f"Cflags: -I{os.path.join(sources[0], 'include')}\n")
+    return prefix
+
+
 TOOLCHAINS = {
     # name: (tools, cross file, layer over it)
     "clang-ld": (["clang", "llvm-ar", GCC], "x86_64-clang-mingw32.ini", lambda: clang_layer("ld")),
     "clang-lld": (["clang", "llvm-ar", "ld.lld", GCC], "x86_64-clang-mingw32.ini", lambda: clang_layer("lld")),
+    "arm64-windows": (["clang", "llvm-ar", "ld.lld", "llvm-dlltool"], "aarch64-w64-mingw32.ini", lambda: "[binaries]\n"),
+    "arm64-linux": (["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++", "qemu-aarch64"], None, arm64_linux_layer),
 }
+
+
+def check_arm64_dll(folder):
+    run(["ninja", "-C", folder])
+    tests = os.path.join(ROOT, "tests", "dll")
+    dll = os.path.join(ROOT, "dll")
+    for check in ("exports", "imports", "contents", "size"):
+        print(run([sys.executable, os.path.join(tests, "check_dll.py"), check, "--dll", os.path.join(folder, "dll", "mimalloc.dll"),
+                   "--static", os.path.join(folder, "src", "libmimalloc-static.a"),
+                   "--def", os.path.join(dll, "mimalloc.def"), "--crt-names", os.path.join(dll, "crt_names.txt"),
+                   "--kernel32", os.path.join(dll, "kernel32-allowed.txt"),
+                   "--compatible", os.path.join(tests, "compatible_exports.txt"),
+                   "--version", json.loads(run(["meson", "introspect", "--projectinfo", folder]))["version"],
+                   "--nm", "llvm-nm", "--strip", "llvm-strip"]), end="")
+
+
+def run_native(folder, suites):
+    run(["ninja", "-C", folder])
+    tests = json.loads(run(["meson", "introspect", "--tests", folder]))
+    # Not unit-faults: more than 12 minutes under an emulator, for it forks at each call of the system.
+    names = [test["name"] for test in tests if test["name"] != "unit-faults" and
+             any(suite.split(":")[-1] in suites for suite in test["suite"])]
+    print(run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", "2", "--timeout-multiplier", "20",
+               *names])[-3000:])
 
 
 def write_if_new(path, text):
@@ -70,13 +127,28 @@ def main():
         sys.exit(1 if os.environ.get("MI_TOOLCHAINS_REQUIRED") else 77)
     folder = os.path.abspath(os.path.join(options.folder, options.toolchain))
     os.makedirs(os.path.dirname(folder), exist_ok=True)
-    cross_file = os.path.join(ROOT, "wine-ci", cross_file)
-    with open(cross_file, encoding="utf-8") as file:
-        is_new = write_if_new(folder + ".made-for", file.read() + layer())
+    cross_files, recipe = [], layer()
+    if cross_file:
+        cross_files = ["--cross-file", os.path.join(ROOT, "wine-ci", cross_file)]
+        with open(cross_files[1], encoding="utf-8") as file:
+            recipe += file.read()
+    is_new = write_if_new(folder + ".made-for", recipe)
     write_if_new(folder + ".ini", layer())
+    options_more = ["-Dtests=enabled"]
+    if options.toolchain == "arm64-windows":
+        options_more = ["-Dtests=disabled", "-Dtools=disabled", "-Dmsvc=enabled"]
+    elif options.toolchain == "arm64-linux":
+        options_more += ["-Dpkg_config_path=" + cmocka_for_arm64(folder)]
     if is_new or not os.path.exists(os.path.join(folder, "build.ninja")):
         shutil.rmtree(folder, ignore_errors=True)
-        run(["meson", "setup", folder, ROOT, "--cross-file", cross_file, "--cross-file", folder + ".ini", "-Dwerror=true", "-Dtests=enabled"])
+        run(["meson", "setup", folder, ROOT, *cross_files, "--cross-file", folder + ".ini", "-Dwerror=true", *options_more])
+    if options.toolchain == "arm64-windows":
+        check_arm64_dll(folder)
+        return
+    if options.toolchain == "arm64-linux":
+        os.environ["MESON_EXE_WRAPPER"] = "qemu-aarch64 -L /usr/aarch64-linux-gnu"  # for tests that start programs
+        run_native(folder, ["unit", "api", "stress", "abort"])
+        return
     tests = [test for test in DLL_FILE + RUN if test not in LEFT_OUT.get(options.toolchain, ())]
     # Programs of tests are called as the tests; the rest is what they depend on.
     targets = run(["ninja", "-C", folder, "-t", "targets", "all"])

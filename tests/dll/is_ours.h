@@ -12,7 +12,7 @@ typedef bool is_ours_t(const void* p);
 #ifdef __cplusplus
 extern "C"
 #endif
-is_ours_t mi_is_in_heap_region;
+    is_ours_t mi_is_in_heap_region;
 #endif
 
 // NULL when it is in the wrong place.

@@ -211,6 +211,28 @@ static bool read_until(int pipes[2], capture_t captures[2], int64_t deadline) {
   return true;
 }
 
+// A program for another processor: as Meson runs it, which says how in the environment (an emulator and its options).
+static void exec_wrapped(const char* const* arguments) {
+  char* rest = getenv("MESON_EXE_WRAPPER");
+  const char* words[64];
+  size_t count = 0;
+  if (rest == NULL) return;
+  for (char* word = strtok_r(rest, " ", &rest); word != NULL && count < 32; word = strtok_r(NULL, " ", &rest))
+    words[count++] = word;
+  if (count == 0) return;
+  do {
+    words[count++] = *arguments;
+  } while (*arguments++ != NULL && count < sizeof(words) / sizeof(words[0]));
+  execvp(words[0], (char* const*)(uintptr_t)words);
+}
+
+// qemu tells of a signal that ends the program on the program's standard error.
+static void drop_emulators_line(char* text) {
+  char* line = strstr(text, "qemu: uncaught target signal");
+  char* end = line == NULL ? NULL : strchr(line, '\n');
+  if (end != NULL) memmove(line, end + 1, strlen(end + 1) + 1);
+}
+
 bool child_run(const char* const* arguments, unsigned limit_ms, child_result_t* result) {
   memset(result, 0, sizeof(*result));
   int64_t deadline = now_ms() + limit_ms;
@@ -235,6 +257,7 @@ bool child_run(const char* const* arguments, unsigned limit_ms, child_result_t* 
     dup2(output[1], STDOUT_FILENO);
     dup2(error[1], STDERR_FILENO);
     execv(arguments[0], (char* const*)(uintptr_t)arguments);
+    if (errno == ENOEXEC) exec_wrapped(arguments);
     _exit(127);
   }
   close(output[1]);
@@ -261,6 +284,7 @@ bool child_run(const char* const* arguments, unsigned limit_ms, child_result_t* 
   close(error[0]);
   if (waited == pid && WIFEXITED(status)) result->exit_code = (unsigned)WEXITSTATUS(status);
   if (waited == pid && WIFSIGNALED(status)) result->signal = WTERMSIG(status);
+  drop_emulators_line(result->error);
   return true;
 }
 

@@ -4,7 +4,10 @@
 usage: check_stats_json.py PROGRAM
   PROGRAM  path of unit-stats; run as `PROGRAM --json`
 """
+import errno
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -27,11 +30,21 @@ def is_count(value, *more):
             and all(isinstance(value[key], int) for key in ("total", "peak", "current")))
 
 
+def run(command):
+    try:
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=60).stdout
+    except OSError as error:
+        wrapper = os.environ.get("MESON_EXE_WRAPPER")
+        if error.errno != errno.ENOEXEC or wrapper is None:
+            raise
+        return subprocess.run([*shlex.split(wrapper), *command], check=True, stdout=subprocess.PIPE, timeout=600).stdout
+
+
 def main():
     if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
         print(__doc__)
         sys.exit(0 if len(sys.argv) == 2 else 2)
-    text = subprocess.run([sys.argv[1], "--json"], check=True, stdout=subprocess.PIPE, timeout=60).stdout
+    text = run([sys.argv[1], "--json"])
     try:
         stats = json.loads(text)
     except json.JSONDecodeError as error:

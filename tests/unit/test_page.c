@@ -3,7 +3,7 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
-#include "core/pages/page.h"
+#include "core/pages/block.h"
 #include "os/os.h"
 
 static page_t page;
@@ -25,7 +25,7 @@ static void drop_page(void) { assert_true(os_release(page.start, memory_size)); 
 // Counts the blocks that the page holds for the owner: free ones and those in the untouched rest.
 static size_t free_blocks(void) {
   size_t count = page.reserved - page.extended;
-  for (block_t* b = page.free; b != NULL; b = b->next) count++;
+  for (block_t* b = page.free; b != NULL; b = block_next(&page, b)) count++;
   return count;
 }
 

@@ -66,7 +66,7 @@ void host_memory(host_memory_t* memory) {
 void* host_table(size_t bytes) {
   void* p = VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   if (p == NULL) fail("no memory for a workload's table");
-  InterlockedAdd64(&own_kib, (LONG64)((bytes + 4095) / 4096 * 4));
+  InterlockedExchangeAdd64(&own_kib, (LONG64)((bytes + 4095) / 4096 * 4));
   return p;
 }
 

@@ -333,7 +333,8 @@ static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_
 
 static void ring_release(theap_t* theap, block_t* block) {
   page_t* page = page_map_page(block);
-  if (*block_tail(page, block) != 0) block_report(MISUSE_LINK, page, block, NULL); // written to meanwhile
+  if (!block_delayed_is_whole(page, block, block_pad(block))) block_report(MISUSE_LINK, page, block, NULL);
+  if (MI_DEBUG) check_still_freed(page, block);
   release_block(theap, page, block, atomic_get_acquire(&page->owner));
 }
 
@@ -358,6 +359,7 @@ _Static_assert(THEAP_RING == 1 || THEAP_RING == 32, "ring_swap takes five bits")
 // True: the block stays in the ring.
 static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
   if (theap == NULL || page->heap != theap->heap || !theap->has_ring) return false;
+  block_set_delayed(page, block, block_pad(block));
   block_t* before = ring_swap(theap, block);
   if (before != NULL) ring_release(theap, before);
   return true;
@@ -366,14 +368,17 @@ static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
 bool theap_free_checked(page_t* page, block_t* block) {
   theap_t* theap = (theap_t*)page->owner;
   if (MI_UNLIKELY(block_index(page, block) == BLOCK_NONE || page->block_size > SMALL_SIZE_MAX)) return false;
-  if (MI_UNLIKELY(!block_tail_is_whole(page, block) || page->heap != theap->heap || !theap->has_ring)) return false;
+  uint64_t pad = block_pad(block);
+  if (MI_UNLIKELY(*block_tail(page, block) != block_canary(pad) || page->heap != theap->heap || !theap->has_ring)) return false;
   mem_zero(block, page->block_size);
+  block_set_delayed(page, block, pad);
   block_t* before = ring_swap(theap, block);
   if (MI_UNLIKELY(before == NULL)) return true;
   page_t* other = page_map_record(before);
   uint64_t freed = other->freed + 1;
-  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated && *block_tail(other, before) == 0)) {
-    block_set_next(other, before, other->free);
+  pad = block_pad(before);
+  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated && block_delayed_is_whole(other, before, pad))) {
+    block_set_next_by(other, before, pad, other->free);
     atomic_compiler_fence();
     other->free = before;
     atomic_compiler_fence();

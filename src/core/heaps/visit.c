@@ -45,7 +45,9 @@ static bool visit_blocks(visit_t* visit, page_t* page, const heap_area_t* area) 
   if (index != 0) mark_free(page, free_bits, (const block_t*)(page->start + (index - 1) * 8), (uint32_t)remote);
   for (uint32_t i = 0; i < page->extended; i++) {
     if ((free_bits[i / 64] >> i % 64 & 1) != 0) continue;
-    if (!visit_block(visit, area, page->start + i * page->block_size)) return false;
+    uint8_t* block = page->start + i * page->block_size;
+    if (MI_SECURE && *block_tail(page, (const block_t*)block) == 0) continue; // its reuse is delayed
+    if (!visit_block(visit, area, block)) return false;
   }
   return true;
 }

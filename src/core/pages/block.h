@@ -85,15 +85,18 @@ void block_report(misuse_t misuse, const page_t* page, const void* p, const char
 
 // ---- links -------------------------------------------------------------------------------------------------
 
+MI_INLINE void block_set_next_by(const page_t* page, block_t* block, uint64_t pad, const block_t* next) {
+  uint32_t index = next == NULL ? 0 : (uint32_t)((size_t)((const uint8_t*)next - page->start) / 8) + 1;
+  block_words(block)[0] = block_link(pad, index);
+  if (block_has_mark(page)) block_words(block)[1] = block_mark(pad);
+}
+
 MI_INLINE void block_set_next(const page_t* page, block_t* block, const block_t* next) {
   if (!MI_SECURE) {
     block->next = (block_t*)(uintptr_t)next;
     return;
   }
-  uint64_t pad = block_pad(block);
-  uint32_t index = next == NULL ? 0 : (uint32_t)((size_t)((const uint8_t*)next - page->start) / 8) + 1;
-  block_words(block)[0] = block_link(pad, index);
-  if (block_has_mark(page)) block_words(block)[1] = block_mark(pad);
+  block_set_next_by(page, block, block_pad(block), next);
 }
 
 // Is what stands in the block what block_set_next wrote? Then *next is that.
@@ -140,9 +143,25 @@ MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
   return next;
 }
 
-// The canary alone, for a block whose memory is left as it is (fresh from the system, known to be zero).
-MI_INLINE void block_set_tail(const page_t* page, block_t* block) {
-  if (MI_SECURE) *block_tail(page, block) = block_canary(block_pad(block));
+// A freed block whose reuse is delayed is in no list: mark and another code stand in it.
+MI_INLINE uint64_t block_delayed_code(uint64_t pad) { return pad ^ block_keys[1]; }
+MI_INLINE void block_set_delayed(const page_t* page, block_t* block, uint64_t pad) {
+  block_words(block)[0] = block_delayed_code(pad);
+  block_words(block)[1] = block_mark(pad);
+  *block_tail(page, block) = 0;
+}
+MI_INLINE bool block_delayed_is_whole(const page_t* page, const block_t* block, uint64_t pad) {
+  const uint64_t* words = block_words(block);
+  return words[0] == block_delayed_code(pad) && *block_tail(page, block) == 0 &&
+         (page->block_size == 16 || words[1] == block_mark(pad)); // there the mark lies where the tail does
+}
+
+// The same for a block that was in no list: its memory is the system's, or a page's that lay there before, whose marks may still
+// stand in it.
+MI_INLINE void block_hand_out_fresh(const page_t* page, block_t* block) {
+  if (!MI_SECURE) return;
+  block_words(block)[0] = block_words(block)[1] = 0;
+  *block_tail(page, block) = block_canary(block_pad(block));
 }
 
 // A block in use ends with its canary, a free one with 0.

@@ -86,7 +86,7 @@ block_t* page_take(page_t* page, bool* is_zero) {
       atomic_compiler_fence(); // as above
       page->allocated++;
       *is_zero = page->is_zero;
-      block_set_tail(page, block);
+      block_hand_out_fresh(page, block);
       return block;
     }
     page_extend(page);

@@ -332,7 +332,7 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   char narrow[256];
   size_t length = 0;
   for (; name[length] != 0; length++) {
-    if (name[length] < 0 || name[length] >= 0x80 || length + 1 >= sizeof(narrow)) return false;
+    if ((uint32_t)name[length] >= 0x80 || length + 1 >= sizeof(narrow)) return false;
     narrow[length] = (char)name[length];
   }
   narrow[length] = 0;

@@ -21,7 +21,9 @@ MI_INLINE void os_stack_probe(void) {
 #if defined(__x86_64__)
   __asm__ volatile("testl %%eax, -4096(%%rsp)\n\ttestl %%eax, -" STACK_PROBE "(%%rsp)" ::: "cc", "memory");
 #elif defined(__aarch64__)
-  __asm__ volatile("sub x16, sp, #1, lsl #12\n\tldr xzr, [x16]\n\tsub x16, x16, #1, lsl #12\n\tldr xzr, [x16]" ::: "x16", "memory");
+  __asm__ volatile(
+      "sub x16, sp, #1, lsl #12\n\tldr xzr, [x16]\n\tsub x16, x16, #1, lsl #12\n\tldr xzr, [x16]" ::
+          : "x16", "memory");
 #else
   __asm__ volatile("testl %%eax, -4096(%%esp)\n\ttestl %%eax, -" STACK_PROBE "(%%esp)" ::: "cc", "memory");
 #endif
