@@ -20,17 +20,20 @@ enum {
 static twin_event_t* event;
 static twin_t twins[TWIN_COUNT];
 
-#define TWIN_CALL(function, is_in_heap)                                                                      \
+// An export that calls another, or ends in it: the outer one's twin sees to it.
+static MI_NOINLINE uintptr_t call(size_t number, const uintptr_t* all, const void* caller) {
+  const twin_t* twin = &twins[number];
+  const uintptr_t* arguments = all + twin->is_in_heap;
+  return images_is_self((uintptr_t)caller) ? twin_pass(twin, arguments) : event(twin, arguments);
+}
+
+// There are many of these: they do no more than they must.
+#define TWIN(function, ...)                                                                                  \
   static uintptr_t __cdecl twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,  \
                                            uintptr_t f) {                                                    \
-    const uintptr_t all[TWIN_ARGUMENTS] = {a, b, c, d, e, f}, *arguments = all + (is_in_heap);               \
-    const twin_t* twin = &twins[NUMBER_##function];                                                          \
-    /* An export that calls another, or ends in it: the outer one's twin sees to it. */                      \
-    if (images_is_self((uintptr_t)__builtin_return_address(0))) return twin_pass(twin, arguments);           \
-    return event(twin, arguments);                                                                           \
+    const uintptr_t all[TWIN_ARGUMENTS] = {a, b, c, d, e, f};                                                \
+    return call(NUMBER_##function, all, __builtin_return_address(0));                                        \
   }
-#define TWIN(function, ...)         TWIN_CALL(function, 0)
-#define TWIN_IN_HEAP(function, ...) TWIN_CALL(function, 1)
 #include "twins_table.h"
 
 #define ROW(in_heap, text, function, kind, first, product, align, offset, zero, more)                        \
