@@ -75,6 +75,16 @@ def nothing_is_reported(program):
         check("No leaks: all " in text and "allocated here" not in text, f"leaks where there are none:\n{text}")
 
 
+def heaps_end_with_their_blocks():
+    with fresh("heaps.exe") as folder:
+        out, text = folder.run("mi-run.exe", "--leaks", "heaps.exe")
+        check(out.split() == ["done"], f"the program's own output is changed: {out!r}")
+        check("Leaks: 2.1 KiB in 2 blocks from 2 places" in text, f"not the blocks that are lost:\n{text}")
+        need_frames(text, "heaps.c", ("lose", "outlives"), ("lose", "kept"))
+        out, text = folder.run("mi-run.exe", "--check", "heaps.exe")
+        check(out.split() == ["done"] and "No faults found." in text, f"--check finds what isn't there: {out!r}\n{text}")
+
+
 def by_environment(way):
     """The DLL is beside the program, which imports it (minject) or loads it late; nothing else tells of the mode."""
     with Folder([options.dll, options.minject, f"{options.programs}/faulty-msvcrt.exe"]) as folder:
@@ -242,6 +252,7 @@ def cases():
     yield "leaks-msvcrt", leaks_are_found, "faulty-msvcrt.exe"
     yield "leaks-ucrt", leaks_are_found, "faulty-ucrt.exe"
     yield "leaks-cxx", leaks_are_found_in_cxx
+    yield "heaps", heaps_end_with_their_blocks
     for way in ("minject", "late"):
         yield f"leaks-{way}", by_environment, way
     for how in ("crash", "terminate", "caught"):

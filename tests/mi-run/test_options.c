@@ -193,15 +193,15 @@ static void diagnostics(void** state) {
   assert_false(parse(u"mi-run --report r.json app.exe"));
   assert_string_equal(options.problem, "--report needs --leaks, --check or --profile");
   assert_false(parse(u"mi-run --leaks --attach 4711"));
+  assert_false(parse(u"mi-run --follow --leaks app.exe"));
+  assert_string_equal(options.problem,
+                      "--leaks, --check and --profile are about one process: leave --follow away");
 }
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(plain),
-      cmocka_unit_test(diagnostics),
-      cmocka_unit_test(tail_is_untouched),
-      cmocka_unit_test(every_option),
-      cmocka_unit_test(refused),
+      cmocka_unit_test(plain),        cmocka_unit_test(diagnostics), cmocka_unit_test(tail_is_untouched),
+      cmocka_unit_test(every_option), cmocka_unit_test(refused),
   };
   return check_run(cases);
 }

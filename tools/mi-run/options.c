@@ -138,9 +138,10 @@ static bool check(parser_t* parser, bool method_fits_attach) {
     if (options->stats)
       return fail(parser, "--stats works through the environment of a new process, not with --attach", NULL);
     if (options->record != RECORD_NOTHING)
-      return fail(parser,
-                  "--leaks, --check and --profile work through the environment of a new process, not with --attach",
-                  NULL);
+      return fail(
+          parser,
+          "--leaks, --check and --profile work through the environment of a new process, not with --attach",
+          NULL);
     if (!method_fits_attach)
       return fail(parser, "--attach always works by remote thread: leave --method away", NULL);
     if (options->follow)
