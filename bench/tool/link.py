@@ -66,7 +66,7 @@ def link_native(peer, build_folder, out_folder):
 
 def native_programs(build_folder, specs, with_glibc):
     """{name: program} of the native static library, of what --peer named, and of the C library."""
-    ours = peers.with_functions("mimalloc", os.path.join(build_folder, "src", "libmimalloc.a"), {})
+    ours = peers.with_functions("mimalloc", os.path.join(build_folder, "src", "libmimalloc-static.a"), {})
     listed = [ours, *map(peers.parse, specs), *([peers.glibc()] if with_glibc else [])]
     if len({peer.name for peer in listed}) != len(listed):
         raise BenchError("two allocators have the same name", "give each --peer a name of its own")

@@ -103,6 +103,15 @@ static void* malloc_in(heap_t* heap, size_t size) {
   return heap == NULL ? block_malloc(size) : block_malloc_in(heap, size);
 }
 
+// For a block that shrinks: when there is no memory for a smaller one, the old one serves as well, and nothing has failed.
+static void* malloc_quietly(heap_t* heap, size_t size) {
+  bool is_zero;
+  theap_t* theap = enter(heap);
+  void* p = theap == NULL ? NULL : theap_allocate(theap, size, &is_zero);
+  runtime_leave(theap);
+  return p;
+}
+
 void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero) {
   if (p == NULL) return zero ? block_allocate_in(heap, size, true) : malloc_in(heap, size);
   size_t usable = theap_usable_size(p);
@@ -111,7 +120,9 @@ void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero) {
     return NULL;
   }
   if (MI_LIKELY(fits_in_place(p, size, usable))) return in_place(p, usable, size, zero);
-  return move_to(malloc_in(heap, size), p, usable, size, zero);
+  if (size > usable) return move_to(malloc_in(heap, size), p, usable, size, zero);
+  void* smaller = malloc_quietly(heap, size);
+  return smaller == NULL ? in_place(p, usable, size, zero) : move_to(smaller, p, usable, size, zero);
 }
 
 void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,

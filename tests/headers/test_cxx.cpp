@@ -26,7 +26,8 @@ template <class T> static T* seen(T* p) {
   return q;
 }
 
-static bool is_ours(const void* p) { return mi_is_in_heap_region(p) && mi_usable_size(p) > 0; }
+// Also of addresses inside of a block, as those of the values in a container's nodes are.
+static bool is_ours(const void* p) { return mi_is_in_heap_region(p) && mi_check_owned(p); }
 
 struct counted {
   static int alive;

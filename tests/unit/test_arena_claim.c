@@ -40,11 +40,6 @@ static bool taken[SLICES_MAX];
 static struct { size_t start, count; } runs[RUNS];
 static size_t run_count;
 
-static const struct kind_s {
-  uint32_t kind;
-  size_t longest; // runs of this length the hint may not hide
-} kinds[] = {{FITS_RUN_4, 4}, {FITS_RUN_16, 16}, {FITS_RUN_64, 64}, {FITS_RUN_256, 256}, {FITS_RUN_4K, 4096}};
-
 // Where a run of so many free slices starts, at or behind `from` and before `to`; SIZE_MAX if nowhere.
 static size_t find_run(const arena_t* arena, size_t from, size_t to, size_t count, size_t alignment,
                        bool in_arena) {
@@ -60,7 +55,7 @@ static size_t find_run(const arena_t* arena, size_t from, size_t to, size_t coun
   return SIZE_MAX;
 }
 
-// A hint that is clear hides no run as long as the kind's longest, the summary no free slice.
+// Hints hide no run, the summary no free slice.
 static void check_hints(const arena_t* arena) {
   for (size_t word = 0; word < arena->word_count; word++) {
     uint64_t free_bits = 0;
@@ -74,27 +69,17 @@ static void check_hints(const arena_t* arena) {
     size_t to = from + CHUNK_SLICES;
     if ((fits & FITS_BYTE) == 0) assert_int_equal(find_run(arena, from, to, 8, 8, true), SIZE_MAX);
     if ((fits & FITS_WORD) == 0) assert_int_equal(find_run(arena, from, to, 64, 64, true), SIZE_MAX);
-    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
-      if ((fits & kinds[k].kind) == 0)
-        assert_int_equal(find_run(arena, from, to, kinds[k].longest, 1, true), SIZE_MAX);
+    if (arena->longest[chunk] != LONGEST_UNKNOWN)
+      assert_int_equal(find_run(arena, from, to, (size_t)arena->longest[chunk] + 1, 1, true), SIZE_MAX);
   }
-}
-
-// The longest run that a request of `count` slices may overlook: all of its kind.
-static size_t longest_of(size_t count) {
-  for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
-    if (count <= kinds[k].longest) return kinds[k].longest;
-  return count;
 }
 
 static bool claim(arena_t* arena, size_t count, size_t alignment) {
   size_t start = arena_claim(arena, count, alignment, NULL);
   if (start == ARENA_NOT_FOUND) {
     bool is_part = alignment == 1 && (count == 8 || count == 64); // of a bitmap's word
-    size_t missed = is_part         ? find_run(arena, 0, SIZE_MAX, count, count, true)
-                    : alignment > 1 ? SIZE_MAX // may be hidden by a search for longer ones
-                    : count == 1    ? find_run(arena, 0, SIZE_MAX, 1, 1, true)
-                                    : find_run(arena, 0, SIZE_MAX, longest_of(count), 1, true);
+    size_t missed = is_part ? find_run(arena, 0, SIZE_MAX, count, count, true)
+                            : find_run(arena, 0, SIZE_MAX, count, alignment, false);
     if (missed != SIZE_MAX)
       fail_msg("%zu slices weren't found, though there are some from %zu on", count, missed);
     return false;
@@ -179,9 +164,9 @@ static void test_fragmented(void** state) {
     }
     if (run_count > 0) assert_false(claim(arena, 1, 1));
     while (run_count > 0) release_run(arena, run_count - 1);
-    // Clears the hints, which the next slice at the end of the run must set again, if only in the chunk before its own. A
-    // search for longer runs of the same kind would hide these.
-    if (longest_of(length) == length) assert_false(claim(arena, length + 1, 1));
+    // Lowers the hints, which the next slice at the end of the run must raise again, if only in the chunk before its own. A
+    // search for much longer ones hides none of those that there are.
+    assert_false(claim(arena, length % 2 == 0 ? length + 1 : 2 * length + 1, 1));
   }
 }
 

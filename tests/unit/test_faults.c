@@ -198,12 +198,8 @@ static void scenario_realloc(void) {
       filled = size;
     }
     while (filled > 20) {
-      char* q = mi_realloc(p, filled / 5);
-      if (q == NULL) {
-        REQUIRE(failure_is_allowed(), size);
-        break;
-      }
-      p = q;
+      p = mi_realloc(p, filled / 5);
+      REQUIRE(p != NULL, filled); // a smaller size never fails: the old block would do
       filled /= 5;
       REQUIRE(pattern_mismatch(p, filled, 5) == SIZE_MAX, filled);
     }

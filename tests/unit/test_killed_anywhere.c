@@ -543,7 +543,7 @@ static bool try_after(const act_t* act, uint64_t allowed, loss_t* loss) {
 static void test_act(void** state) {
   const act_t* act = *state;
   const char* text = getenv("MI_TEST_COUNT");
-  size_t wanted = text != NULL && atoi(text) > 0 ? (size_t)atoi(text) : 16;
+  size_t wanted = text != NULL && atoi(text) > 0 ? (size_t)atoi(text) : 5;
   loss_t loss;
   assert_false(try_after(act, UINT64_MAX - 1, &loss));
   uint64_t length = steps;

@@ -218,8 +218,8 @@ static void test_get_older(void** state) {
   assert_true(mi_stats_get((mi_stats_t*)(void*)&older));
   assert_int_equal(older.version, 4);
   assert_memory_equal(older.numbers, &stats.pages, 55 * sizeof(int64_t));
-  assert_int_equal(older.numbers[55], stats.pages_reclaim_on_alloc.total);
-  for (int i = 56; i < 75; i++) assert_int_equal(older.numbers[i], 0);
+  assert_memory_equal(&older.numbers[55], &stats.pages_reclaim_on_alloc, 4 * sizeof(int64_t)); // and the three behind it
+  for (int i = 59; i < 75; i++) assert_int_equal(older.numbers[i], 0);
   assert_memory_equal(older.malloc_bins, stats.malloc_bins, sizeof(older.malloc_bins));
   assert_memory_equal(older.page_bins, stats.page_bins, sizeof(older.page_bins));
   assert_int_equal(older.behind, (int64_t)0xA5A5A5A5A5A5A5A5u); // and not a byte more
@@ -307,7 +307,8 @@ static void test_print(void** state) {
 
   heard[0] = 0;
   mi_thread_stats_print_out(hear, heard);
-  assert_true(parse_summary(heard, numbers));
+  assert_non_null(strstr(heard, "the calling thread in heap"));
+  assert_non_null(strstr(heard, "\n     1.7 KiB "));
 }
 
 // ---- at exit, in a child: printed when asked for, whoever listens, and only then --------------------------

@@ -45,7 +45,8 @@ typedef struct arena_s {
   uint32_t purge_busy;   // the thread that purges, 0: none; others pass by
   uint32_t purge_since;  // clock of its beginning
   uint32_t purge_cursor; // where the next bounded purge goes on, in words
-  uint8_t* fits;         // per chunk: kinds of runs that may start there (arena_slices.h)
+  uint8_t* fits;         // per chunk: what may start there (arena_slices.h)
+  uint16_t* longest;
   uint64_t* free;
   uint64_t* free_summary;
   uint64_t* committed;

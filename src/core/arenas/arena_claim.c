@@ -1,7 +1,7 @@
 // Finding free slices in an arena, claiming them and letting go of them.
 //
-//   claim   summary of free words -> word -> compare-and-swap; runs: chunk by chunk, where `fits` says that one may be
-//   release free bits -> summary -> fits -> open: each a load when it is set already
+//   claim   summary of free words -> word -> compare-and-swap; runs: chunk by chunk, where the hints say that one may be
+//   release free bits -> summary -> hints -> open: each a load when it is set already
 #include "core/arenas/arena_slices.h"
 
 static void set_fits(arena_t* arena, size_t chunk, uint32_t kinds) {
@@ -9,13 +9,21 @@ static void set_fits(arena_t* arena, size_t chunk, uint32_t kinds) {
   if ((atomic_get_seq_cst(fits) & kinds) != kinds) atomic_or_seq_cst(fits, (uint8_t)kinds);
 }
 
+static void forget_longest(arena_t* arena, size_t chunk) {
+  uint16_t* longest = &arena->longest[chunk];
+  if (atomic_get_seq_cst(longest) != LONGEST_UNKNOWN) atomic_swap_seq_cst(longest, (uint16_t)LONGEST_UNKNOWN);
+}
+
 void slices_release(arena_t* arena, size_t start, size_t count) {
   bitmap_set(arena->free, start, count);
   size_t last = (start + count - 1) / BITMAP_WORD_BITS;
   for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++) bitmap_word_set(arena->free_summary, word);
   size_t first_chunk = start / CHUNK_SLICES, last_chunk = (start + count - 1) / CHUNK_SLICES;
-  for (size_t chunk = first_chunk; chunk <= last_chunk; chunk++) set_fits(arena, chunk, FITS_ALL);
-  if (first_chunk > 0) set_fits(arena, first_chunk - 1, FITS_ALL & ~(FITS_BYTE | FITS_WORD)); // runs that end here
+  for (size_t chunk = first_chunk; chunk <= last_chunk; chunk++) {
+    set_fits(arena, chunk, FITS_ALL);
+    forget_longest(arena, chunk);
+  }
+  if (first_chunk > 0) forget_longest(arena, first_chunk - 1); // runs that end here
   bitmap_word_set(arena->set->open, arena->index);
 }
 
@@ -70,7 +78,7 @@ static size_t claim_one(arena_t* arena, arena_hold_t* hold) {
 
 typedef struct wanted_s {
   size_t count, alignment; // slices
-  uint32_t kind;           // FITS_*; 0: longer runs than the hints know
+  uint32_t kind;           // FITS_*; 0: a run that may start anywhere
 } wanted_t;
 
 // Runs of 8 are bytes and runs of 64 are words of the bitmap: no search across words, less fragmentation.
@@ -95,66 +103,74 @@ static size_t claim_words_in(arena_t* arena, size_t from, size_t to, arena_hold_
   return ARENA_NOT_FOUND;
 }
 
-// Runs that start in [from, to); they may end behind it.
-static size_t claim_run_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, arena_hold_t* hold) {
+// Runs that start in [from, to); they may end behind it. In vain, and without alignment: *longest of them was the longest.
+static size_t claim_run_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, size_t* longest,
+                           arena_hold_t* hold) {
   size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);
   size_t at = from;
+  *longest = 0;
   while (at < to) {
     at = bitmap_next(arena->free, at, to, true);
     if (at >= to) break;
     size_t start = bits_align_up(base_slice + at, wanted->alignment) - base_slice;
-    if (start >= arena->slice_count || wanted->count > arena->slice_count - start) break;
-    size_t run_end = bitmap_next(arena->free, start, start + wanted->count, false);
-    if (run_end == start + wanted->count) {
+    if (start >= arena->slice_count) break;
+    bool is_inside = wanted->count <= arena->slice_count - start;
+    size_t end = is_inside ? start + wanted->count : arena->slice_count;
+    size_t run_end = bitmap_next(arena->free, start, end, false);
+    if (is_inside && run_end == end) {
       if (slices_try_claim(arena, start, wanted->count, hold)) return start;
       at = start; // somebody was faster with a part of it: look again
     } else {
+      if (run_end - start > *longest) *longest = run_end - start;
       at = run_end;
     }
   }
   return ARENA_NOT_FOUND;
 }
 
-static size_t claim_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, arena_hold_t* hold) {
+static size_t claim_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, size_t* longest,
+                       arena_hold_t* hold) {
+  *longest = 0;
   if (wanted->kind == FITS_BYTE) return claim_bytes_in(arena, from, to, hold);
   if (wanted->kind == FITS_WORD) return claim_words_in(arena, from, to, hold);
-  return claim_run_in(arena, from, to, wanted, hold);
+  return claim_run_in(arena, from, to, wanted, longest, hold);
 }
 
-// Looked in vain: the chunk has none of these, and none of the longer kinds. Cleared before a second look, so that no
-// release between the two is missed.
+// Is the chunk known to have none?
+static bool is_in_vain(const arena_t* arena, size_t chunk, const wanted_t* wanted) {
+  if (wanted->kind != 0) return (atomic_get_relaxed(&arena->fits[chunk]) & wanted->kind) == 0;
+  return wanted->count <= CHUNK_SLICES && wanted->count > atomic_get_relaxed(&arena->longest[chunk]);
+}
+
+// Looked in vain: that is noted, then looked at a second time, so that no release between the two is missed.
 static size_t claim_in_chunk(arena_t* arena, size_t chunk, const wanted_t* wanted, arena_hold_t* hold) {
-  if (wanted->kind != 0 && (atomic_get_relaxed(&arena->fits[chunk]) & wanted->kind) == 0) return ARENA_NOT_FOUND;
-  size_t from = chunk * CHUNK_SLICES, to = from + CHUNK_SLICES;
+  if (is_in_vain(arena, chunk, wanted)) return ARENA_NOT_FOUND;
+  size_t from = chunk * CHUNK_SLICES, to = from + CHUNK_SLICES, longest, again;
   if (to > arena->slice_count) to = arena->slice_count;
-  size_t found = claim_in(arena, from, to, wanted, hold);
-  if (found != ARENA_NOT_FOUND || wanted->kind == 0 || wanted->alignment > 1) return found;
-  atomic_and_seq_cst(&arena->fits[chunk], (uint8_t)~wanted->kind);
-  found = claim_in(arena, from, to, wanted, hold);
+  size_t found = claim_in(arena, from, to, wanted, &longest, hold);
+  if (found != ARENA_NOT_FOUND || wanted->alignment > 1 || wanted->count > CHUNK_SLICES) return found;
+  if (wanted->kind != 0) {
+    atomic_and_seq_cst(&arena->fits[chunk], (uint8_t)~wanted->kind);
+  } else {
+    atomic_swap_seq_cst(&arena->longest[chunk], (uint16_t)longest);
+  }
+  found = claim_in(arena, from, to, wanted, &again, hold);
   if (found != ARENA_NOT_FOUND) set_fits(arena, chunk, wanted->kind);
+  if (found != ARENA_NOT_FOUND || again > longest) forget_longest(arena, chunk);
   return found;
-}
-
-static uint32_t kind_of(size_t count, size_t alignment) {
-  if (alignment <= 1 && count == PAGE_MEDIUM_SLICES) return FITS_BYTE;
-  if (alignment <= 1 && count == PAGE_LARGE_SLICES) return FITS_WORD;
-  // A chunk whose hint was cleared for a run of n is skipped for all runs of the kind, so the kinds are narrow enough
-  // that little is missed.
-  return count <= 4 ? FITS_RUN_4
-         : count <= 16 ? FITS_RUN_16
-         : count <= 64 ? FITS_RUN_64
-         : count <= 256 ? FITS_RUN_256
-         : count <= CHUNK_SLICES ? FITS_RUN_4K : 0;
 }
 
 // Runs start their search a quarter into the arena, away from the small pages that fill it from the front.
 size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
   if (count == 1 && alignment_slices <= 1) return claim_one(arena, hold);
-  wanted_t wanted = {count, alignment_slices < 1 ? 1 : alignment_slices, kind_of(count, alignment_slices)};
-  bool is_long = wanted.kind != FITS_BYTE && wanted.kind != FITS_WORD;
+  wanted_t wanted = {count, alignment_slices < 1 ? 1 : alignment_slices, 0};
+  if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_BYTE;
+  if (wanted.alignment == 1 && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
+  bool is_long = wanted.kind == 0;
   size_t chunks = chunk_count(arena), first = is_long ? chunks / 4 : 0;
   if (is_long && chunks < 4) { // the quarter lies inside of a chunk
-    size_t found = claim_run_in(arena, arena->slice_count / 4, arena->slice_count, &wanted, hold);
+    size_t longest;
+    size_t found = claim_run_in(arena, arena->slice_count / 4, arena->slice_count, &wanted, &longest, hold);
     if (found != ARENA_NOT_FOUND) return found;
   }
   for (size_t i = 0; i < chunks; i++) {

@@ -65,7 +65,7 @@ typedef struct purge_run_s {
   arena_t* arena;
   arena_hold_t* hold;
   size_t start, count; // claimed so far
-  size_t runs;         // purged so far
+  size_t runs_left;    // that may yet be purged
   size_t smallest;     // shorter runs aren't worth a call
 } purge_run_t;
 
@@ -73,15 +73,15 @@ static void run_end(purge_run_t* run) {
   if (run->count == 0) return;
   if (run->count >= run->smallest) {
     slices_purge(run->arena, run->start, run->count);
-    run->runs++;
+    run->runs_left--;
   }
   slices_let_go(run->arena, run->start, run->count, run->hold);
   run->count = 0;
 }
 
 // Purges the slices of `mask` in one word that are free and committed now. The last run stays open: it may go on in the
-// next word.
-static void run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
+// next word. Returns the slices that no run is left for.
+static uint64_t run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
   arena_t* arena = run->arena;
   // What was allocated meanwhile isn't ours to purge, and there may be nothing behind the rest.
   while ((mask &= atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word])) != 0) {
@@ -91,6 +91,7 @@ static void run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
       run_end(run); // first: the hand holds one run
       continue;
     }
+    if (run->count == 0 && run->runs_left == 0) return mask;
     if (bitmap_claim_part(arena->free, start, count) == 0) continue; // look again
     if (run->count == 0) run->start = start;
     run->count += count;
@@ -102,6 +103,7 @@ static void run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
       slices_release(arena, start, count);
     }
   }
+  return 0;
 }
 
 static bool purge_enter(arena_t* arena, purge_scope_t scope, uint32_t now) {
@@ -127,11 +129,15 @@ static uint64_t* summary_word(arena_t* arena, size_t word) {
   return &arena->waiting_summary[word / BITMAP_WORD_BITS];
 }
 
+static uint64_t take_aging(arena_t* arena, size_t word) {
+  return atomic_get_relaxed(&arena->aging[word]) == 0 ? 0 : atomic_swap_acq_rel(&arena->aging[word], 0);
+}
+
 // A part of a round, or the whole: words from the cursor on. Returns whether the round came to its end.
 static bool purge_round(arena_t* arena, purge_scope_t scope, purge_run_t* run) {
   size_t budget = scope == PURGE_DUE ? PURGE_STEP_WORDS : SIZE_MAX;
   size_t word = scope == PURGE_DUE ? arena->purge_cursor : 0;
-  while (word < arena->word_count && budget > 0 && (scope != PURGE_DUE || run->runs < PURGE_STEP_RUNS)) {
+  while (word < arena->word_count && budget > 0) {
     uint64_t marked = atomic_get_relaxed(summary_word(arena, word)) >> word % BITMAP_WORD_BITS;
     if (marked == 0) {
       word = bits_align_down(word, BITMAP_WORD_BITS) + BITMAP_WORD_BITS;
@@ -140,13 +146,14 @@ static bool purge_round(arena_t* arena, purge_scope_t scope, purge_run_t* run) {
     word += bits_lowest(marked);
     if (word >= arena->word_count) break;
     uint64_t due = atomic_swap_acq_rel(&arena->old[word], 0);
-    uint64_t aging = atomic_get_relaxed(&arena->aging[word]) == 0 ? 0 : atomic_swap_acq_rel(&arena->aging[word], 0);
-    if (scope != PURGE_DUE) {
-      due |= aging;
-    } else if (aging != 0) {
-      atomic_or_acq_rel(&arena->old[word], aging);
+    if (scope != PURGE_DUE) due |= take_aging(arena, word);
+    uint64_t rest = run_add_word(run, word, due);
+    if (rest != 0) { // next time
+      atomic_or_acq_rel(&arena->old[word], rest);
+      break;
     }
-    run_add_word(run, word, due);
+    uint64_t aging = take_aging(arena, word); // only now: a word that is come back to isn't a delay older for that
+    if (aging != 0) atomic_or_acq_rel(&arena->old[word], aging);
     if (atomic_get_relaxed(&arena->old[word]) == 0) {
       atomic_and_seq_cst(summary_word(arena, word), ~((uint64_t)1 << word % BITMAP_WORD_BITS));
       if ((atomic_get_seq_cst(&arena->aging[word]) | atomic_get_seq_cst(&arena->old[word])) != 0)
@@ -169,7 +176,7 @@ static bool is_anything_waiting(const arena_t* arena) {
 static void purge_all_free(arena_t* arena, purge_run_t* run) {
   for (size_t word = 0; word < arena->word_count; word++) {
     uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);
-    if (idle != 0) run_add_word(run, word, idle);
+    if (idle != 0) (void)run_add_word(run, word, idle);
   }
   run_end(run);
 }
@@ -183,7 +190,10 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
     if (atomic_get_relaxed(&arena->purge_due) - now <= purge_period()) return;
   }
   if (!purge_enter(arena, scope, now)) return;
-  purge_run_t run = {.arena = arena, .hold = hold_for_purge(hands), .smallest = run_slices_min()};
+  purge_run_t run = {.arena = arena,
+                     .hold = hold_for_purge(hands),
+                     .runs_left = scope == PURGE_DUE ? PURGE_STEP_RUNS : SIZE_MAX,
+                     .smallest = run_slices_min()};
   if (scope == PURGE_FREE) purge_all_free(arena, &run);
   if (purge_round(arena, scope, &run)) {
     atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());

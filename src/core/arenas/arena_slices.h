@@ -13,18 +13,15 @@ MI_INLINE size_t arena_slice_of(const arena_t* arena, const void* p) {
   return (size_t)((const uint8_t*)p - arena->base) / SLICE_SIZE;
 }
 
-// A chunk is 64 words of the bitmap of free slices, 256 MiB: one word of the summary. `arena_t.fits` has a byte of it: which
-// kinds of runs may start there. Cleared by who looked in vain, set anew by each release.
+// A chunk is 64 words of the bitmap of free slices, 256 MiB: one word of the summary. `arena_t.fits` has a byte of it: may
+// pages of these kinds start there? `arena_t.longest`: no longer run of free slices starts there. Lowered by who looked in
+// vain, set anew by each release.
 #define CHUNK_WORDS  BITMAP_WORD_BITS
 #define CHUNK_SLICES ((size_t)CHUNK_WORDS * BITMAP_WORD_BITS)
 #define FITS_BYTE    1u // 8 slices, aligned
 #define FITS_WORD    2u // 64 slices, aligned
-#define FITS_RUN_4   4u // runs of up to 4, 16, 64, 256 or 4096 slices
-#define FITS_RUN_16  8u
-#define FITS_RUN_64  16u
-#define FITS_RUN_256 32u
-#define FITS_RUN_4K  64u
-#define FITS_ALL     127u
+#define FITS_ALL     (FITS_BYTE | FITS_WORD)
+#define LONGEST_UNKNOWN UINT16_MAX
 
 // Whoever calls this had the slices alone; now they are anybody's.
 void slices_release(arena_t* arena, size_t start, size_t count);
