@@ -1,6 +1,7 @@
 // The loader's events, translated into those of the life cycle. Nothing else happens here: what may be done in which
 // event is the business of src/lifecycle.
 #include "lifecycle/runtime.h"
+#include "record/record.h"
 #include "redirect_attach.h"
 
 #define WIN32_LEAN_AND_MEAN
@@ -13,6 +14,7 @@ BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
   switch (reason) {
   case DLL_PROCESS_ATTACH:
     runtime_process_attach();
+    record_attach(module);
     redirect_attach(module, reserved != NULL); // not NULL: loaded with the program
     break;
   case DLL_THREAD_ATTACH:
@@ -22,10 +24,12 @@ BOOL WINAPI mimalloc_entry(HINSTANCE module, DWORD reason, LPVOID reserved) {
     runtime_thread_detach();
     break;
   case DLL_PROCESS_DETACH:
-    if (reserved != NULL)
-      runtime_process_exit(); // the process ends; all other threads are dead
-    else
+    if (reserved != NULL) { // the process ends; all other threads are dead
+      record_process_exit();
+      runtime_process_exit();
+    } else {
       runtime_process_unload(); // FreeLibrary
+    }
     break;
   default:
     break;

@@ -6,6 +6,7 @@
 #include "core/report/message.h"
 #include "core/report/options.h"
 #include "crt_modules.h"
+#include "record/record.h"
 #include "redirect/redirect.h"
 #include "redirect_table.h"
 
@@ -70,15 +71,16 @@ static bool is_runtime(const char* module_name) {
   return false;
 }
 
+static bool is_ours(const void* block) { return block_is_ours(block) || record_owns(block); }
+
 static redirect_config_t config = {
-    .replacements = redirect_table,
     .required_count = REDIRECT_REQUIRED,
     .malloc_name = "malloc",
     .free_name = "free",
     .duplicate_name = "_strdup",
     .debug_name = "_malloc_dbg",
     .is_runtime = is_runtime,
-    .is_ours = block_is_ours,
+    .is_ours = is_ours,
     .report_runtime = report_runtime,
     .report_too_many = report_too_many,
     .report_watch = report_watch,
@@ -111,7 +113,7 @@ static bool must_serve_frees(void) {
       "redirect: %s is linked with libmimalloc-crt.a: runtimes still learn to free and resize its blocks, "
       "for modules that are not\n",
       linked.name);
-  config.replacements = redirect_table_of_frees();
+  config.replacements = record_replacements(redirect_table_of_frees());
   config.required_count = REDIRECT_FREES_REQUIRED;
   return true;
 }
@@ -132,8 +134,9 @@ void redirect_attach(const void* module, bool is_start) {
     message_verbose("redirect: %-24s %6s %6s %6s  %s\n", "functions of", "inline", "import", "left", "why");
     config.self = module;
     if (!is_disabled) {
+      config.replacements = record_replacements(redirect_table);
       config.variant_name = "_recalloc";
-      config.variant_replacements = redirect_table_for_recalloc();
+      config.variant_replacements = record_replacements(redirect_table_for_recalloc());
     }
     config.is_alone = is_start;
     if (option_is_enabled(option_verbose)) config.report_static = report_static; // else nobody needs to look

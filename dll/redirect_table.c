@@ -14,6 +14,7 @@
 #include "crt_api.h"
 #include "crt_foreign.h"
 #include "mimalloc.h"
+#include "record/record.h"
 #include "redirect/redirect.h"
 
 typedef int __cdecl query_new_mode_t(void);
@@ -42,7 +43,7 @@ static bool ask_handler(const redirect_runtime_t* runtime, size_t size) {
 }
 
 static MI_COLD bool should_try_again(size_t size, const void* caller) {
-  const redirect_runtime_t* runtime = redirect_runtime_of(caller);
+  const redirect_runtime_t* runtime = redirect_runtime_of(record_caller(caller));
   return runtime != NULL && malloc_asks(runtime) && ask_handler(runtime, size);
 }
 
@@ -154,7 +155,7 @@ static MI_NOINLINE void* new_slow(size_t size, const void* caller) {
   for (;;) {
     void* p = block_allocate(size, false);
     if (MI_LIKELY(p != NULL)) return p;
-    const redirect_runtime_t* runtime = redirect_runtime_of(caller);
+    const redirect_runtime_t* runtime = redirect_runtime_of(record_caller(caller));
     if (runtime == NULL || !ask_handler(runtime, size)) return new_failed(size, runtime);
   }
 }

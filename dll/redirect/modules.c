@@ -81,6 +81,8 @@ static void describe(const wchar_t* path, size_t length, const void* base, modul
   for (size_t i = 0; i < count; i++) module->name[i] = path[start + i] < 128 ? (char)path[start + i] : '?';
   module->name[count] = 0;
   module->base = base;
+  module->path = path;
+  module->path_length = length;
   module->is_system = is_in_system_folder(path, length);
 }
 
@@ -179,7 +181,10 @@ static bool remember(void* context, const module_t* module) {
     atomic_set_release(&chunks, chunk);
     entry = &chunk->entries[0];
   }
-  change(entry, module);
+  module_t kept = *module;
+  kept.path = NULL; // the loader's, or on somebody's stack
+  kept.path_length = 0;
+  change(entry, &kept);
   return true;
 }
 
@@ -191,7 +196,10 @@ static void forget(const void* base) {
 
 // ---- news -----------------------------------------------------------------------------------------------
 
-static const modules_events_t* watching;
+#define WATCHERS_MAX 2 // who redirects, who records
+
+static const modules_events_t* watchers[WATCHERS_MAX];
+static size_t watcher_count;
 
 static void CALLBACK on_notification(ULONG reason, const ldr_notification_t* notification, void* context) {
   MI_UNUSED(context);
@@ -200,21 +208,24 @@ static void CALLBACK on_notification(ULONG reason, const ldr_notification_t* not
     describe(notification->path->Buffer, notification->path->Length / sizeof(wchar_t), notification->base,
              &module);
     remember(NULL, &module);
-    watching->loaded(&module);
+    for (size_t i = 0; i < atomic_get_acquire(&watcher_count); i++) watchers[i]->loaded(&module);
   } else if (reason == LDR_UNLOADED) {
     forget(notification->base);
-    watching->unloaded(notification->base);
+    for (size_t i = 0; i < atomic_get_acquire(&watcher_count); i++) watchers[i]->unloaded(notification->base);
   }
 }
 
 bool modules_watch(const modules_events_t* events) {
   ldr_register_t* ldr_register = (ldr_register_t*)modules_ntdll("LdrRegisterDllNotification");
   if (ldr_register == NULL) return false;
+  if (watcher_count == WATCHERS_MAX) return false;
+  watchers[watcher_count] = events;
+  atomic_set_release(&watcher_count, watcher_count + 1);
+  if (watcher_count > 1) return true; // the loader tells us already
   find_system_folder();
-  watching = events;
   void* cookie;
   if (ldr_register(0, on_notification, NULL, &cookie) < 0) {
-    watching = NULL;
+    watcher_count = 0;
     return false;
   }
   visit_snapshot(remember, NULL);
@@ -222,7 +233,7 @@ bool modules_watch(const modules_events_t* events) {
 }
 
 bool modules_visit(modules_visit_t* visit, void* context) {
-  if (watching == NULL) return visit_snapshot(visit, context);
+  if (watcher_count == 0) return visit_snapshot(visit, context);
   for (const chunk_t* chunk = atomic_get_acquire(&chunks); chunk != NULL; chunk = chunk->next) {
     for (size_t i = 0; i < CHUNK_ENTRIES; i++) {
       module_t module;

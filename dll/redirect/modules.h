@@ -10,6 +10,8 @@ typedef struct module_s {
   const void* base;
   char name[MODULE_NAME_MAX]; // "ucrtbase.dll"; what isn't ASCII shows as '?'
   bool is_system;             // lies in the folder of Windows' own DLLs
+  const wchar_t* path;        // whole, valid while the module is shown; NULL: ask the loader
+  size_t path_length;         // characters
 } module_t;
 
 // Return false to stop.
@@ -27,7 +29,8 @@ typedef struct modules_events_s {
   void (*unloaded)(const void* base);
 } modules_events_t;
 
-// Asks the loader to tell, for the rest of the process's life. False when it can't (before Windows Vista).
+// Asks the loader to tell, for the rest of the process's life. Twice at most, for two who want to know. False when it
+// can't (before Windows Vista).
 bool modules_watch(const modules_events_t* events);
 
 // For loaders that can't tell: takes and releases the loader lock. False when it isn't to be had; then don't

@@ -18,7 +18,7 @@
 #define RELAY_SIZE       16
 #define TRAMPOLINE_MAX   48
 #define UNIT_SIZE        (RELAY_SIZE + TRAMPOLINE_MAX)
-#define PLAN_HOOKS_MAX   96
+#define PLAN_HOOKS_MAX   160
 #define PLAN_MEMORY_SIZE ((size_t)PLAN_HOOKS_MAX * UNIT_SIZE)
 
 // ---- one function ---------------------------------------------------------------------------------------

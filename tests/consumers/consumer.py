@@ -65,9 +65,9 @@ class Consumer:
         return next(option["value"] for option in json.loads(done.stdout) if option["name"] == name)
 
     def find(self, name):
-        """The one file of that name in the tree; an archive's checking build is not looked at."""
+        """The one file of that name in the tree; checking and secure builds are not looked at."""
         found = [os.path.join(folder, name) for folder, _, files in os.walk(self.prefix)
-                 if name in files and os.path.basename(folder) != "debug"]
+                 if name in files and os.path.basename(folder) not in ("debug", "secure")]
         if len(found) != 1:
             raise Failure(f"{len(found)} files are called {name} in the installed tree: {found}")
         return found[0]

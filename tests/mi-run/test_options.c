@@ -169,12 +169,39 @@ static void refused(void** state) {
   }
 }
 
+static void diagnostics(void** state) {
+  (void)state;
+  assert_true(parse(u"mi-run --leaks app.exe --check"));
+  assert_int_equal(options.record, RECORD_LEAKS);
+  assert_null(options.report);
+  assert_true(is(options.tail, " --check")); // the program's
+  assert_true(parse(u"mi-run --check --report=\"a b.json\" app.exe"));
+  assert_int_equal(options.record, RECORD_CHECK);
+  assert_false(options.exact);
+  assert_true(is(options.report, "a b.json"));
+  assert_true(parse(u"mi-run --check=exact app.exe"));
+  assert_int_equal(options.record, RECORD_CHECK);
+  assert_true(options.exact);
+  assert_true(parse(u"mi-run --profile app.exe"));
+  assert_int_equal(options.record, RECORD_PROFILE);
+  assert_true(parse(u"mi-run app.exe"));
+  assert_int_equal(options.record, RECORD_NOTHING);
+  assert_false(parse(u"mi-run --leaks --profile app.exe"));
+  assert_true(is(options.problem_word, "--profile"));
+  assert_false(parse(u"mi-run --check=loose app.exe"));
+  assert_string_equal(options.problem, "unknown option");
+  assert_false(parse(u"mi-run --report r.json app.exe"));
+  assert_string_equal(options.problem, "--report needs --leaks, --check or --profile");
+  assert_false(parse(u"mi-run --leaks --attach 4711"));
+  assert_false(parse(u"mi-run --follow --leaks app.exe"));
+  assert_string_equal(options.problem,
+                      "--leaks, --check and --profile are about one process: leave --follow away");
+}
+
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(plain),
-      cmocka_unit_test(tail_is_untouched),
-      cmocka_unit_test(every_option),
-      cmocka_unit_test(refused),
+      cmocka_unit_test(plain),        cmocka_unit_test(diagnostics), cmocka_unit_test(tail_is_untouched),
+      cmocka_unit_test(every_option), cmocka_unit_test(refused),
   };
   return check_run(cases);
 }

@@ -4,6 +4,7 @@
 
 #include "candidate.h"
 #include "delegate.h"
+#include "diagnose.h"
 #include "exit_codes.h"
 #include "follow.h"
 #include "inject_import.h"
@@ -37,6 +38,7 @@ static DWORD try_to_load(const wchar_t* dll) {
   // It shall say and do as little as possible here.
   SetEnvironmentVariableW(L"MIMALLOC_SHOW_STATS", NULL);
   SetEnvironmentVariableW(L"MIMALLOC_VERBOSE", NULL);
+  diagnose_forget();
   SetEnvironmentVariableW(L"MIMALLOC_DISABLE_REDIRECT", L"1");
   UINT mode = SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX);
   DWORD error = LoadLibraryW(dll) != NULL ? 0 : GetLastError();
@@ -294,13 +296,18 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   subject_t subject = subject_program(app);
   if (options->stats) SetEnvironmentVariableW(L"MIMALLOC_SHOW_STATS", L"1");
   child_t child;
-  int failed = child_create(options, app, &child);
-  if (failed) return failed;
+  int failed = diagnose_begin(options);
+  if (!failed) failed = child_create(options, app, &child);
+  if (failed) {
+    diagnose_abandon();
+    return failed;
+  }
 
   outcome_t outcome = OUTCOME_FAILED;
   const wchar_t* other = other_mi_run(options, child.process); // for .NET programs, only the process shows it
   if (other != NULL) {
     child_kill(&child);
+    diagnose_abandon(); // the other one makes its own
     return delegate_run(other, delegate_own_arguments());
   }
   failed = check_bits(child.process, &subject);
@@ -322,7 +329,10 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
       WaitForSingleObject(child.process, 5000) == WAIT_OBJECT_0) {
     outcome = OUTCOME_ENDED; // it was about to, when its thread was waited for
   }
-  if (outcome == OUTCOME_ENDED) return ended_early(&child, &subject, dll);
+  if (outcome == OUTCOME_ENDED) {
+    diagnose_abandon();
+    return ended_early(&child, &subject, dll);
+  }
   if (outcome == OUTCOME_READY) {
     failed = check_modules(
         child.pid, &subject, dll,
@@ -333,11 +343,13 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   }
   if (failed) {
     child_kill(&child);
+    diagnose_abandon();
     return failed;
   }
   report_note(L"%ls runs", subject.text);
   DWORD code = child_wait(&child);
   report_note(L"%ls ended, exit code %lu (0x%lx)", subject.text, code, code);
+  diagnose_end(options);
   return (int)code;
 }
 

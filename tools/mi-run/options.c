@@ -85,6 +85,21 @@ static bool parse_method(parser_t* parser, const utf16_t* value, bool* thread_on
   return fail(parser, "--method is import, thread or apc, not", value);
 }
 
+static record_t record_of(const utf16_t* word) {
+  if (is(word, "--check") || is(word, "--check=exact")) return RECORD_CHECK;
+  return is(word, "--leaks") ? RECORD_LEAKS : is(word, "--profile") ? RECORD_PROFILE : RECORD_NOTHING;
+}
+
+// False, after a message, when another one is asked for already.
+static bool parse_record(parser_t* parser, record_t record, const utf16_t* word) {
+  options_t* options = parser->options;
+  if (options->record != RECORD_NOTHING && options->record != record)
+    return fail(parser, "one of --leaks, --check and --profile is enough, not also", word);
+  options->record = record;
+  if (is(word, "--check=exact")) options->exact = true;
+  return true;
+}
+
 // A process, by its number or by the name of its program.
 static bool parse_process(parser_t* parser, const utf16_t* value) {
   options_t* options = parser->options;
@@ -122,6 +137,11 @@ static bool check(parser_t* parser, bool method_fits_attach) {
       return fail(parser, "--attach takes no program to start, but there is", options->app);
     if (options->stats)
       return fail(parser, "--stats works through the environment of a new process, not with --attach", NULL);
+    if (options->record != RECORD_NOTHING)
+      return fail(
+          parser,
+          "--leaks, --check and --profile work through the environment of a new process, not with --attach",
+          NULL);
     if (!method_fits_attach)
       return fail(parser, "--attach always works by remote thread: leave --method away", NULL);
     if (options->follow)
@@ -132,6 +152,10 @@ static bool check(parser_t* parser, bool method_fits_attach) {
   if (options->action == ACTION_RUN && options->app == NULL) return fail(parser, "no program given", NULL);
   if (options->follow && options->method != METHOD_IMPORT)
     return fail(parser, "--follow works by imports: leave --method away", NULL);
+  if (options->follow && options->record != RECORD_NOTHING)
+    return fail(parser, "--leaks, --check and --profile are about one process: leave --follow away", NULL);
+  if (options->report != NULL && options->record == RECORD_NOTHING)
+    return fail(parser, "--report needs --leaks, --check or --profile", NULL);
   return true;
 }
 
@@ -166,6 +190,17 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
       return true;
     }
     if (parse_flag(options, word)) continue;
+    record_t record = record_of(word);
+    if (record != RECORD_NOTHING) {
+      if (!parse_record(&parser, record, word)) return false;
+      continue;
+    }
+    value = value_of(&parser, word, "--report", &matched);
+    if (matched) {
+      if (value == NULL) return false;
+      options->report = value;
+      continue;
+    }
     value = value_of(&parser, word, "--method", &matched);
     if (matched) {
       if (value == NULL || !parse_method(&parser, value, &method_fits_attach)) return false;

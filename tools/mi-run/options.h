@@ -13,6 +13,8 @@
 typedef enum action_e { ACTION_RUN, ACTION_ATTACH, ACTION_ADOPT, ACTION_HELP, ACTION_VERSION } action_t;
 typedef enum method_e { METHOD_IMPORT, METHOD_THREAD, METHOD_APC } method_t;
 
+typedef enum record_e { RECORD_NOTHING, RECORD_LEAKS, RECORD_PROFILE, RECORD_CHECK } record_t;
+
 enum { OPTIONS_TIMEOUT_DEFAULT_S = 30, OPTIONS_TIMEOUT_MAX_S = 4000000 }; // milliseconds must fit 32 bits
 
 typedef struct options_s {
@@ -21,6 +23,9 @@ typedef struct options_s {
   const utf16_t* dll; // NULL: the one beside mi-run
   bool verbose;
   bool stats;
+  record_t record;
+  bool exact;            // RECORD_CHECK
+  const utf16_t* report; // NULL: none wanted as a file
   bool follow;
   bool delegated;          // by the mi-run of the other bitness: this one is the last to try
   uint32_t pid;            // ACTION_ATTACH, unless by name; ACTION_ADOPT

@@ -1,0 +1,36 @@
+// The blocks that live, by address. Many small locks, each held for a few stores; what they guard can be read
+// at any moment without them, because a thread may have been killed while it held one.
+#ifndef DLL_RECORD_BLOCKS_H
+#define DLL_RECORD_BLOCKS_H
+
+#include "base/attributes.h"
+
+typedef struct block_record_s {
+  uintptr_t address;
+  size_t size;    // as asked for
+  uintptr_t heap; // address of the heap that it ends with; 0: none
+  uint32_t stack; // its number
+  uint32_t thread;
+  uint32_t sequence; // the how manieth allocation, modulo 2^32
+  uint32_t next;     // in the bucket
+} block_record_t;
+
+// `bucket_count`: a power of two.
+bool blocks_start(size_t memory, size_t bucket_count);
+
+// Takes the place of what was known of that address. False when there is no memory left.
+bool blocks_add(const block_record_t* record);
+
+// False when nothing is known of it. `record` may be NULL.
+bool blocks_remove(uintptr_t address, block_record_t* record);
+
+// Changes the size of one that stays where it is.
+void blocks_resize(uintptr_t address, size_t size);
+
+// Forgets all blocks of that heap; or, unless `is_destroyed`, that they end with it.
+void blocks_end_heap(uintptr_t heap, bool is_destroyed);
+
+// Visits all without locks: for the end of the process, or a picture that need not be exact.
+void blocks_visit(void (*visit)(void* context, const block_record_t* record), void* context);
+
+#endif

@@ -1,0 +1,27 @@
+// Who called us: the return addresses on the calling thread's stack.
+//
+// x64: by the modules' tables for unwinding, read by ourselves: the system's RtlVirtualUnwind would restore a whole
+// context for each frame, and its way to the table takes locks on some systems. What unwinding at an address
+// means is worked out once per address (a recipe). Code without a module (made at run time) ends the stack.
+//
+// x86: there is no such table, and compilers leave frame pointers out. Every word on the stack that points behind a
+// call instruction is taken for a return address, so a stack may show frames that have returned already.
+#ifndef DLL_RECORD_STACK_H
+#define DLL_RECORD_STACK_H
+
+#include "images.h"
+
+#define STACK_FRAMES_MAX 64
+
+// False: there is no memory.
+bool stack_start(void);
+
+// Frames of the callers outside of our module, innermost first. Each points to the last byte of a call. Takes no
+// lock, allocates nothing, changes no thread's state.
+size_t stack_capture(frame_t* frames, size_t capacity);
+
+// The same of the calling thread as it was interrupted: registers by their number in machine code (x86: only the stack
+// pointer counts). The first frame is `pc` itself.
+size_t stack_walk(uintptr_t registers[16], uintptr_t pc, frame_t* frames, size_t capacity);
+
+#endif

@@ -1,0 +1,65 @@
+// Functions that stand in for those which give and take blocks, while something is recorded. Otherwise nothing leads
+// here, and the functions are as they were compiled.
+//
+//   a program's mi_malloc ---- jump at mi_malloc's entry ----.
+//   a C runtime's malloc ----- replacements for redirect ----+-- twin_mi_malloc -- record's event
+//                                                            '----- original: trampoline into mi_malloc
+//
+// Our own exports are redirected by the engine that redirects the runtimes' functions. After images_start, which knows
+// where our own code is.
+#ifndef DLL_RECORD_TWINS_H
+#define DLL_RECORD_TWINS_H
+
+#include "redirect/plan.h"
+
+#define TWIN_ARGUMENTS 6 // more than a function has do no harm: the caller removes them
+
+typedef enum twin_kind_e {
+  TWIN_NEW,
+  TWIN_TEXT,
+  TWIN_RESIZE,
+  TWIN_EXPAND,
+  TWIN_FREE,
+  TWIN_SIZE,
+  TWIN_OUT,
+  TWIN_OUT_TEXT,
+  TWIN_OUT_RESIZE,
+  TWIN_OWNS,
+  TWIN_HEAP_DELETE,
+  TWIN_HEAP_DESTROY,
+  TWIN_SUBPROC_DESTROY
+} twin_kind_t;
+
+typedef uintptr_t __cdecl twin_call_t(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,
+                                      uintptr_t f);
+
+typedef struct twin_s { // see twins_table.h
+  const char* name;
+  twin_call_t* twin;
+  twin_call_t* original; // NULL: not installed
+  uint8_t kind;          // twin_kind_t
+  uint8_t first, is_product, align, offset, is_zero, more;
+  uint8_t is_in_heap; // what comes before argument 0 is a heap's or theap's address
+} twin_t;
+
+#define TWIN_NONE 9 // no such argument
+
+// What is called instead of `twin->original`. `arguments` are numbered as in twins_table.h.
+typedef uintptr_t twin_event_t(const twin_t* twin, const uintptr_t* arguments);
+
+// Under the loader lock, before anybody can have called us. Returns NULL, or why our exports can't be replaced.
+const char* twins_install(const void* self, twin_event_t* event);
+
+// After twins_install, twice at most: `replacements` with twins instead of functions that aren't exported (those that
+// are have jumps, which lead to theirs).
+const plan_replacement_t* twins_of(const plan_replacement_t* replacements);
+
+static inline uintptr_t twin_pass(const twin_t* twin, const uintptr_t* arguments) {
+  const uintptr_t* all = arguments - twin->is_in_heap;
+  return twin->original(all[0], all[1], all[2], all[3], all[4], all[5]);
+}
+
+// Bytes asked for; SIZE_MAX when the product overflows.
+size_t twin_size(const twin_t* twin, const uintptr_t* arguments);
+
+#endif
