@@ -35,7 +35,7 @@ bool arena_set_enter(arena_set_t* set, arena_visit_t* visit) {
   guest_t* guest = line_take(self);
   visit->line = guest;
   if (guest == NULL) return true;
-  atomic_swap_seq_cst(&guest->set, set);
+  (void)atomic_swap_seq_cst(&guest->set, set);
   uint32_t closer = atomic_get_seq_cst(&set->closed_by);
   if (closer == 0 || closer == self) return true;
   line_give(guest);
@@ -48,7 +48,7 @@ void arena_set_leave(const arena_visit_t* visit) {
 
 void arena_set_close(arena_set_t* set) {
   uint32_t self = os_thread_id();
-  atomic_swap_seq_cst(&set->closed_by, self);
+  (void)atomic_swap_seq_cst(&set->closed_by, self);
   for (size_t i = 0; i < GUESTS_MAX; i++) {
     for (unsigned yields = 0; atomic_get_seq_cst(&guests[i].set) == set; yields++) {
       uint32_t thread = atomic_get_acquire(&guests[i].thread);

@@ -162,7 +162,7 @@ static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
     if (page == NULL) return NULL;
   }
   if (page->free == NULL) theap->counts.extended++;
-  if (MI_DEBUG && page->free != NULL) check_still_freed(page, page->free);
+  if (MI_DEBUG && MI_SECURE && page->free != NULL) check_still_freed(page, page->free);
   block_t* block = page_take(page, is_zero);
   if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size - BLOCK_TAIL);
   return block;
@@ -261,7 +261,7 @@ static void retire_contents(const page_t* page, block_t* block) {
   } else if (page->block_size <= SMALL_SIZE_MAX) {
     mem_zero(block, page->block_size);
   }
-  *block_tail(page, block) = 0;
+  if (MI_SECURE) *block_tail(page, block) = 0;
 }
 
 // The page is the calling thread's, by this theap of it.
@@ -399,7 +399,7 @@ free_result_t theap_free(theap_t* theap, void* p) {
                    : MI_UNLIKELY(is_interior) ? page_block_of(page, p)
                                               : (block_t*)p;
   if (MI_UNLIKELY(!check_free(page, p, block, owner))) return FREE_DONE;
-  if (MI_SECURE) retire_contents(page, block);
+  if (MI_SECURE || MI_DEBUG) retire_contents(page, block);
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {
     if (is_interior) page_map_mark_pointer(page, p, false);
     huge_free(theap, page);

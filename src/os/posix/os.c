@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -351,12 +350,6 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   if (count >= capacity) return false;
   value[count] = 0;
   return true;
-}
-
-void os_random(uint64_t random[2]) {
-  if (getrandom(random, 2 * sizeof(uint64_t), 0) == (ssize_t)(2 * sizeof(uint64_t))) return;
-  random[0] = clock_ms(CLOCK_REALTIME) ^ (uint64_t)(uintptr_t)random << 20; // a kernel before 3.17
-  random[1] = (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)&os_random;
 }
 
 void os_write_error(const char* text, size_t length) {
