@@ -195,13 +195,13 @@ static unsigned next_queued_bin(const theap_t* theap, unsigned bin) {
 }
 
 void theap_sweep(theap_t* theap, size_t budget) {
-  unsigned first = 0; // bin of this call: once round at most
+  unsigned start = theap->sweep_bin, is_round = 0; // once round at most: to where it started, all of that bin included
   while (budget > 0) {
     page_t* page = theap->sweep_page;
     if (page == NULL) {
       unsigned bin = next_queued_bin(theap, theap->sweep_bin);
-      if (bin == 0 || bin == first) return;
-      if (first == 0) first = bin;
+      is_round += bin <= theap->sweep_bin;
+      if (bin == 0 || is_round > 1 || (is_round == 1 && bin > start)) return;
       theap->sweep_bin = bin;
       theap->sweep_page = theap->bins[bin].first;
       continue;
