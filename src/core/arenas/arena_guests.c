@@ -35,7 +35,7 @@ bool arena_set_enter(arena_set_t* set, arena_visit_t* visit) {
   guest_t* guest = line_take(self);
   visit->line = guest;
   if (guest == NULL) return true;
-  atomic_swap_seq_cst(&guest->set, set);
+  (void)atomic_swap_seq_cst(&guest->set, set);
   uint32_t closer = atomic_get_seq_cst(&set->closed_by);
   if (closer == 0 || closer == self) return true;
   line_give(guest);
