@@ -156,7 +156,7 @@ static bool table_add(arena_set_t* set, arena_t* arena) {
     arena->index = (uint32_t)index;
     atomic_set_release(&set->arenas[index], arena);
     if (index == count) atomic_set_release(&set->count, count + 1);
-    set->made++;
+    atomic_set_release(&set->made, set->made + 1);
   }
   os_lock_release(&set->lock);
   if (!ok) {

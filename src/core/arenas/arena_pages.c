@@ -91,7 +91,7 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size
   bitmap_set(arena->dirty, start, committed);
   if (is_huge_count(count)) bitmap_set(arena->huge_heads, start, 1);
   page->start = address;
-  page->slice_count = (uint32_t)count;
+  atomic_set_relaxed(&page->slice_count, (uint32_t)count); // read by who walks over pages
   page->committed_slices = (uint8_t)(count <= PAGE_LARGE_SLICES ? committed : 0);
   page->arena = arena;
   page->is_outside = 0;

@@ -8,7 +8,7 @@
 // ---- lists ------------------------------------------------------------------------------------------------
 
 static void list_add_locked(page_list_t* list, page_t* page) {
-  page->is_listed = 1;
+  atomic_set_relaxed(&page->is_listed, (uint8_t)1);
   page->next = NULL;
   page->previous = list->last;
   if (list->last != NULL) {
@@ -44,8 +44,8 @@ typedef struct rebuild_s {
 static bool rebuild_with(page_t* page, void* arg) {
   const rebuild_t* rebuild = (const rebuild_t*)arg;
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  if (page->heap != rebuild->heap || page->bin != rebuild->bin || (owner & PAGE_OWNER_SINGLE) != 0) return true;
-  page->is_listed = 0;
+  if (atomic_get_acquire(&page->heap) != rebuild->heap || page->bin != rebuild->bin || (owner & PAGE_OWNER_SINGLE) != 0) return true;
+  atomic_set_relaxed(&page->is_listed, (uint8_t)0);
   if (!page_is_abandoned(owner)) return true;
   // Set under the lock alone: if it is, by the dead one.
   if ((owner & PAGE_OWNER_LISTING) == 0 && !atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING)) return true;
@@ -154,8 +154,8 @@ void page_abandon_again(theap_t* theap, page_t* page, uintptr_t owner) {
 
 void page_retire(theap_t* theap, page_t* page) {
   page_unlist(page);
-  heap_t* heap = page->heap;
-  if (theap != NULL && theap->counts_of == heap) {
+  heap_t* heap = atomic_get_acquire(&page->heap);
+  if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == heap) {
     theap->counts.allocated[page->bin] += (int64_t)page->allocated;
     theap->counts.freed[page->bin] += (int64_t)page->freed;
     theap->counts.pages_gone++;
@@ -170,13 +170,26 @@ void page_retire(theap_t* theap, page_t* page) {
   arena_page_free(page, theap != NULL ? &theap->thread->hands : NULL);
 }
 
+// Of a page that is nobody's, or was a moment ago: the numbers may be those of its next owner, and torn apart. So nothing is
+// decided by them but whether it is worth to take the page, or a lock, and look again. A function of its own for
+// tests/tsan-suppressions.txt.
+typedef struct glance_s {
+  uint64_t used, available;
+  uint32_t reserved;
+} glance_t;
+
+static MI_NOINLINE glance_t page_glance(const page_t* page, uint32_t pending) {
+  uint64_t used = page_used(page);
+  return (glance_t){used, page_available_of(page, used, pending), page->reserved};
+}
+
 void page_look_at_abandoned(theap_t* theap, page_t* page) {
   for (;;) {
     uint32_t pending = (uint32_t)atomic_get_seq_cst(&page->remote);
-    uint64_t used = page_used(page);
-    if (pending < used) {
-      uint64_t available = page_available_of(page, used, pending);
-      if (available == 0 || available * LISTED_FREE_SHARE < page->reserved || atomic_get_relaxed(&page->is_listed)) return;
+    glance_t seen = page_glance(page, pending);
+    if (pending < seen.used) {
+      if (seen.available == 0 || seen.available * LISTED_FREE_SHARE < seen.reserved || atomic_get_relaxed(&page->is_listed))
+        return;
       page_list(page);
       if (!page_is_abandoned(atomic_get_seq_cst(&page->owner))) return;
       if (!atomic_get_relaxed(&page->is_listed)) return; // somebody else had it for a moment, and will have looked
@@ -211,7 +224,7 @@ page_t* page_adopt(theap_t* theap, unsigned bin) {
     if (!page_is_abandoned(atomic_get_acquire(&page->owner))) {
       list_take_locked(list, page); // its last owner took it back; the list didn't matter
     } else {
-      uint64_t available = page_available(page);
+      uint64_t available = page_glance(page, page_remote_count(page)).available;
       if (best == NULL || available < best_available) { // the fullest: emptier ones may yet become empty
         best = page;
         best_available = available;

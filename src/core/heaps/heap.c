@@ -27,7 +27,7 @@ static uint64_t sequence;
 // ---- the first sub-process --------------------------------------------------------------------------------
 
 static void heap_init(heap_t* heap, subproc_t* subproc, arena_t* arena) {
-  heap->subproc = subproc;
+  atomic_set_relaxed(&heap->subproc, subproc); // late looks at pages that were of its record's heap before
   heap->arena = arena;
   heap->numa_node = -1;
   heap->sequence = atomic_add_relaxed(&sequence, 1);
@@ -361,7 +361,7 @@ subproc_t* subproc_new(void) {
   if (is_fresh && (subproc = (subproc_t*)sysmem_metadata(sizeof(subproc_t))) == NULL) return NULL;
   arena_set_init(&subproc->arenas);
   heap_t* heap = heap_new(subproc, NULL);
-  subproc->main = heap;
+  atomic_set_relaxed(&subproc->main, heap);
   if (is_fresh) publish_subproc(subproc);
   if (heap == NULL) {
     os_lock_acquire(&spares_lock);
@@ -390,7 +390,7 @@ bool subproc_destroy(subproc_t* subproc) {
   arena_release_all(&subproc->arenas);
   counts_zero(main);
   record_give(main);
-  subproc->main = NULL;
+  atomic_set_relaxed(&subproc->main, (heap_t*)NULL);
   atomic_set_release(&subproc->state, (uint32_t)HEAP_FREE);
   os_lock_acquire(&spares_lock);
   subproc->spare = spare_subprocs;

@@ -139,7 +139,7 @@ bool subproc_visit_heaps(subproc_t* subproc, bool (*visit)(heap_t* heap, void* a
 
 // ---- for core/heaps alone -------------------------------------------------------------------------------
 
-MI_INLINE bool heap_is_main(const heap_t* heap) { return heap == heap->subproc->main; }
+MI_INLINE bool heap_is_main(const heap_t* heap) { return heap == atomic_get_relaxed(&atomic_get_relaxed(&heap->subproc)->main); }
 
 // The page has just been made for `heap`, or is about to go back to its arena.
 void heap_page_add(heap_t* heap, page_t* page);

@@ -26,7 +26,7 @@ static void theap_tick(theap_t* theap) {
   long sweep_calls = option_get(option_generic_collect);
   if (sweep_calls > 0) theap_sweep(theap, sweep_calls < TICK_CALLS ? SIZE_MAX : SWEEP_PAGES);
   if (thread_is_late(theap->thread)) return;
-  if (MI_UNLIKELY(theap->thread->birth == 0)) theap->thread->birth = os_thread_birth(os_thread_id());
+  if (MI_UNLIKELY(theap->thread->birth == 0)) atomic_set_relaxed(&theap->thread->birth, os_thread_birth(os_thread_id()));
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
   hooks_deferred_free(false, theap->heartbeat);
   arena_purge(&theap->heap->subproc->arenas, false, &theap->thread->hands);
@@ -127,8 +127,8 @@ static void huge_free(theap_t* theap, page_t* page) {
   // Whoever takes the owner away frees it; a second free of the same block finds nobody's page.
   if (!arena_page_take(page, hands_of(theap))) return;
   int64_t size = (int64_t)page->block_size;
-  heap_t* heap = page->heap;
-  if (theap != NULL && theap->counts_of == heap) {
+  heap_t* heap = atomic_get_acquire(&page->heap);
+  if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == heap) {
     theap->counts.freed[BIN_HUGE]++;
     theap->counts.huge_freed_bytes += size;
     theap->counts.pages_gone++;
@@ -291,7 +291,8 @@ static theap_t* reclaiming_theap(theap_t* theap, const page_t* page, uintptr_t o
   if (theap == NULL || reclaim < 0) return NULL;
   theap_t* last = page_owner_theap(owner);
   heap_t* heap = atomic_get_relaxed(&page->heap);
-  if ((last == theap || last->thread == theap->thread) && last->heap == heap && last->thread != NULL)
+  const thread_t* its = atomic_get_relaxed(&last->thread); // which may end meanwhile, another's theap by now: then it isn't ours
+  if ((last == theap || its == theap->thread) && atomic_get_relaxed(&last->heap) == heap && its != NULL)
     return within(option_page_max_reclaim, last->bins[page->bin].count) ? last : NULL;
   if (reclaim != 1 || theap->heap != heap) return NULL;
   return within(option_page_cross_thread_max_reclaim, theap->bins[page->bin].count) ? theap : NULL;
@@ -324,7 +325,7 @@ static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_
     return;
   }
   theap_t* of = page_owner_theap(owner);
-  if (theap != NULL && (of == theap || of->thread == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
+  if (theap != NULL && (of == theap || atomic_get_relaxed(&of->thread) == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
     free_own(of, page, block);
   } else {
     free_remote(theap, page, block);
@@ -437,7 +438,7 @@ bool theap_expand(theap_t* theap, void* p, size_t size) {
   page->block_size = page->slice_count * SLICE_SIZE;
   if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
   int64_t more = (int64_t)(page->block_size - before);
-  if (theap != NULL && theap->counts_of == page->heap) {
+  if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == page->heap) {
     theap->counts.huge_allocated_bytes += more;
   } else {
     atomic_add_relaxed(&page->heap->huge_allocated_bytes, more);
@@ -459,5 +460,6 @@ void theap_collect(theap_t* theap, bool force) {
     }
   }
   theap_flush_levels(theap);
-  arena_purge(&theap->heap->subproc->arenas, force, &theap->thread->hands);
+  heap_t* heap = atomic_get_relaxed(&theap->heap); // others may delete it meanwhile
+  arena_purge(&atomic_get_relaxed(&heap->subproc)->arenas, force, &theap->thread->hands);
 }

@@ -59,12 +59,12 @@ static void counts_flush(theap_t* theap) {
   }
   mem_zero(counts, sizeof(*counts));
   theap->huge_flushed = theap->pages_flushed = 0;
-  theap->counts_of = NULL;
+  atomic_set_relaxed(&theap->counts_of, (heap_t*)NULL);
 }
 
 void theaps_forget_counts(heap_t* heap) {
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next)
-    if (theap->counts_of == heap) counts_flush(theap);
+    if (atomic_get_relaxed(&theap->counts_of) == heap) counts_flush(theap);
 }
 
 // ---- the heap's list --------------------------------------------------------------------------------------
@@ -171,9 +171,9 @@ theap_t* theap_make(thread_t* thread, heap_t* heap) {
   drain_ended(thread);
   theap_t* theap = record_take();
   if (theap == NULL) return NULL;
-  if (theap->counts_of != heap) {
+  if (atomic_get_relaxed(&theap->counts_of) != heap) {
     counts_flush(theap);
-    theap->counts_of = heap;
+    atomic_set_relaxed(&theap->counts_of, heap);
   }
   atomic_set_release(&theap->thread, thread);
   atomic_set_release(&theap->heap, heap);
@@ -247,7 +247,7 @@ void theaps_move(heap_t* heap, heap_t* to) {
     unlink_locked(heap, theap);
     theaps_lock(to);
     link_locked(to, theap);
-    theap->counts_of = to;
+    atomic_set_relaxed(&theap->counts_of, to);
     atomic_set_release(&theap->heap, to);
     os_lock_release(&to->theaps_lock);
   }

@@ -64,7 +64,7 @@ thread_t* thread_acquire(subproc_t* subproc) {
     cache_clear(thread);
   }
   thread->subproc = subproc;
-  thread->birth = 0;
+  atomic_set_relaxed(&thread->birth, (uint64_t)0);
   atomic_set_relaxed(&thread->is_superseded, 0u);
   atomic_set_release(&thread->holder, THREAD_HOLDER(THREAD_OWNED, id, number));
   if (is_fresh) {
@@ -277,7 +277,7 @@ static void collect_theaps(thread_t* thread, bool force) {
   for (theap_t* theap = thread->theaps; theap != NULL; theap = theap->thread_next) {
     uint32_t owned = THEAP_OWNED;
     if (!atomic_cas_acq_rel(&theap->state, &owned, (uint32_t)THEAP_ENDING)) continue;
-    if (theap->heap != NULL) theap_collect(theap, force);
+    if (atomic_get_relaxed(&theap->heap) != NULL) theap_collect(theap, force);
     atomic_set_release(&theap->state, (uint32_t)THEAP_OWNED);
   }
 }

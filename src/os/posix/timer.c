@@ -20,7 +20,7 @@ static struct {
 static void* run_timer(void* arg) {
   pthread_mutex_lock(&timer.mutex);
   while (!timer.is_ending) {
-    if (!timer.is_running) {
+    if (!atomic_get_relaxed(&timer.is_running)) {
       pthread_cond_wait(&timer.changed, &timer.mutex);
       continue;
     }
@@ -32,11 +32,12 @@ static void* run_timer(void* arg) {
     int error = 0;
     while (!timer.is_ending && error == 0) error = pthread_cond_timedwait(&timer.changed, &timer.mutex, &until);
     if (timer.is_ending) break;
-    timer.is_running = false; // who starts it from here on is heard
+    atomic_set_relaxed(&timer.is_running, false); // who starts it from here on is heard
+    bool (*tick)(void) = timer.tick;
     pthread_mutex_unlock(&timer.mutex);
-    bool goes_on = timer.tick();
+    bool goes_on = tick();
     pthread_mutex_lock(&timer.mutex);
-    if (goes_on) timer.is_running = true;
+    if (goes_on) atomic_set_relaxed(&timer.is_running, true);
   }
   pthread_mutex_unlock(&timer.mutex);
   return arg;
@@ -60,5 +61,8 @@ void os_timer_free(void) {
   pthread_cond_signal(&timer.changed);
   pthread_mutex_unlock(&timer.mutex);
   if (is_made) pthread_join(timer.thread, NULL);
-  timer.is_made = timer.is_running = timer.is_ending = false;
+  pthread_mutex_lock(&timer.mutex);
+  timer.is_made = timer.is_ending = false;
+  atomic_set_relaxed(&timer.is_running, false);
+  pthread_mutex_unlock(&timer.mutex);
 }
