@@ -210,6 +210,8 @@ class Links:
         self.program("dlluser.exe", self.cc, "-O2", "linked_dll_user.c", self.path("liblinked_dll.dll.a"), *self.flags)
 
     def case_blocks_freed_by_a_dll_without_the_flags(self):
+        if self.is_static:
+            return  # a block must be freed where it was allocated (README): there is no DLL that would serve both
         library = self.path("liblinked_other.dll.a")
         self.link("linked_other.dll", self.cc, "-shared", "-O2", "linked_other.c", "-Wl,--out-implib," + library)
         path = self.link("otheruser.exe", self.cc, "-O2", "-fno-builtin", "linked_other_user.c", library, *self.flags)
