@@ -76,12 +76,12 @@ static page_list_t* list_lock_of(page_t* page) {
 
 // While it is put into the list nobody may take the page: its links are the list's then, the queue's afterwards.
 static void page_list(page_t* page) {
-  unsigned bin = page->bin;
+  unsigned bin = atomic_get_relaxed(&page->bin);
   heap_t* heap = atomic_get_acquire(&page->heap);
   page_list_t* list = list_lock(heap, bin);
   // Only now is it sure what the page is: it may have been taken, freed or moved since.
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  if (atomic_get_acquire(&page->heap) == heap && page->bin == bin && !page->is_listed && page_is_abandoned(owner) &&
+  if (atomic_get_acquire(&page->heap) == heap && atomic_get_relaxed(&page->bin) == bin && !atomic_get_relaxed(&page->is_listed) && page_is_abandoned(owner) &&
       atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING)) {
     list_add_locked(list, page);
     atomic_swap_seq_cst(&page->owner, owner); // then the caller looks again: see page_look_at_abandoned

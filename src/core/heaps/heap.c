@@ -79,7 +79,7 @@ static void heaps_lock(subproc_t* subproc) {
   if (MI_LIKELY(!os_lock_acquire(&subproc->heaps_lock))) return;
   subproc->heaps = NULL;
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
-    if (heap->subproc != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
+    if (atomic_get_relaxed(&heap->subproc) != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
     heap->previous = NULL;
     heap->next = subproc->heaps;
     if (subproc->heaps != NULL) subproc->heaps->previous = heap;
@@ -312,7 +312,8 @@ bool heap_destroy(heap_t* heap) {
 void heaps_end_left(void) {
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
     uint32_t state = atomic_get_acquire(&heap->state), ender = atomic_get_acquire(&heap->ender);
-    if ((state != HEAP_DYING && state != HEAP_DELETING) || atomic_get_acquire(&heap->subproc->state) != HEAP_LIVE) continue;
+    if ((state != HEAP_DYING && state != HEAP_DELETING) || atomic_get_acquire(&atomic_get_relaxed(&heap->subproc)->state) != HEAP_LIVE)
+      continue;
     if (ender == os_thread_id() || !os_thread_is_dead(ender) || !atomic_cas_acq_rel(&heap->ender, &ender, os_thread_id()))
       continue;
     // What it had taken out of the lists, and not dealt with, is still the heap's by its own word.
@@ -343,7 +344,7 @@ heap_t* heap_of(const void* p) {
 
 bool subproc_visit_heaps(subproc_t* subproc, bool (*visit)(heap_t* heap, void* arg), void* arg) {
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
-    if (heap->subproc != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
+    if (atomic_get_relaxed(&heap->subproc) != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
     if (!visit(heap, arg)) return false;
   }
   return true;
@@ -383,7 +384,7 @@ bool subproc_destroy(subproc_t* subproc) {
   thread_late_forget(subproc);
   heap_t* main = subproc->main;
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next)
-    if (heap->subproc == subproc && heap != main) heap_destroy(heap);
+    if (atomic_get_relaxed(&heap->subproc) == subproc && heap != main) heap_destroy(heap);
   theaps_destroy(main);
   heaps_remove(main);
   theaps_forget_counts(main);

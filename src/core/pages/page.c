@@ -15,11 +15,11 @@ void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, s
   page->block_size = block_size;
   page->extended = 0;
   page->reserved = bin == BIN_HUGE ? 1 : (uint32_t)(page->slice_count * SLICE_SIZE / block_size);
-  page->bin = (uint8_t)bin;
+  atomic_set_relaxed(&page->bin, (uint8_t)bin); // read by late looks at what the record was before, as two more are
   page->is_kept = 0;
   page->keep_ticks = 0;
-  page->is_listed = 0;
-  page->heap = heap;
+  atomic_set_relaxed(&page->is_listed, (uint8_t)0);
+  atomic_set_relaxed(&page->heap, heap);
   atomic_set_relaxed(&page->remote, 0);
   atomic_set_release(&page->owner, owner);
 }
