@@ -70,7 +70,7 @@ static void* __cdecl redirect_calloc(size_t count, size_t size) {
 
 // ---- for runtimes that have _recalloc -------------------------------------------------------------------
 // It zeroes from the size on that the block was asked for with, which we don't keep. So these functions leave nothing
-// but zeros behind that size (docs/decisions/0016).
+// but zeros behind that size (docs/decisions/0013).
 
 typedef uint64_t two_words_t __attribute__((vector_size(16)));
 

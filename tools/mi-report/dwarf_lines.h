@@ -1,5 +1,5 @@
 // Source lines from a PE file's .debug_line (DWARF 2 to 5). Only that: which line a place in code belongs to. What the
-// compiler put into other functions is told by an external symbolizer alone (docs/decisions/0011).
+// compiler put into other functions is told by an external symbolizer alone (docs/decisions/0006).
 #ifndef MI_REPORT_DWARF_LINES_H
 #define MI_REPORT_DWARF_LINES_H
 
