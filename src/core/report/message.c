@@ -174,33 +174,34 @@ static void react(int code) {
     return; // it can't be called now, but the program did ask to decide itself
   }
   // Memory is misused and nobody handles it: a debug or secure build stops where it happens.
-  if ((MI_DEBUG || MI_SECURE || options_abort_on_error()) && (code == MESSAGE_EFAULT || code == MESSAGE_EAGAIN || code == MESSAGE_EINVAL)) os_abort();
+  bool is_misuse = code == MESSAGE_EFAULT || code == MESSAGE_EAGAIN || code == MESSAGE_EINVAL;
+  if (is_misuse && (MI_DEBUG || MI_SECURE || options_abort_on_error())) os_abort();
+}
+
+// An error as far as option max_errors allows it; `always`: beyond that.
+static void say_error(bool always, const char* format, va_list args) {
+  static int64_t count;
+  bool is_last = false;
+  if (always || is_within(&count, option_max_errors, &is_last)) say("mimalloc: error: ", format, args);
+  if (is_last) message_print("mimalloc: further errors are not shown (option max_errors)\n");
 }
 
 void message_error(int code, const char* format, ...) {
-  static int64_t count;
-  bool is_last;
-  if ((MI_DEBUG || is_shown()) && is_within(&count, option_max_errors, &is_last)) {
+  if (MI_DEBUG || is_shown()) {
     va_list args;
     va_start(args, format);
-    say("mimalloc: error: ", format, args);
+    say_error(false, format, args);
     va_end(args);
-    if (is_last) message_print("mimalloc: further errors are not shown (option max_errors)\n");
   }
   react(code);
 }
 
 void message_misuse(bool always, int code, const char* format, ...) {
-  static int64_t count;
-  bool is_last = false;
   if (always || MI_DEBUG || MI_SECURE || is_shown()) {
-    if (always || is_within(&count, option_max_errors, &is_last)) {
-      va_list args;
-      va_start(args, format);
-      say("mimalloc: error: ", format, args);
-      va_end(args);
-    }
-    if (is_last) message_print("mimalloc: further errors are not shown (option max_errors)\n");
+    va_list args;
+    va_start(args, format);
+    say_error(always, format, args);
+    va_end(args);
   }
   react(code);
 }
