@@ -32,12 +32,15 @@ MI_NOINLINE void* block_allocate_in(heap_t* heap, size_t size, bool zero) {
   return p;
 }
 
-// Sizes beyond the direct table: the first page of the bin's queue, if it has a free block.
+// Sizes beyond the direct table: the first page of the bin's queue, if it has a free block. Counted as slow calls, one of so
+// many of which goes the long way: deferred frees, purges and what is kept depend on that.
 MI_INLINE void* allocate_medium(size_t size, bool zero) {
   theap_t* theap = runtime_theap_fast();
   if (MI_UNLIKELY(theap == NULL || size - (SMALL_SIZE_MAX - BLOCK_TAIL + 1) >= LARGE_SIZE_MAX - SMALL_SIZE_MAX)) return NULL;
   page_t* page = theap->bins[size_class_bin(size + BLOCK_TAIL)].first;
   if (MI_UNLIKELY(page == NULL || theap->guard_rate != 0 || os_bell_is_per_fiber)) return NULL;
+  if (MI_UNLIKELY(theap->slow_calls + 1 >= THEAP_TICK_CALLS)) return NULL;
+  theap->slow_calls++;
   void* p = block_pop(page);
   if (zero && p != NULL) mem_zero(p, page->block_size - BLOCK_TAIL);
   return p;

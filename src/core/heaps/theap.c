@@ -11,7 +11,6 @@
 #include "core/report/options.h"
 #include "base/memory.h"
 
-#define TICK_CALLS        64   // slow calls between two looks at kept pages, purges and the deferred free callback
 #define SWEEP_PAGES       16   // pages looked at per tick
 #define OOM_COLLECT_MS    1000 // a failed allocation collects everything at most so often
 
@@ -24,7 +23,7 @@ static void theap_tick(theap_t* theap) {
   // Pages deep in a queue see their remote frees late: a few of them are looked at each time, so that generic_collect slow
   // calls look at all of some hundreds.
   long sweep_calls = option_get(option_generic_collect);
-  if (sweep_calls > 0) theap_sweep(theap, sweep_calls < TICK_CALLS ? SIZE_MAX : SWEEP_PAGES);
+  if (sweep_calls > 0) theap_sweep(theap, sweep_calls < THEAP_TICK_CALLS ? SIZE_MAX : SWEEP_PAGES);
   if (thread_is_late(theap->thread)) return;
   if (MI_UNLIKELY(theap->thread->birth == 0)) atomic_set_relaxed(&theap->thread->birth, os_thread_birth(os_thread_id()));
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
@@ -170,7 +169,7 @@ static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
 
 // What every allocation of the slow path does first.
 static void count_call(theap_t* theap) {
-  if (MI_LIKELY(++theap->slow_calls < TICK_CALLS)) return;
+  if (MI_LIKELY(++theap->slow_calls < THEAP_TICK_CALLS)) return;
   theap->slow_calls = 0;
   theap_tick(theap);
 }

@@ -35,6 +35,7 @@ typedef struct theap_counts_s {
   int64_t pages_made, pages_gone, extended, retired, searches, search_steps, adopted, reclaimed, remote_frees;
 } theap_counts_t;
 
+#define THEAP_TICK_CALLS 64 // slow calls between two looks at kept pages, purges and the deferred free callback
 #define THEAP_RING (MI_SECURE ? 32 : 1) // used in secure builds
 
 typedef struct MI_ALIGNED(64) theap_s {
