@@ -32,11 +32,13 @@ MI_NOINLINE void* block_allocate_in(heap_t* heap, size_t size, bool zero) {
   return p;
 }
 
-// Sizes beyond the direct table: the first page of the bin's queue, if it has a free block. Counted as slow calls, one of so
-// many of which goes the long way: deferred frees, purges and what is kept depend on that.
+// Sizes beyond the direct table: the first page of the bin's queue, if it has a free block. Counted as slow
+// calls, one of so many of which goes the long way: deferred frees, purges and what is kept depend on that.
 MI_INLINE void* allocate_medium(size_t size, bool zero) {
   theap_t* theap = runtime_theap_fast();
-  if (MI_UNLIKELY(theap == NULL || size - (SMALL_SIZE_MAX - BLOCK_TAIL + 1) >= LARGE_SIZE_MAX - SMALL_SIZE_MAX)) return NULL;
+  if (MI_UNLIKELY(theap == NULL ||
+                  size - (SMALL_SIZE_MAX - BLOCK_TAIL + 1) >= LARGE_SIZE_MAX - SMALL_SIZE_MAX))
+    return NULL;
   page_t* page = theap->bins[size_class_bin(size + BLOCK_TAIL)].first;
   if (MI_UNLIKELY(page == NULL || theap->guard_rate != 0 || os_bell_is_per_fiber)) return NULL;
   if (MI_UNLIKELY(theap->slow_calls + 1 >= THEAP_TICK_CALLS)) return NULL;
@@ -120,7 +122,8 @@ static void* malloc_in(heap_t* heap, size_t size) {
   return heap == NULL ? block_malloc(size) : block_malloc_in(heap, size);
 }
 
-// For a block that shrinks: when there is no memory for a smaller one, the old one serves as well, and nothing has failed.
+// For a block that shrinks: when there is no memory for a smaller one, the old one serves as well, and
+// nothing has failed.
 static void* malloc_quietly(heap_t* heap, size_t size) {
   bool is_zero;
   theap_t* theap = enter(heap);
@@ -230,7 +233,8 @@ void* mi_reallocf(void* p, size_t newsize) {
 size_t mi_usable_size(const void* p) { return block_usable_size(p); }
 
 size_t mi_good_size(size_t size) {
-  if (size <= LARGE_SIZE_MAX - BLOCK_TAIL) return size_class_size(size_class_bin(block_size_for(size))) - BLOCK_TAIL;
+  if (size <= LARGE_SIZE_MAX - BLOCK_TAIL)
+    return size_class_size(size_class_bin(block_size_for(size))) - BLOCK_TAIL;
   return size > PTRDIFF_MAX ? size : bits_align_up(size, SLICE_SIZE);
 }
 

@@ -51,8 +51,8 @@ MI_INLINE bool block_free_fast(void* p) {
 }
 
 // ---- slow paths and general forms -------------------------------------------------------------------------
-// Any thread. `heap`: where the block comes from; NULL: from the calling thread's default heap. Blocks have at
-// least `size` bytes; NULL with the error reported and errno set when out of memory or size > PTRDIFF_MAX.
+// Any thread. `heap`: where the block comes from; NULL: from the calling thread's default heap. Blocks have
+// at least `size` bytes; NULL with the error reported and errno set when out of memory or size > PTRDIFF_MAX.
 void* block_allocate_in(heap_t* heap, size_t size, bool zero);
 
 // The address plus `offset` is aligned. `alignment`: a power of two, else NULL with a warning.
@@ -69,9 +69,9 @@ size_t block_usable_size(const void* p);
 bool block_is_ours(const void* p);
 
 // realloc in its general form: contents kept up to the smaller size, the block stays where it is, in whatever
-// heap, when it fits without wasting half of it. `zero`: bytes beyond the old usable size are zeroed, which needs
-// blocks that were born zeroed. NULL leaves `p` as it is. `p` may be NULL. The second one goes without alignment
-// when `alignment` is no power of two.
+// heap, when it fits without wasting half of it. `zero`: bytes beyond the old usable size are zeroed, which
+// needs blocks that were born zeroed. NULL leaves `p` as it is. `p` may be NULL. The second one goes without
+// alignment when `alignment` is no power of two.
 void* block_reallocate_in(heap_t* heap, void* p, size_t size, bool zero);
 void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t alignment, size_t offset,
                                   bool zero);
@@ -79,8 +79,8 @@ void* block_reallocate_aligned_in(heap_t* heap, void* p, size_t size, size_t ali
 // True when the product overflows; reports and sets errno then.
 bool block_count_overflows(size_t count, size_t size, size_t* total);
 
-// The same in the default heap. The first is a function of its own so that the hot path passes its arguments on as they
-// are.
+// The same in the default heap. The first is a function of its own so that the hot path passes its arguments
+// on as they are.
 void* block_allocate(size_t size, bool zero);
 MI_INLINE void* block_allocate_aligned(size_t size, size_t alignment, size_t offset, bool zero) {
   return block_allocate_aligned_in(NULL, size, alignment, offset, zero);
@@ -95,14 +95,17 @@ MI_INLINE void* block_reallocate_aligned(void* p, size_t size, size_t alignment,
 // ---- the hot path -----------------------------------------------------------------------------------------
 // `theap`: the calling thread's, or NULL when it isn't at hand. NULL: take the slow path.
 MI_INLINE void* block_malloc_fast(const theap_t* theap, size_t size) {
-  return MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX - BLOCK_TAIL) ? block_pop(page_for_small(theap, size)) : NULL;
+  return MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX - BLOCK_TAIL)
+             ? block_pop(page_for_small(theap, size))
+             : NULL;
 }
 
 MI_INLINE void* block_calloc_fast(const theap_t* theap, size_t size) {
   if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX - BLOCK_TAIL)) return NULL;
   page_t* page = page_for_small(theap, size);
   void* p = block_pop(page);
-  if (MI_LIKELY(p != NULL)) mem_zero(p, page->block_size - BLOCK_TAIL); // all of it: mi_rezalloc goes on from the usable size
+  if (MI_LIKELY(p != NULL))
+    mem_zero(p, page->block_size - BLOCK_TAIL); // all of it: mi_rezalloc goes on from the usable size
   return p;
 }
 

@@ -13,8 +13,9 @@ MI_INLINE mi_theap_t* theap_to(theap_t* theap) { return (mi_theap_t*)theap; }
 MI_INLINE subproc_t* subproc_from(mi_subproc_id_t id) { return (subproc_t*)id._mi_subproc_id; }
 MI_INLINE mi_subproc_id_t subproc_to(subproc_t* subproc) { return (mi_subproc_id_t){subproc}; }
 
-// The theap through which the calling thread may be handed a part of `heap`, made if need be. NULL when there is no
-// memory, or when the thread gave its theaps back: late ones are used under a lock and never handed out.
+// The theap through which the calling thread may be handed a part of `heap`, made if need be. NULL when there
+// is no memory, or when the thread gave its theaps back: late ones are used under a lock and never handed
+// out.
 theap_t* heap_own_theap(heap_t* heap);
 
 // The arena that the program's id stands for, or NULL (arena_api.c).

@@ -1,5 +1,6 @@
-// Names that only the 2.4 line has, where a heap belongs to the thread that makes it. Here they work on first-class
-// heaps. That line's arena ids and sub-process ids are int and void*, which the same registers carry.
+// Names that only the 2.4 line has, where a heap belongs to the thread that makes it. Here they work on
+// first-class heaps. That line's arena ids and sub-process ids are int and void*, which the same registers
+// carry.
 #include "api/api_types.h"
 
 mi_heap_t* mi_heap_new_ex(int heap_tag, bool allow_destroy, int arena_id) {

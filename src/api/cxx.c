@@ -1,5 +1,6 @@
-// What C++ calls: new with its new-handler loop, for programs whose operators new aren't code of their own. (With our
-// headers they are: mimalloc-new-delete.h and mi_stl_allocator loop and throw in the program itself.)
+// What C++ calls: new with its new-handler loop, for programs whose operators new aren't code of their own.
+// (With our headers they are: mimalloc-new-delete.h and mi_stl_allocator loop and throw in the program
+// itself.)
 //
 //   mi_new --- block_malloc
 //     '-- new_failed: the C++ runtime of the program is asked for its new-handler, then to throw std::bad_alloc; with
@@ -46,7 +47,9 @@ void* mi_new_n(size_t count, size_t size) {
   return new_block(NULL, total, 0, true, CALLER);
 }
 
-void* mi_heap_alloc_new(mi_heap_t* heap, size_t size) { return new_block(heap_from(heap), size, 0, true, CALLER); }
+void* mi_heap_alloc_new(mi_heap_t* heap, size_t size) {
+  return new_block(heap_from(heap), size, 0, true, CALLER);
+}
 
 void* mi_heap_alloc_new_n(mi_heap_t* heap, size_t count, size_t size) {
   size_t total;

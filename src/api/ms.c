@@ -18,7 +18,9 @@ void* mi_aligned_offset_recalloc(void* p, size_t newcount, size_t size, size_t a
 }
 
 wchar_t* mi_wcsdup(const wchar_t* s) { return (wchar_t*)text_duplicate(NULL, s, SIZE_MAX, sizeof(wchar_t)); }
-unsigned char* mi_mbsdup(const unsigned char* s) { return (unsigned char*)text_duplicate(NULL, s, SIZE_MAX, 1); }
+unsigned char* mi_mbsdup(const unsigned char* s) {
+  return (unsigned char*)text_duplicate(NULL, s, SIZE_MAX, 1);
+}
 
 #define VALUE_CAPACITY_MAX (64 * MI_KIB) // characters; Windows allows 32767
 

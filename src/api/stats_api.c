@@ -1,8 +1,8 @@
-// Statistics in the layout of mimalloc 3.4.3, as JSON (stats_json.c), and printed: of the process, of a sub-process, of a
-// heap, of a thread.
+// Statistics in the layout of mimalloc 3.4.3, as JSON (stats_json.c), and printed: of the process, of a
+// sub-process, of a heap, of a thread.
 //
-// Blocks and pages are summed for what is asked for. Everything else is counted for the process: the main sub-process has
-// it, other ones have what can be seen of them now, and heaps and threads have none of it.
+// Blocks and pages are summed for what is asked for. Everything else is counted for the process: the main
+// sub-process has it, other ones have what can be seen of them now, and heaps and threads have none of it.
 #include "mimalloc-stats.h"
 
 #include "api/api_types.h"
@@ -12,8 +12,8 @@
 #include "core/stats/stats_print.h"
 
 // ---- bins -------------------------------------------------------------------------------------------------
-// Upstream's bins hold 1..8 words, then four sizes per doubling. Ours are finer above 1 KiB, so each of our classes is
-// counted in the bin where a block of its size would go upstream, sometimes two in one.
+// Upstream's bins hold 1..8 words, then four sizes per doubling. Ours are finer above 1 KiB, so each of our
+// classes is counted in the bin where a block of its size would go upstream, sometimes two in one.
 
 #define WORD sizeof(void*)
 
@@ -250,7 +250,8 @@ static bool print_heap(heap_t* heap, void* arg) {
   return true;
 }
 
-// ---- of the calling thread's sub-process --------------------------------------------------------------------
+// ---- of the calling thread's sub-process
+// --------------------------------------------------------------------
 
 bool mi_stats_get(mi_stats_t* stats) {
   scope_t scope = scope_of_current();
@@ -290,7 +291,8 @@ void mi_thread_stats_print_out(mi_output_fun* out, void* arg) {
   }
 }
 
-// ---- of a heap ----------------------------------------------------------------------------------------------
+// ---- of a heap
+// ----------------------------------------------------------------------------------------------
 
 bool mi_heap_stats_get(mi_heap_t* heap, mi_stats_t* stats) {
   scope_t scope = scope_of_heap(heap);
@@ -309,7 +311,8 @@ void mi_heap_stats_print_out(mi_heap_t* heap, mi_output_fun* out, void* arg) {
 
 void mi_heap_stats_merge_to_subproc(mi_heap_t* heap) { MI_UNUSED(heap); }
 
-// ---- of a sub-process ---------------------------------------------------------------------------------------
+// ---- of a sub-process
+// ---------------------------------------------------------------------------------------
 
 bool mi_subproc_stats_get(mi_subproc_id_t subproc_id, mi_stats_t* stats) {
   scope_t scope = scope_of_subproc(subproc_from(subproc_id));

@@ -1,4 +1,5 @@
-// Copies of strings in blocks of ours, for the strdup family in characters of 1 byte or of the size of wchar_t.
+// Copies of strings in blocks of ours, for the strdup family in characters of 1 byte or of the size of
+// wchar_t.
 #ifndef API_TEXT_COPY_H
 #define API_TEXT_COPY_H
 
@@ -15,8 +16,8 @@ MI_INLINE size_t text_length(const void* s, size_t max, size_t width) {
   return n;
 }
 
-// A terminated copy of the first `max` characters of `width` bytes each, in `heap` (NULL: the default one). NULL for
-// NULL or when out of memory.
+// A terminated copy of the first `max` characters of `width` bytes each, in `heap` (NULL: the default one).
+// NULL for NULL or when out of memory.
 MI_INLINE void* text_duplicate(heap_t* heap, const void* s, size_t max, size_t width) {
   if (s == NULL) return NULL;
   size_t size = text_length(s, max, width) * width;

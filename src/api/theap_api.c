@@ -1,11 +1,13 @@
-// Theaps, for runtimes that keep one in a context of their own. Short paths are mi_malloc's without the way to the theap;
-// everything else goes by the theap's heap, which leads the calling thread back to the same theap.
+// Theaps, for runtimes that keep one in a context of their own. Short paths are mi_malloc's without the way
+// to the theap; everything else goes by the theap's heap, which leads the calling thread back to the same
+// theap.
 #include "api/api_types.h"
 #include "api/alloc_fast.h"
 
 mi_theap_t* mi_heap_theap(mi_heap_t* heap) { return theap_to(heap_own_theap(heap_from(heap))); }
 
-// The calling thread's default, made if need be; theap_none stands in for a late one, and passes on to malloc.
+// The calling thread's default, made if need be; theap_none stands in for a late one, and passes on to
+// malloc.
 static theap_t* default_theap(void) {
   theap_t* theap = runtime_enter();
   bool is_late = thread_is_late(theap->thread);

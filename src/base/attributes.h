@@ -16,18 +16,19 @@
 #define MI_ALIGNED(n)  __attribute__((aligned(n)))
 #define MI_UNUSED(x)   ((void)(x))
 #define MI_MALLOC_LIKE __attribute__((malloc))
-// Our own formatter understands %zu and %llu whatever the CRT does. To GCC, `printf` means Microsoft's here; clang knows one.
+// Our own formatter understands %zu and %llu whatever the CRT does. To GCC, `printf` means Microsoft's here;
+// clang knows one.
 #if defined(__clang__)
 #define MI_PRINTF(fmt_index, arg_index) __attribute__((format(printf, fmt_index, arg_index)))
 #else
 #define MI_PRINTF(fmt_index, arg_index) __attribute__((format(gnu_printf, fmt_index, arg_index)))
 #endif
 
-#define MI_KIB                          ((size_t)1024)
-#define MI_MIB                          (MI_KIB * 1024)
-#define MI_GIB                          (MI_MIB * 1024)
+#define MI_KIB        ((size_t)1024)
+#define MI_MIB        (MI_KIB * 1024)
+#define MI_GIB        (MI_MIB * 1024)
 
-#define MI_CACHE_LINE                   64
+#define MI_CACHE_LINE 64
 
 #if UINTPTR_MAX > 0xFFFFFFFFu
 #define MI_64BIT 1

@@ -21,7 +21,8 @@ MI_INLINE unsigned bits_highest(uint64_t x) { return 63u - (unsigned)__builtin_c
 // Index of the lowest set bit; x must not be 0.
 MI_INLINE unsigned bits_lowest(uint64_t x) { return (unsigned)__builtin_ctzll(x); }
 
-// Set bits: pairs, fours and bytes are summed side by side (not every processor that we run on has an instruction for it).
+// Set bits: pairs, fours and bytes are summed side by side (not every processor that we run on has an
+// instruction for it).
 MI_INLINE unsigned bits_count(uint64_t x) {
   x -= x >> 1 & 0x5555555555555555u;
   x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);

@@ -20,24 +20,27 @@ static void reserve_at_start(void) {
   arena_set_t* set = &subproc_main()->arenas;
   long huge_pages = option_get_clamp(option_reserve_huge_os_pages, 0, 128 * 1024);
   if (huge_pages > 0)
-    arena_reserve_huge(set, (size_t)huge_pages * MI_GIB, (int)option_get_clamp(option_reserve_huge_os_pages_at, -1, 1023),
-                       false);
+    arena_reserve_huge(set, (size_t)huge_pages * MI_GIB,
+                       (int)option_get_clamp(option_reserve_huge_os_pages_at, -1, 1023), false);
   size_t reserve = option_get_size(option_reserve_os_memory);
-  if (reserve > 0 && arena_reserve(set, reserve, false, option_is_enabled(option_allow_large_os_pages), false) == NULL)
+  if (reserve > 0 &&
+      arena_reserve(set, reserve, false, option_is_enabled(option_allow_large_os_pages), false) == NULL)
     message_warning("unable to reserve %zu bytes at start-up", reserve);
 }
 
 // ---- purging when nobody calls us -------------------------------------------------------------------------
-// Free memory goes back after its delay also when the whole process is idle: the system's timer calls. It is started by
-// whoever frees something while it rests, and rests again when nothing waits any more.
+// Free memory goes back after its delay also when the whole process is idle: the system's timer calls. It is
+// started by whoever frees something while it rests, and rests again when nothing waits any more.
 
-#define TIMER_PURGES     64 // bounded steps of purging per call of the timer
-#define TIMER_SLICES_MIN 16 // 1 MiB: less isn't worth a thread, which a short-lived program would have to start
+#define TIMER_PURGES 64 // bounded steps of purging per call of the timer
+#define TIMER_SLICES_MIN                                                                                     \
+  16 // 1 MiB: less isn't worth a thread, which a short-lived program would have to start
 
 static size_t idle_slices; // that began to wait since the timer rests
 
 static uint32_t timer_ms(void) {
-  long delay = option_get_clamp(option_purge_delay, 1, 1 << 20) * option_get_clamp(option_arena_purge_mult, 1, 1 << 10);
+  long delay = option_get_clamp(option_purge_delay, 1, 1 << 20) *
+               option_get_clamp(option_arena_purge_mult, 1, 1 << 10);
   return (uint32_t)(delay / 2 < 10 ? 10 : delay / 2 > 1 << 22 ? 1 << 22 : delay / 2);
 }
 
@@ -121,8 +124,8 @@ static void release_all(void) {
   if (has_slot) os_slot_free();
 }
 
-// Option destroy_on_exit. As before the first use, but for the slot and the bells. Not while others have memory of ours: a
-// redirected C runtime has, until the process is gone, and so may other threads have.
+// Option destroy_on_exit. As before the first use, but for the slot and the bells. Not while others have
+// memory of ours: a redirected C runtime has, until the process is gone, and so may other threads have.
 static void destroy_all(void) {
   int64_t others = -(thread_state() == THREAD_ACTIVE);
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next)
@@ -167,7 +170,9 @@ static thread_state_t run(lifecycle_event_t event) {
     os_slot_set(OS_SLOT_DETACHED);
   }
   if (step.actions & ACTION_REPORT) report(event);
-  if (event == EVENT_PROCESS_DONE && (step.actions & ACTION_REPORT) && option_is_enabled(option_destroy_on_exit)) destroy_all();
+  if (event == EVENT_PROCESS_DONE && (step.actions & ACTION_REPORT) &&
+      option_is_enabled(option_destroy_on_exit))
+    destroy_all();
   if (step.actions & ACTION_RELEASE_ALL) release_all();
   return step.thread;
 }
@@ -204,7 +209,8 @@ static theap_t* enter_own(void) {
   os_stack_probe();
   theap_t* theap = runtime_theap_fast();
   if (MI_LIKELY(theap != NULL)) {
-    if (MI_UNLIKELY(os_bell_is_per_fiber)) os_bell_arm_thread(theap); // this may be a fiber that isn't armed yet
+    if (MI_UNLIKELY(os_bell_is_per_fiber))
+      os_bell_arm_thread(theap); // this may be a fiber that isn't armed yet
     return theap;
   }
   if (run(EVENT_ALLOCATE) != THREAD_ACTIVE || thread_state() != THREAD_ACTIVE) return NULL;
@@ -253,7 +259,8 @@ subproc_t* runtime_subproc(void) {
 
 bool runtime_subproc_add_current_thread(subproc_t* subproc) {
   runtime_process_attach();
-  if (subproc == NULL || thread_state() != THREAD_NEW) return runtime_theap() != NULL && runtime_subproc() == subproc;
+  if (subproc == NULL || thread_state() != THREAD_NEW)
+    return runtime_theap() != NULL && runtime_subproc() == subproc;
   thread_acquire_in(subproc);
   return runtime_theap() != NULL;
 }

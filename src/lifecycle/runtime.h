@@ -13,7 +13,8 @@ void runtime_process_done(void);  // mi_process_done
 void runtime_process_exit(void);
 void runtime_process_unload(void);
 
-// The calling thread's default theap, or NULL (no theap yet, or none any more, or the slot can't be read the fast way).
+// The calling thread's default theap, or NULL (no theap yet, or none any more, or the slot can't be read the
+// fast way).
 MI_INLINE theap_t* runtime_theap_fast(void) {
   theap_t* theap = (theap_t*)os_slot_get_fast();
   return MI_UNLIKELY((uintptr_t)theap <= (uintptr_t)OS_SLOT_DETACHED) ? NULL : theap;
@@ -22,8 +23,8 @@ MI_INLINE theap_t* runtime_theap_fast(void) {
 // The same by whatever way works; never creates one.
 theap_t* runtime_theap(void);
 
-// A theap to allocate from: the calling thread's default one, made if need be, or a late theap under their lock. NULL when
-// out of memory.
+// A theap to allocate from: the calling thread's default one, made if need be, or a late theap under their
+// lock. NULL when out of memory.
 theap_t* runtime_enter(void);
 
 // The calling thread's theap of `heap` if it is at hand, else NULL.
@@ -38,14 +39,15 @@ theap_t* runtime_heap_enter(heap_t* heap);
 // After either.
 void runtime_leave(theap_t* theap);
 
-// Makes `theap`, one of the calling thread's, what malloc allocates from on this thread. Returns the one before; NULL, and
-// nothing done, when the thread has none or it isn't the thread's.
+// Makes `theap`, one of the calling thread's, what malloc allocates from on this thread. Returns the one
+// before; NULL, and nothing done, when the thread has none or it isn't the thread's.
 theap_t* runtime_set_default(theap_t* theap);
 
 // The sub-process of the calling thread.
 subproc_t* runtime_subproc(void);
 
-// The calling thread allocates in another sub-process from here on. False, and nothing done, when it has a theap already.
+// The calling thread allocates in another sub-process from here on. False, and nothing done, when it has a
+// theap already.
 bool runtime_subproc_add_current_thread(subproc_t* subproc);
 
 bool runtime_is_exiting(void);

@@ -38,9 +38,10 @@ void* os_reserve_and_commit(size_t size);
 // their contents. The range may span committed and uncommitted pages, not two reservations.
 bool os_commit(void* start, size_t size);
 
-// After a failed os_commit or os_reserve_and_commit: may the same call succeed soon, because the system was short of memory
-// that other processes give back? Then waits for about `ms` milliseconds. False, without waiting: where commits don't fail for
-// that, while the calling thread holds the loader lock, and while the process exits.
+// After a failed os_commit or os_reserve_and_commit: may the same call succeed soon, because the system was
+// short of memory that other processes give back? Then waits for about `ms` milliseconds. False, without
+// waiting: where commits don't fail for that, while the calling thread holds the loader lock, and while the
+// process exits.
 bool os_wait_for_memory(uint32_t ms);
 
 // Gives the memory behind the pages back; they must be committed again before use (and then read as zero).
@@ -52,23 +53,24 @@ bool os_reset(void* start, size_t size);
 // Makes committed pages inaccessible, or accessible again with what they held.
 bool os_protect(void* start, size_t size, bool accessible);
 
-// Reserves and commits large pages (2 MiB or more; `size` a multiple of ARENA's alignment), on the NUMA node if that isn't -1.
-// Locked in memory: can't be decommitted. NULL when the system grants none, which is the usual case. Not under the loader lock.
+// Reserves and commits large pages (2 MiB or more; `size` a multiple of ARENA's alignment), on the NUMA node
+// if that isn't -1. Locked in memory: can't be decommitted. NULL when the system grants none, which is the
+// usual case. Not under the loader lock.
 void* os_reserve_large(size_t size, int numa_node);
 
 // Releases a whole reservation: `base` and `size` as returned by and given to os_reserve*.
 bool os_release(void* base, size_t size);
 
 // ---- C++ ------------------------------------------------------------------------------------------------
-// For operators new whose code is ours, which is C: what only a C++ runtime can do. `caller`: a return address in the
-// program, whose runtime is meant if the process has several. With none of our locks held: a handler may do anything,
-// throw included.
+// For operators new whose code is ours, which is C: what only a C++ runtime can do. `caller`: a return
+// address in the program, whose runtime is meant if the process has several. With none of our locks held: a
+// handler may do anything, throw included.
 
 // Calls the program's new-handler. False when there is none, or no runtime that has one.
 bool os_cxx_call_new_handler(const void* caller, size_t size);
 
-// Throws std::bad_alloc. Returns when there is no runtime that could, or when it couldn't find its way through our
-// functions to the program's.
+// Throws std::bad_alloc. Returns when there is no runtime that could, or when it couldn't find its way
+// through our functions to the program's.
 void os_cxx_throw_bad_alloc(const void* caller);
 
 // ---- time and environment -------------------------------------------------------------------------------
@@ -85,8 +87,8 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
 // Random numbers that others can't guess, from the best source that can be had without loading a library.
 void os_random(uint64_t random[2]);
-// Calls `visit` with the name of each environment variable that begins with `prefix`, in whatever case, as long as it is
-// ASCII and shorter than 64 characters.
+// Calls `visit` with the name of each environment variable that begins with `prefix`, in whatever case, as
+// long as it is ASCII and shorter than 64 characters.
 void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context);
 
 // Writes to the process's standard error; drops the text when there is none.
@@ -98,10 +100,11 @@ typedef enum os_log_e {
   OS_LOG_FAILED,  // it can't be opened or written
 } os_log_t;
 
-// Appends to the file that the environment variable `variable` names; "%p" in the name is this process's number. The
-// variable is read once, and a relative name refers to the current folder of then. The file is opened and closed each time:
-// no handle is kept, and several processes may share a file. On Windows the value "debugger" means that text which has no
-// standard error to go to goes to the debugger (OutputDebugString). `text` is NUL-terminated.
+// Appends to the file that the environment variable `variable` names; "%p" in the name is this process's
+// number. The variable is read once, and a relative name refers to the current folder of then. The file is
+// opened and closed each time: no handle is kept, and several processes may share a file. On Windows the
+// value "debugger" means that text which has no standard error to go to goes to the debugger
+// (OutputDebugString). `text` is NUL-terminated.
 os_log_t os_log_write(const char* variable, const char* text, size_t length);
 
 typedef struct os_process_usage_s {
@@ -132,19 +135,20 @@ void os_set_errno(int code);
 // Identifies a living thread, never 0. Ids of dead threads are reused: not evidence of identity.
 uint32_t os_thread_id(void);
 
-// True only with evidence that no living thread has this id: it ended, was terminated, or never was. False also when the
-// id was given to a new thread meanwhile, or when it can't be known.
+// True only with evidence that no living thread has this id: it ended, was terminated, or never was. False
+// also when the id was given to a new thread meanwhile, or when it can't be known.
 bool os_thread_is_dead(uint32_t id);
 
-// When the system made the living thread of this process with this id, in units of the system's; 0 when it can't be known. Two
-// threads that had the same id one after the other have different answers.
+// When the system made the living thread of this process with this id, in units of the system's; 0 when it
+// can't be known. Two threads that had the same id one after the other have different answers.
 uint64_t os_thread_birth(uint32_t id);
 
 // True once the process is being ended and all other threads are already dead (perhaps inside our code,
 // holding locks).
 bool os_is_exiting(void);
 
-// The highest address of the running stack, which may be a fiber's; the highest of all where it can't be known cheaply.
+// The highest address of the running stack, which may be a fiber's; the highest of all where it can't be
+// known cheaply.
 void* os_stack_base(void);
 
 // Lets another thread run.
@@ -152,9 +156,9 @@ void os_yield(void);
 
 // ---- a timer ----------------------------------------------------------------------------------------------
 
-// Lets the system call `tick` about every `period_ms` milliseconds, on a thread of its own, until that returns false; then a
-// further start is needed. Does nothing while it is running. Never keeps the process alive. May be called under the
-// loader lock.
+// Lets the system call `tick` about every `period_ms` milliseconds, on a thread of its own, until that
+// returns false; then a further start is needed. Does nothing while it is running. Never keeps the process
+// alive. May be called under the loader lock.
 void os_timer_start(uint32_t period_ms, bool (*tick)(void));
 
 // No call comes any more, and none is going on when this returns. Under the loader lock (unload).
@@ -163,8 +167,8 @@ void os_timer_free(void);
 // ---- locks ------------------------------------------------------------------------------------------------
 
 // A lock for rare, short critical sections that never call the system's blocking primitives (see
-// docs/lifecycle.md). A lock that a dead thread left taken is taken over: then what it guards may be half changed.
-// Zero-initialised is open.
+// docs/lifecycle.md). A lock that a dead thread left taken is taken over: then what it guards may be half
+// changed. Zero-initialised is open.
 typedef struct os_lock_s {
   uint32_t owner; // thread id of the holder, 0 when open
 } os_lock_t;
@@ -173,8 +177,9 @@ bool os_lock_acquire(os_lock_t* lock); // true: taken over from a dead thread
 bool os_lock_try(os_lock_t* lock);
 void os_lock_release(os_lock_t* lock);
 
-// ---- the per-thread slot (os_slot.h in the platform folder) ------------------------------------------------
-// One pointer per thread, NULL in a new thread; survives fiber switches. The platform's os_slot.h defines
+// ---- the per-thread slot (os_slot.h in the platform folder)
+// ------------------------------------------------ One pointer per thread, NULL in a new thread; survives
+// fiber switches. The platform's os_slot.h defines
 //
 //   bool  os_slot_init(void)        once, before use; false when the system has no slot left
 //   void  os_slot_free(void)        gives the index back (DLL unload)
@@ -189,8 +194,8 @@ void os_lock_release(os_lock_t* lock);
 //                                   is half changed
 #include "os_slot.h"
 
-// The slot's value of a thread that gave its heap back for good, or is about to: what it allocates is served by the late
-// theap, and no callback of the program is called on it (it may hold the loader lock).
+// The slot's value of a thread that gave its heap back for good, or is about to: what it allocates is served
+// by the late theap, and no callback of the program is called on it (it may hold the loader lock).
 #define OS_SLOT_DETACHED ((void*)1)
 
 // ---- the bell: "call me when this thread ends" ------------------------------------------------------------
@@ -200,8 +205,8 @@ void os_lock_release(os_lock_t* lock);
 typedef struct os_bell_hooks_s {
   void (*thread_exit)(
       void); // on the ending thread; may be rung more than once, or for a thread that never allocated
-  void (*process_done)(void);   // before process_exit where that isn't under the loader lock; NULL: not wanted
-  void (*process_exit)(void);   // on the exiting thread; may be rung more than once
+  void (*process_done)(void); // before process_exit where that isn't under the loader lock; NULL: not wanted
+  void (*process_exit)(void); // on the exiting thread; may be rung more than once
   void (*process_unload)(void); // the module that we are linked into is unloaded, the process goes on
   bool wants_exit; // process_exit matters, however the process ends: worth an index of fiber-local storage
 } os_bell_hooks_t;
@@ -209,15 +214,16 @@ typedef struct os_bell_hooks_s {
 // Arms the bell; called once at process initialisation.
 void os_bell_init(const os_bell_hooks_t* hooks);
 
-// Called when a thread gets a theap, and if `os_bell_is_per_fiber` also on its slow paths, since the thread may have
-// switched to another fiber. `value` is not NULL.
+// Called when a thread gets a theap, and if `os_bell_is_per_fiber` also on its slow paths, since the thread
+// may have switched to another fiber. `value` is not NULL.
 void os_bell_arm_thread(void* value);
 extern bool os_bell_is_per_fiber;
 
 // Unload: no more rings.
 void os_bell_free(void);
 
-// The mechanism in force: "DllMain", "tls-callback", "fls", "pthread-key", or "none" (dead threads are found by reaping).
+// The mechanism in force: "DllMain", "tls-callback", "fls", "pthread-key", or "none" (dead threads are found
+// by reaping).
 const char* os_bell_name(void);
 
 #endif

@@ -1,5 +1,6 @@
-// Arenas come and go: reserved from the system, given by the program, released. Their pages are made in arena_pages.c, free
-// slices are found in arena_claim.c and purged in arena_purge.c; pages outside of arenas are in outside.c.
+// Arenas come and go: reserved from the system, given by the program, released. Their pages are made in
+// arena_pages.c, free slices are found in arena_claim.c and purged in arena_purge.c; pages outside of arenas
+// are in outside.c.
 #include "core/arenas/arena.h"
 #include "core/arenas/arena_parts.h"
 #include "core/arenas/arena_slices.h"
@@ -55,7 +56,8 @@ static arena_t* record_make(size_t slice_count) {
   if (arena != NULL) capacity = arena->word_capacity;
   size_t header = bits_align_up(sizeof(arena_t), MI_CACHE_LINE);
   size_t summaries = summary_words(capacity);
-  size_t size = header + (BITMAPS * capacity + 2 * summaries) * sizeof(uint64_t) + summaries * (sizeof(uint16_t) + 1);
+  size_t size =
+      header + (BITMAPS * capacity + 2 * summaries) * sizeof(uint64_t) + summaries * (sizeof(uint16_t) + 1);
   if (arena == NULL) {
     arena = (arena_t*)sysmem_metadata(size);
     if (arena == NULL) return NULL;
@@ -67,7 +69,8 @@ static arena_t* record_make(size_t slice_count) {
   arena->word_count = words;
   arena->numa_node = -1;
   uint64_t* bits = (uint64_t*)((uint8_t*)arena + header);
-  uint64_t** bitmaps[BITMAPS] = {&arena->free, &arena->committed, &arena->dirty, &arena->aging, &arena->old, &arena->huge_heads};
+  uint64_t** bitmaps[BITMAPS] = {&arena->free,  &arena->committed, &arena->dirty,
+                                 &arena->aging, &arena->old,       &arena->huge_heads};
   for (size_t i = 0; i < BITMAPS; i++, bits += capacity) *bitmaps[i] = bits;
   arena->free_summary = bits;
   arena->waiting_summary = bits + summaries;
@@ -78,11 +81,13 @@ static arena_t* record_make(size_t slice_count) {
 
 // ---- reserving ------------------------------------------------------------------------------------------
 
-// Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table with others.
+// Where to ask for an arena: at a multiple of its region size, high up, so that it shares no page map table
+// with others.
 #if MI_64BIT
 static uintptr_t next_hint;
 
-// Arenas begin somewhere in 16 TiB, at random for each process: where the first block lies can't be known beforehand.
+// Arenas begin somewhere in 16 TiB, at random for each process: where the first block lies can't be known
+// beforehand.
 static void choose_first_hint(void) {
   uint64_t random[2] = {0, 0};
   if (!options_addresses_are_fixed()) os_random(random);
@@ -90,7 +95,8 @@ static void choose_first_hint(void) {
   atomic_cas_acq_rel(&next_hint, &none, first);
 }
 
-// The place of the arena asked for last is used again: tables of the page map stay for ever, and so does their memory.
+// The place of the arena asked for last is used again: tables of the page map stay for ever, and so does
+// their memory.
 static void space_is_free(const void* base, size_t size) {
   uintptr_t hint = (uintptr_t)base + bits_align_up(size, MI_GIB);
   atomic_cas_acq_rel(&next_hint, &hint, (uintptr_t)base);
@@ -145,7 +151,8 @@ static bool commit_all(arena_t* arena) {
   return true;
 }
 
-// Puts a record into the table: from then on anybody may allocate there. False, with a warning, when the table is full.
+// Puts a record into the table: from then on anybody may allocate there. False, with a warning, when the
+// table is full.
 static bool table_add(arena_set_t* set, arena_t* arena) {
   arena->set = set;
   os_lock_acquire(&set->lock);
@@ -160,8 +167,9 @@ static bool table_add(arena_set_t* set, arena_t* arena) {
   }
   os_lock_release(&set->lock);
   if (!ok) {
-    message_warning("there are %d arenas already, no more can be made: a larger MIMALLOC_ARENA_RESERVE makes fewer",
-                    ARENA_COUNT_MAX);
+    message_warning(
+        "there are %d arenas already, no more can be made: a larger MIMALLOC_ARENA_RESERVE makes fewer",
+        ARENA_COUNT_MAX);
     return false;
   }
   stats_count(&stats_process.arenas, 1);
@@ -194,8 +202,9 @@ bool arena_os_is_disallowed(const arena_set_t* set) {
   return false;
 }
 
-// Makes an arena with room for `slice_count` slices unless another thread just did (then `seen` is outdated). Two threads may
-// make one each rather than wait for long: the one that makes it may be in a hook that waits for the other.
+// Makes an arena with room for `slice_count` slices unless another thread just did (then `seen` is outdated).
+// Two threads may make one each rather than wait for long: the one that makes it may be in a hook that waits
+// for the other.
 bool arena_add(arena_set_t* set, size_t slice_count, size_t seen) {
   static uint32_t maker; // the thread that is making one; a hint
   for (int yields = 0; yields < ADD_YIELDS; yields++) {
@@ -220,7 +229,8 @@ bool arena_add(arena_set_t* set, size_t slice_count, size_t seen) {
     if (arena == NULL) arena = arena_create(size);
     while (arena == NULL && size > needed) arena = arena_create(size = size / 2 < needed ? needed : size / 2);
     if (arena != NULL && wants_all_committed() && !arena->is_large && !commit_all(arena))
-      message_warning("unable to commit an arena of %zu bytes at once (option arena_eager_commit)", arena->os_size);
+      message_warning("unable to commit an arena of %zu bytes at once (option arena_eager_commit)",
+                      arena->os_size);
     if (arena != NULL) {
       ok = table_add(set, arena);
       if (!ok) arena_unmake(arena);
@@ -259,7 +269,8 @@ arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, b
   if (size > PTRDIFF_MAX - 2 * ARENA_ALIGNMENT) return NULL;
   if (size < ARENA_ALIGNMENT) size = ARENA_ALIGNMENT;
   arena_t* arena = large ? arena_try_large(size) : NULL;
-  if (arena == NULL) arena = arena_create(size + ARENA_ALIGNMENT); // some of it may lie before the first multiple
+  if (arena == NULL)
+    arena = arena_create(size + ARENA_ALIGNMENT); // some of it may lie before the first multiple
   if (arena == NULL) return NULL;
   arena->is_exclusive = exclusive;
   if (commit && !arena->is_large && !commit_all(arena)) {
@@ -272,9 +283,10 @@ arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, b
 arena_t* arena_reserve_huge(arena_set_t* set, size_t size, int numa_node, bool exclusive) {
   arena_t* arena = arena_create_large(size, numa_node);
   if (arena == NULL) {
-    message_warning("the system grants no large pages for %zu MiB (NUMA node %d): it needs the right to lock pages in "
-                    "memory, and that much memory in one piece; normal pages are used",
-                    size / MI_MIB, numa_node);
+    message_warning(
+        "the system grants no large pages for %zu MiB (NUMA node %d): it needs the right to lock pages in "
+        "memory, and that much memory in one piece; normal pages are used",
+        size / MI_MIB, numa_node);
     return NULL;
   }
   arena->is_exclusive = exclusive;
@@ -284,9 +296,11 @@ arena_t* arena_reserve_huge(arena_set_t* set, size_t size, int numa_node, bool e
 arena_t* arena_manage(arena_set_t* set, const arena_given_t* given) {
   uintptr_t start = bits_align_up((uintptr_t)given->start, SLICE_SIZE);
   uintptr_t end = bits_align_down((uintptr_t)given->start + given->size, SLICE_SIZE);
-  if (given->start == NULL || end <= start || end - start < ARENA_MIN_SIZE || (MI_64BIT && (uint64_t)end >> 47 != 0)) {
-    message_warning("unable to manage %zu bytes at %p: at least %zu bytes from a multiple of 64 KiB on are needed",
-                    given->size, given->start, (size_t)ARENA_MIN_SIZE);
+  if (given->start == NULL || end <= start || end - start < ARENA_MIN_SIZE ||
+      (MI_64BIT && (uint64_t)end >> 47 != 0)) {
+    message_warning(
+        "unable to manage %zu bytes at %p: at least %zu bytes from a multiple of 64 KiB on are needed",
+        given->size, given->start, (size_t)ARENA_MIN_SIZE);
     return NULL;
   }
   arena_t* arena = record_make((end - start) / SLICE_SIZE);
@@ -304,7 +318,8 @@ arena_t* arena_manage(arena_set_t* set, const arena_given_t* given) {
 
 // ---- releasing ------------------------------------------------------------------------------------------
 
-// All slices are claimed first: then nobody else has any, or can get one. Records stay, so who still looks finds it full.
+// All slices are claimed first: then nobody else has any, or can get one. Records stay, so who still looks
+// finds it full.
 void arena_release_if_empty(arena_t* arena) {
   arena_set_t* set = arena->set;
   if (arena->os_base == NULL || arena->is_exclusive || arena->is_large) return;

@@ -1,7 +1,8 @@
-// Arenas: address space reserved by the GiB, handed out in slices of 64 KiB, committed in pieces and purged after a delay.
-// All bookkeeping is bitmaps changed by single-word compare-and-swap: there is no lock that a thread could die with, and
-// the state is valid at every instant. The slices that a killed thread was just taking, purging or giving back are found
-// in its record (arena_hands_t). Records and bitmaps lie in memory of their own, far from what programs write to.
+// Arenas: address space reserved by the GiB, handed out in slices of 64 KiB, committed in pieces and purged
+// after a delay. All bookkeeping is bitmaps changed by single-word compare-and-swap: there is no lock that a
+// thread could die with, and the state is valid at every instant. The slices that a killed thread was just
+// taking, purging or giving back are found in its record (arena_hands_t). Records and bitmaps lie in memory
+// of their own, far from what programs write to.
 //
 // Vocabulary
 //   set        the arenas of one sub-process, and its huge pages outside of arenas
@@ -20,11 +21,12 @@
 #include "core/pages/page_map.h"
 #include "os/os.h"
 
-#define ARENA_ALIGNMENT (PAGE_LARGE_SLICES * SLICE_SIZE) // so that no 64-slice page straddles two page map tables
-#define ARENA_COUNT_MAX 1024                             // per set
+#define ARENA_ALIGNMENT                                                                                      \
+  (PAGE_LARGE_SLICES * SLICE_SIZE) // so that no 64-slice page straddles two page map tables
+#define ARENA_COUNT_MAX 1024       // per set
 
-// Commits or decommits memory that the program manages itself, as mi_commit_fun_t: `commit` false: decommit. *is_zero (NULL
-// for a decommit) tells whether the memory reads as zero. False: failed.
+// Commits or decommits memory that the program manages itself, as mi_commit_fun_t: `commit` false: decommit.
+// *is_zero (NULL for a decommit) tells whether the memory reads as zero. False: failed.
 typedef bool arena_commit_t(bool commit, void* start, size_t size, bool* is_zero, void* arg);
 
 typedef struct arena_s {
@@ -36,8 +38,8 @@ typedef struct arena_s {
   void* os_base;     // our reservation; NULL: the program's memory, never released
   size_t os_size;
   bool is_exclusive, is_pinned;
-  bool is_large;  // of large pages: committed from the start, pinned
-  int numa_node;  // -1: any
+  bool is_large;          // of large pages: committed from the start, pinned
+  int numa_node;          // -1: any
   arena_commit_t* commit; // NULL: the system's
   void* commit_arg;
   uint32_t purge_due; // clock of the next purge, meaningful while purge_waiting
@@ -64,21 +66,23 @@ typedef struct outside_s { // a page outside of all arenas: reservations of its 
   page_t* page;
   void* os_base;
   size_t os_size;
-  size_t reserved_end;    // slices from the page's start to the end of this reservation; the page may grow into them
+  size_t
+      reserved_end; // slices from the page's start to the end of this reservation; the page may grow into them
   struct outside_s* more; // the reservation behind this one, which the page has grown into
-  struct outside_s *next, *previous; // first reservations of the set's pages; `next` also in the list of spares
+  struct outside_s *next,
+      *previous; // first reservations of the set's pages; `next` also in the list of spares
 } outside_t;
 
 typedef struct arena_set_s {
   arena_t* arenas[ARENA_COUNT_MAX]; // NULL: a place whose arena was released
   size_t count;
-  uint64_t open[ARENA_COUNT_MAX / 64]; // shared arenas that may have free slices
+  uint64_t open[ARENA_COUNT_MAX / 64];    // shared arenas that may have free slices
   uint64_t waiting[ARENA_COUNT_MAX / 64]; // arenas with slices that wait for their purge
   os_lock_t lock; // over the table while an arena is added; never held across a call to the system
   os_lock_t outside_lock;
   outside_t* outside;
   size_t outside_bytes;
-  size_t made; // arenas ever made, from which the size of the next one follows
+  size_t made;              // arenas ever made, from which the size of the next one follows
   struct arena_set_s* next; // of all sets, push only
   uint32_t is_known;        // in that list
   uint32_t closed_by;       // thread that is about to release all of it, 0: open
@@ -87,8 +91,9 @@ typedef struct arena_set_s {
 // Before first use; idempotent.
 void arena_set_init(arena_set_t* set);
 
-// Around all that is done with a set whose sub-process other threads might destroy meanwhile: between the two it stays as it
-// is. False: it is being released, and not to be looked at. The functions below that visit or find something do it themselves.
+// Around all that is done with a set whose sub-process other threads might destroy meanwhile: between the two
+// it stays as it is. False: it is being released, and not to be looked at. The functions below that visit or
+// find something do it themselves.
 typedef struct arena_visit_s {
   void* line;
 } arena_visit_t;
@@ -98,9 +103,9 @@ void arena_set_leave(const arena_visit_t* visit);
 // No thread is between the two any more, nor comes there before arena_release_all.
 void arena_set_close(arena_set_t* set);
 
-// What a thread has claimed of an arena and hasn't made a page of, or has no page of any more; and what it is purging. Its
-// own to write; who knows for sure that the thread is dead gives it back. All functions that take `hands` want the calling
-// thread's, or NULL: then slices are lost for good if it is killed inside.
+// What a thread has claimed of an arena and hasn't made a page of, or has no page of any more; and what it is
+// purging. Its own to write; who knows for sure that the thread is dead gives it back. All functions that
+// take `hands` want the calling thread's, or NULL: then slices are lost for good if it is killed inside.
 typedef struct arena_hold_s {
   arena_t* arena;
   uint64_t run; // start << 32 | count; 0: nothing
@@ -123,23 +128,28 @@ typedef struct arena_source_s {
   arena_hands_t* hands;
 } arena_source_t;
 
-// Allocates `slice_count` slices, of which at least the first `commit_slices` are committed; the first is aligned to
-// `alignment` bytes (a power of two; anything up to SLICE_SIZE is free of charge). The page record's start, slice_count,
-// committed_slices, is_zero and origin are filled in. The caller goes on with page_init. NULL when out of memory. Any thread.
-page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices, size_t alignment);
+// Allocates `slice_count` slices, of which at least the first `commit_slices` are committed; the first is
+// aligned to `alignment` bytes (a power of two; anything up to SLICE_SIZE is free of charge). The page
+// record's start, slice_count, committed_slices, is_zero and origin are filled in. The caller goes on with
+// page_init. NULL when out of memory. Any thread.
+page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices,
+                            size_t alignment);
 
-// The page got its owner (page_init): from here on it is found by that. `hands` as in the allocation, not NULL.
+// The page got its owner (page_init): from here on it is found by that. `hands` as in the allocation, not
+// NULL.
 void arena_page_made(arena_hands_t* hands);
 
-// Commits the page's slices up to the first `slices` of them at least. False when out of memory: nothing has changed then.
-// The page's owner only.
+// Commits the page's slices up to the first `slices` of them at least. False when out of memory: nothing has
+// changed then. The page's owner only.
 bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands);
 
-// Makes the page's last slice inaccessible, by taking the memory behind it away. Returns how many slices are left: all of them
-// when it can't be done. A page that was just allocated, with all but the last slice committed.
+// Makes the page's last slice inaccessible, by taking the memory behind it away. Returns how many slices are
+// left: all of them when it can't be done. A page that was just allocated, with all but the last slice
+// committed.
 size_t arena_page_guard(page_t* page);
 
-// For pages that anybody may free: takes the owner away, which only one of several can. True: go on with arena_page_free.
+// For pages that anybody may free: takes the owner away, which only one of several can. True: go on with
+// arena_page_free.
 bool arena_page_take(page_t* page, arena_hands_t* hands);
 
 // Gives a page's slices back; its record becomes nobody's. Any thread, once per page.
@@ -153,7 +163,8 @@ bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands);
 // Purges what has waited for its delay, a bounded part of it. `force`: everything that is free, now.
 void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands);
 
-// Called whenever slices begin to wait for their purge, on any thread: somebody is to call arena_purge in a while.
+// Called whenever slices begin to wait for their purge, on any thread: somebody is to call arena_purge in a
+// while.
 extern void (*arena_purge_wanted)(size_t slice_count);
 
 // Is anything waiting for its purge?
@@ -161,12 +172,13 @@ bool arena_purge_is_waiting(const arena_set_t* set);
 
 // ---- reserving ------------------------------------------------------------------------------------------
 
-// Reserves an arena of at least `size` bytes ahead of need. `commit`: with memory behind it; `large`: of large pages if the
-// system grants them (else normal ones). NULL when out of memory or when there are too many arenas (with a warning).
+// Reserves an arena of at least `size` bytes ahead of need. `commit`: with memory behind it; `large`: of
+// large pages if the system grants them (else normal ones). NULL when out of memory or when there are too
+// many arenas (with a warning).
 arena_t* arena_reserve(arena_set_t* set, size_t size, bool commit, bool large, bool exclusive);
 
-// The same with large pages of the node or not at all: `size` is a multiple of 1 GiB. NULL, with a warning that tells
-// why, when the system grants none.
+// The same with large pages of the node or not at all: `size` is a multiple of 1 GiB. NULL, with a warning
+// that tells why, when the system grants none.
 arena_t* arena_reserve_huge(arena_set_t* set, size_t size, int numa_node, bool exclusive);
 
 typedef struct arena_given_s {
@@ -178,8 +190,8 @@ typedef struct arena_given_s {
   void* commit_arg;
 } arena_given_t;
 
-// Takes memory of the program's into use; it is never released. NULL, with a warning, when it is too small or there are too
-// many arenas.
+// Takes memory of the program's into use; it is never released. NULL, with a warning, when it is too small or
+// there are too many arenas.
 arena_t* arena_manage(arena_set_t* set, const arena_given_t* given);
 
 // The smallest size and the alignment of memory for arena_manage that leaves nothing unused, bytes.
@@ -191,7 +203,8 @@ arena_t* arena_manage(arena_set_t* set, const arena_given_t* given);
 bool arena_contains(const void* p);
 bool arena_holds(const arena_t* arena, const void* p);
 
-// The page that holds any address inside one of our pages, also the inside of huge blocks. Slow; NULL if none.
+// The page that holds any address inside one of our pages, also the inside of huge blocks. Slow; NULL if
+// none.
 page_t* arena_find_page(const void* p);
 
 // Calls `visit` for each page of the set until it returns false: then false. Pages may come and go meanwhile.

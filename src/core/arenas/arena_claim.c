@@ -17,7 +17,8 @@ static void forget_longest(arena_t* arena, size_t chunk) {
 void slices_release(arena_t* arena, size_t start, size_t count) {
   bitmap_set(arena->free, start, count);
   size_t last = (start + count - 1) / BITMAP_WORD_BITS;
-  for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++) bitmap_word_set(arena->free_summary, word);
+  for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
+    bitmap_word_set(arena->free_summary, word);
   size_t first_chunk = start / CHUNK_SLICES, last_chunk = (start + count - 1) / CHUNK_SLICES;
   for (size_t chunk = first_chunk; chunk <= last_chunk; chunk++) {
     set_fits(arena, chunk, FITS_ALL);
@@ -38,7 +39,8 @@ bool slices_try_claim(arena_t* arena, size_t start, size_t count, arena_hold_t* 
     size_t word = (start + claimed) / BITMAP_WORD_BITS;
     claimed += part;
     hold_run(hold, arena, start, claimed);
-    if (atomic_get_relaxed(&arena->free[word]) == 0) bitmap_summary_clear(arena->free_summary, arena->free, word);
+    if (atomic_get_relaxed(&arena->free[word]) == 0)
+      bitmap_summary_clear(arena->free_summary, arena->free, word);
   }
   return true;
 }
@@ -103,7 +105,8 @@ static size_t claim_words_in(arena_t* arena, size_t from, size_t to, arena_hold_
   return ARENA_NOT_FOUND;
 }
 
-// Runs that start in [from, to); they may end behind it. In vain, and without alignment: *longest of them was the longest.
+// Runs that start in [from, to); they may end behind it. In vain, and without alignment: *longest of them was
+// the longest.
 static size_t claim_run_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, size_t* longest,
                            arena_hold_t* hold) {
   size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);

@@ -1,6 +1,7 @@
-// Guests: threads that look at the arenas of a sub-process which isn't theirs, and may be destroyed meanwhile. A guest writes
-// down what it looks at, then looks whether it is still open; who is about to release it closes it first, then waits until no
-// living guest has it. A guest that was killed leaves its line written: it is passed over, and used again when lines run out.
+// Guests: threads that look at the arenas of a sub-process which isn't theirs, and may be destroyed
+// meanwhile. A guest writes down what it looks at, then looks whether it is still open; who is about to
+// release it closes it first, then waits until no living guest has it. A guest that was killed leaves its
+// line written: it is passed over, and used again when lines run out.
 #include "core/arenas/arena_parts.h"
 
 #define GUESTS_MAX 64
@@ -52,7 +53,9 @@ void arena_set_close(arena_set_t* set) {
   for (size_t i = 0; i < GUESTS_MAX; i++) {
     for (unsigned yields = 0; atomic_get_seq_cst(&guests[i].set) == set; yields++) {
       uint32_t thread = atomic_get_acquire(&guests[i].thread);
-      if (thread == 0 || thread == self || os_is_exiting() || (yields % 64 == 63 && os_thread_is_dead(thread))) break;
+      if (thread == 0 || thread == self || os_is_exiting() ||
+          (yields % 64 == 63 && os_thread_is_dead(thread)))
+        break;
       os_yield();
     }
   }

@@ -36,7 +36,8 @@ static size_t claim_ahead(arena_t* arena, size_t slice) {
   return count;
 }
 
-// `claimed` holds the slices `start`, `held`, and holds them still afterwards, nothing else. Commits the first `count`.
+// `claimed` holds the slices `start`, `held`, and holds them still afterwards, nothing else. Commits the
+// first `count`.
 static bool slices_commit(arena_t* arena, size_t start, size_t held, size_t count, arena_hands_t* hands,
                           arena_hold_t* claimed) {
   size_t committed = bitmap_count(arena->committed, start, count);
@@ -76,8 +77,8 @@ static bool cover(const uint8_t* address, size_t count) {
 }
 
 // The slices are claimed, and `claimed` holds them.
-static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size_t commit, arena_hands_t* hands,
-                                arena_hold_t* claimed) {
+static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size_t commit,
+                                arena_hands_t* hands, arena_hold_t* claimed) {
   uint8_t* address = slice_address(arena, start);
   bitmap_clear(arena->aging, start, count);
   bitmap_clear(arena->old, start, count);
@@ -125,7 +126,8 @@ static bool try_arena(arena_t* arena, const request_t* request, page_t** page) {
   if (request->count > arena->slice_count) return false;
   size_t start = arena_claim(arena, request->count, request->alignment, request->claimed);
   if (start == ARENA_NOT_FOUND) return false;
-  *page = page_from_slices(arena, start, request->count, request->commit, request->source->hands, request->claimed);
+  *page = page_from_slices(arena, start, request->count, request->commit, request->source->hands,
+                           request->claimed);
   return true;
 }
 
@@ -145,7 +147,8 @@ static bool try_open_arenas(const request_t* request, page_t** page) {
   size_t count = atomic_get_acquire(&set->count);
   // Arenas of the preferred node first, if there is one.
   for (int pass = request->source->numa_node >= 0 ? 0 : 1; pass < 2; pass++) {
-    for (size_t i = bitmap_next(set->open, 0, count, true); i < count; i = bitmap_next(set->open, i + 1, count, true)) {
+    for (size_t i = bitmap_next(set->open, 0, count, true); i < count;
+         i = bitmap_next(set->open, i + 1, count, true)) {
       arena_t* arena = atomic_get_acquire(&set->arenas[i]);
       if (arena == NULL || arena->is_exclusive) continue;
       if (pass == 0 && arena->numa_node != request->source->numa_node) continue;
@@ -174,7 +177,8 @@ static page_t* page_from_arenas(const request_t* request) {
       continue;
     }
     attempt++;
-    if (request->source->only != NULL || !arena_add(set, request->count + request->alignment, made)) return NULL;
+    if (request->source->only != NULL || !arena_add(set, request->count + request->alignment, made))
+      return NULL;
   }
   return NULL;
 }
@@ -186,22 +190,24 @@ static size_t arena_object_slices(void) {
   return slices < PAGE_LARGE_SLICES ? PAGE_LARGE_SLICES : slices;
 }
 
-page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices, size_t alignment) {
+page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices,
+                            size_t alignment) {
   if (slice_count > SLICES_MAX) return NULL;
   arena_set_t* set = source->set;
-  request_t request = {source, slice_count, commit_slices, alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE,
-                       hold_for_claim(source->hands)};
+  request_t request = {source, slice_count, commit_slices,
+                       alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE, hold_for_claim(source->hands)};
   size_t half = arena_size_wanted() / SLICE_SIZE / 2;
   // Larger ones and those aligned beyond an arena's size have a reservation of their own.
-  bool is_own = source->only == NULL &&
-                (slice_count > arena_object_slices() || slice_count > half || request.alignment > half ||
-                 option_is_enabled(option_disallow_arena_alloc));
+  bool is_own =
+      source->only == NULL && (slice_count > arena_object_slices() || slice_count > half ||
+                               request.alignment > half || option_is_enabled(option_disallow_arena_alloc));
   for (int attempt = 0; attempt < 2; attempt++) {
     page_t* page = NULL;
     // Arenas that are there anyway may have room for it.
     if (is_own && slice_count <= arena_object_slices() && !option_is_enabled(option_disallow_arena_alloc))
       try_open_arenas(&request, &page);
-    if (page == NULL) page = is_own ? outside_allocate(set, slice_count, alignment) : page_from_arenas(&request);
+    if (page == NULL)
+      page = is_own ? outside_allocate(set, slice_count, alignment) : page_from_arenas(&request);
     // Blocks that would have come from an arena may still find a place of their own.
     if (page == NULL && !is_own && source->only == NULL && slice_count > PAGE_LARGE_SLICES)
       page = outside_allocate(set, slice_count, alignment);
@@ -225,7 +231,8 @@ bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands) {
     if (!slices_do_commit(arena, start, count, count - committed)) return false;
     bitmap_set(arena->committed, start, count);
   }
-  if (bitmap_count(arena->dirty, start, count) != 0) page->is_zero = 0; // as the program's commit function says
+  if (bitmap_count(arena->dirty, start, count) != 0)
+    page->is_zero = 0; // as the program's commit function says
   bitmap_set(arena->dirty, start, count);
   page->committed_slices = (uint8_t)slices;
   return true;
@@ -260,7 +267,8 @@ size_t arena_page_guard(page_t* page) {
 bool arena_page_take(page_t* page, arena_hands_t* hands) {
   arena_hold_t* claimed = page->is_outside ? NULL : hold_for_claim(hands);
   // Held before the owner goes: who is killed in between leaves a page with an owner, or a run without.
-  if (claimed != NULL) hold_run(claimed, page->arena, arena_slice_of(page->arena, page->start), page->slice_count);
+  if (claimed != NULL)
+    hold_run(claimed, page->arena, arena_slice_of(page->arena, page->start), page->slice_count);
   if (atomic_swap_acq_rel(&page->owner, 0) != 0) return true;
   hold_nothing(claimed);
   return false;
@@ -268,8 +276,8 @@ bool arena_page_take(page_t* page, arena_hands_t* hands) {
 
 void arena_page_free(page_t* page, arena_hands_t* hands) {
   size_t count = page->slice_count;
-  // Blocks may be left (the heap was destroyed). Of nobody's record no block may seem to be in use: in a thread without
-  // theap the fast path of free compares its owner, 0, with the empty slot.
+  // Blocks may be left (the heap was destroyed). Of nobody's record no block may seem to be in use: in a
+  // thread without theap the fast path of free compares its owner, 0, with the empty slot.
   page->freed = page->allocated;
   if (page->is_outside) {
     if (page_has_inside_marks(count)) page_map_mark_inside(page, count, false);

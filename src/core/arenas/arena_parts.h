@@ -20,7 +20,8 @@ bool outside_visit(arena_set_t* set, bool (*visit)(page_t* page, void* arg), voi
 void outside_release_all(arena_set_t* set);
 void outside_forget_records(void);
 
-// Blocks of medium and large pages lie in all of their slices; a huge block has one pointer, in its first slice.
+// Blocks of medium and large pages lie in all of their slices; a huge block has one pointer, in its first
+// slice.
 MI_INLINE bool page_has_inside_marks(size_t count) {
   return count == PAGE_MEDIUM_SLICES || count == PAGE_LARGE_SLICES;
 }

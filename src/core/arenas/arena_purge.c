@@ -1,8 +1,8 @@
 // Giving free memory back to the system, after a delay.
 //
-// Freed slices are marked `aging`; a round over the marked words purges what is `old` and makes the rest old. Rounds are half
-// a delay apart, so memory is purged between half the delay and the whole of it after its free. A round is done in bounded
-// steps; arenas in which nothing waits aren't looked at.
+// Freed slices are marked `aging`; a round over the marked words purges what is `old` and makes the rest old.
+// Rounds are half a delay apart, so memory is purged between half the delay and the whole of it after its
+// free. A round is done in bounded steps; arenas in which nothing waits aren't looked at.
 #include "core/arenas/arena_slices.h"
 #include "core/memory/sysmem.h"
 #include "core/report/counters.h"
@@ -45,8 +45,8 @@ void slices_purge(arena_t* arena, size_t start, size_t count) {
     bitmap_set(arena->dirty, start, count);
     return;
   }
-  // In this order: should the thread be killed on the way, the slices may be committed again without need, or zeroed
-  // without need, but they are never taken for memory or for zero when they aren't.
+  // In this order: should the thread be killed on the way, the slices may be committed again without need, or
+  // zeroed without need, but they are never taken for memory or for zero when they aren't.
   bitmap_clear(arena->committed, start, count);
   if (do_decommit(arena, address, count * SLICE_SIZE)) {
     bitmap_clear(arena->dirty, start, count);
@@ -79,12 +79,13 @@ static void run_end(purge_run_t* run) {
   run->count = 0;
 }
 
-// Purges the slices of `mask` in one word that are free and committed now. The last run stays open: it may go on in the
-// next word. Returns the slices that no run is left for.
+// Purges the slices of `mask` in one word that are free and committed now. The last run stays open: it may go
+// on in the next word. Returns the slices that no run is left for.
 static uint64_t run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
   arena_t* arena = run->arena;
   // What was allocated meanwhile isn't ours to purge, and there may be nothing behind the rest.
-  while ((mask &= atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word])) != 0) {
+  while ((mask &= atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word])) !=
+         0) {
     unsigned bit = bits_lowest(mask), count = bits_run(mask, bit);
     size_t start = word * BITMAP_WORD_BITS + bit;
     if (run->count > 0 && (run->start + run->count != start || run->count >= PURGE_RUN_SLICES)) {
@@ -114,9 +115,10 @@ static bool purge_enter(arena_t* arena, purge_scope_t scope, uint32_t now) {
     os_yield();
   }
   if (!atomic_cas_acq_rel(&arena->purge_busy, &busy, self)) {
-    // Somebody does it, or was killed while doing it. That is worth a question to the system if it takes long, or if
-    // the caller wants all to be given back now.
-    bool is_worth_asking = scope == PURGE_FREE || now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
+    // Somebody does it, or was killed while doing it. That is worth a question to the system if it takes
+    // long, or if the caller wants all to be given back now.
+    bool is_worth_asking =
+        scope == PURGE_FREE || now - atomic_get_relaxed(&arena->purge_since) > PURGE_LONG_MS;
     if (!is_worth_asking || busy == self || !os_thread_is_dead(busy) ||
         !atomic_cas_acq_rel(&arena->purge_busy, &busy, self))
       return false;
@@ -152,7 +154,8 @@ static bool purge_round(arena_t* arena, purge_scope_t scope, purge_run_t* run) {
       atomic_or_acq_rel(&arena->old[word], rest);
       break;
     }
-    uint64_t aging = take_aging(arena, word); // only now: a word that is come back to isn't a delay older for that
+    uint64_t aging =
+        take_aging(arena, word); // only now: a word that is come back to isn't a delay older for that
     if (aging != 0) atomic_or_acq_rel(&arena->old[word], aging);
     if (atomic_get_relaxed(&arena->old[word]) == 0) {
       atomic_and_seq_cst(summary_word(arena, word), ~((uint64_t)1 << word % BITMAP_WORD_BITS));
@@ -213,7 +216,8 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
   if (arena->is_pinned || option_get(option_purge_delay) < 0) return;
   bitmap_set(arena->aging, start, count);
   size_t last = (start + count - 1) / BITMAP_WORD_BITS;
-  for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++) bitmap_word_set(arena->waiting_summary, word);
+  for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
+    bitmap_word_set(arena->waiting_summary, word);
   if (atomic_get_seq_cst(&arena->purge_waiting) == 0) {
     atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
     atomic_swap_seq_cst(&arena->purge_waiting, 1);
@@ -255,10 +259,10 @@ bool arena_purge_is_waiting(const arena_set_t* set) {
   return next_marked(set, set->waiting, 0) < count;
 }
 
-// About to commit more than ever: then memory that is only waiting for its purge goes back first, if it is worth a call
-// to the system. So the peak stays near what the program has in use, and a program in its steady state, whose peak is
-// behind it, keeps its free memory for reuse. Between two such purges the peak may rise by a step: a program whose
-// free memory lies scattered would give it back, and take it again, all the time.
+// About to commit more than ever: then memory that is only waiting for its purge goes back first, if it is
+// worth a call to the system. So the peak stays near what the program has in use, and a program in its steady
+// state, whose peak is behind it, keeps its free memory for reuse. Between two such purges the peak may rise
+// by a step: a program whose free memory lies scattered would give it back, and take it again, all the time.
 void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands) {
   static size_t next_level;
   size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);

@@ -13,23 +13,23 @@ MI_INLINE size_t arena_slice_of(const arena_t* arena, const void* p) {
   return (size_t)((const uint8_t*)p - arena->base) / SLICE_SIZE;
 }
 
-// A chunk is 64 words of the bitmap of free slices, 256 MiB: one word of the summary. `arena_t.fits` has a byte of it: may
-// pages of these kinds start there? `arena_t.longest`: no longer run of free slices starts there. Lowered by who looked in
-// vain, set anew by each release.
-#define CHUNK_WORDS  BITMAP_WORD_BITS
-#define CHUNK_SLICES ((size_t)CHUNK_WORDS * BITMAP_WORD_BITS)
-#define FITS_BYTE    1u // 8 slices, aligned
-#define FITS_WORD    2u // 64 slices, aligned
-#define FITS_ALL     (FITS_BYTE | FITS_WORD)
+// A chunk is 64 words of the bitmap of free slices, 256 MiB: one word of the summary. `arena_t.fits` has a
+// byte of it: may pages of these kinds start there? `arena_t.longest`: no longer run of free slices starts
+// there. Lowered by who looked in vain, set anew by each release.
+#define CHUNK_WORDS     BITMAP_WORD_BITS
+#define CHUNK_SLICES    ((size_t)CHUNK_WORDS * BITMAP_WORD_BITS)
+#define FITS_BYTE       1u // 8 slices, aligned
+#define FITS_WORD       2u // 64 slices, aligned
+#define FITS_ALL        (FITS_BYTE | FITS_WORD)
 #define LONGEST_UNKNOWN UINT16_MAX
 
 // Whoever calls this had the slices alone; now they are anybody's.
 void slices_release(arena_t* arena, size_t start, size_t count);
 
 // ---- what a thread has in its hands ---------------------------------------------------------------------
-// A run is written down after it was claimed, and struck out before it is let go: a thread that is killed between the two
-// loses it, but no run is ever given back that is somebody else's. While a page is made of the run, or was made of it
-// until now, both the hand and the page's owner tell of it; then the owner counts.
+// A run is written down after it was claimed, and struck out before it is let go: a thread that is killed
+// between the two loses it, but no run is ever given back that is somebody else's. While a page is made of
+// the run, or was made of it until now, both the hand and the page's owner tell of it; then the owner counts.
 
 // NULL, hold nothing, for threads without a record, and for calls inside of a call (an output function that
 // allocates).
@@ -50,8 +50,8 @@ MI_INLINE void hold_nothing(arena_hold_t* hold) {
   if (hold != NULL) atomic_set_release(&hold->run, 0);
 }
 
-// Claims `count` free slices, the first aligned to `alignment_slices` slices: the index of the first, or ARENA_NOT_FOUND.
-// Whether there is memory behind them is the caller's business.
+// Claims `count` free slices, the first aligned to `alignment_slices` slices: the index of the first, or
+// ARENA_NOT_FOUND. Whether there is memory behind them is the caller's business.
 #define ARENA_NOT_FOUND SIZE_MAX
 size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold);
 

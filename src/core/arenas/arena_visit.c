@@ -4,7 +4,8 @@
 #include "core/arenas/arena_slices.h"
 
 bool arena_holds(const arena_t* arena, const void* p) {
-  return (const uint8_t*)p >= arena->base && (size_t)((const uint8_t*)p - arena->base) < arena->slice_count * SLICE_SIZE;
+  return (const uint8_t*)p >= arena->base &&
+         (size_t)((const uint8_t*)p - arena->base) < arena->slice_count * SLICE_SIZE;
 }
 
 static arena_t* arena_in(const arena_set_t* set, const void* p) {
@@ -117,7 +118,8 @@ void arena_visit(arena_set_t* set, void (*visit)(arena_t* arena, void* arg), voi
 arena_usage_t arena_usage(const arena_t* arena) {
   arena_usage_t usage = {0, 0, 0};
   for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t free_bits = atomic_get_relaxed(&arena->free[word]), committed = atomic_get_relaxed(&arena->committed[word]);
+    uint64_t free_bits = atomic_get_relaxed(&arena->free[word]),
+             committed = atomic_get_relaxed(&arena->committed[word]);
     usage.free += bits_count(free_bits);
     usage.committed += bits_count(committed);
     usage.idle += bits_count(free_bits & committed);

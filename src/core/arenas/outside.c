@@ -1,5 +1,6 @@
-// Pages outside of all arenas: blocks beyond the arenas' size, or aligned beyond their slices. Each has a reservation of its
-// own, with address space behind it to grow into, and may grow into further reservations right behind.
+// Pages outside of all arenas: blocks beyond the arenas' size, or aligned beyond their slices. Each has a
+// reservation of its own, with address space behind it to grow into, and may grow into further reservations
+// right behind.
 #include "core/arenas/arena_parts.h"
 #include "core/memory/sysmem.h"
 #include "core/report/counters.h"
@@ -76,7 +77,8 @@ page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment)
   }
   // The memory first: a request that fails leaves no records behind.
   bool is_committed = sysmem_commit(start, size, size);
-  if (!is_committed || !page_map_cover(start, (slice_count <= PAGE_LARGE_SLICES ? slice_count : 1) * SLICE_SIZE)) {
+  if (!is_committed ||
+      !page_map_cover(start, (slice_count <= PAGE_LARGE_SLICES ? slice_count : 1) * SLICE_SIZE)) {
     sysmem_release(base, os_size, is_committed ? size : 0);
     record_give(outside);
     return NULL;
@@ -171,7 +173,8 @@ page_t* outside_find(arena_set_t* set, const void* p) {
   pages_lock(set);
   for (outside_t* at = set->outside; at != NULL && found == NULL; at = at->next) {
     const uint8_t* start = at->page->start;
-    if ((const uint8_t*)p >= start && (size_t)((const uint8_t*)p - start) < at->page->slice_count * SLICE_SIZE)
+    if ((const uint8_t*)p >= start &&
+        (size_t)((const uint8_t*)p - start) < at->page->slice_count * SLICE_SIZE)
       found = at->page;
   }
   os_lock_release(&set->outside_lock);

@@ -44,11 +44,15 @@ typedef struct rebuild_s {
 static bool rebuild_with(page_t* page, void* arg) {
   const rebuild_t* rebuild = (const rebuild_t*)arg;
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  if (atomic_get_acquire(&page->heap) != rebuild->heap || page->bin != rebuild->bin || (owner & PAGE_OWNER_SINGLE) != 0) return true;
+  if (atomic_get_acquire(&page->heap) != rebuild->heap || page->bin != rebuild->bin ||
+      (owner & PAGE_OWNER_SINGLE) != 0)
+    return true;
   atomic_set_relaxed(&page->is_listed, (uint8_t)0);
   if (!page_is_abandoned(owner)) return true;
   // Set under the lock alone: if it is, by the dead one.
-  if ((owner & PAGE_OWNER_LISTING) == 0 && !atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING)) return true;
+  if ((owner & PAGE_OWNER_LISTING) == 0 &&
+      !atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING))
+    return true;
   list_add_locked(&rebuild->heap->abandoned[rebuild->bin], page);
   atomic_swap_seq_cst(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_LISTING);
   return true;
@@ -74,14 +78,16 @@ static page_list_t* list_lock_of(page_t* page) {
   }
 }
 
-// While it is put into the list nobody may take the page: its links are the list's then, the queue's afterwards.
+// While it is put into the list nobody may take the page: its links are the list's then, the queue's
+// afterwards.
 static void page_list(page_t* page) {
   unsigned bin = atomic_get_relaxed(&page->bin);
   heap_t* heap = atomic_get_acquire(&page->heap);
   page_list_t* list = list_lock(heap, bin);
   // Only now is it sure what the page is: it may have been taken, freed or moved since.
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  if (atomic_get_acquire(&page->heap) == heap && atomic_get_relaxed(&page->bin) == bin && !atomic_get_relaxed(&page->is_listed) && page_is_abandoned(owner) &&
+  if (atomic_get_acquire(&page->heap) == heap && atomic_get_relaxed(&page->bin) == bin &&
+      !atomic_get_relaxed(&page->is_listed) && page_is_abandoned(owner) &&
       atomic_cas_acq_rel(&page->owner, &owner, owner | PAGE_OWNER_LISTING)) {
     list_add_locked(list, page);
     atomic_swap_seq_cst(&page->owner, owner); // then the caller looks again: see page_look_at_abandoned
@@ -112,7 +118,8 @@ bool page_seize(page_t* page) {
   bool is_ours = false;
   while (owner != 0 && (owner & PAGE_OWNER_CLAIMED) == 0 && !is_ours) {
     uintptr_t kept = owner & (PAGE_OWNER_INTERIOR | PAGE_OWNER_SINGLE);
-    is_ours = atomic_cas_acq_rel(&page->owner, &owner, (uintptr_t)&theap_none | kept); // of no thread, dead ones neither
+    is_ours = atomic_cas_acq_rel(&page->owner, &owner,
+                                 (uintptr_t)&theap_none | kept); // of no thread, dead ones neither
   }
   os_lock_release(&list->lock);
   return is_ours;
@@ -139,12 +146,15 @@ static bool claim_as(page_t* page, uintptr_t theap) {
 }
 
 bool page_claim(theap_t* theap, page_t* page) { return claim_as(page, (uintptr_t)theap); }
-bool page_claim_for_look(theap_t* theap, page_t* page) { return claim_as(page, (uintptr_t)theap | PAGE_OWNER_CLAIMED); }
+bool page_claim_for_look(theap_t* theap, page_t* page) {
+  return claim_as(page, (uintptr_t)theap | PAGE_OWNER_CLAIMED);
+}
 
 // The theap that had it last stays remembered.
 static void let_go(page_t* page, uintptr_t before) {
   uintptr_t interior = atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR;
-  atomic_swap_seq_cst(&page->owner, (before & ~(uintptr_t)PAGE_OWNER_FLAGS) | PAGE_OWNER_ABANDONED | interior);
+  atomic_swap_seq_cst(&page->owner,
+                      (before & ~(uintptr_t)PAGE_OWNER_FLAGS) | PAGE_OWNER_ABANDONED | interior);
 }
 
 void page_abandon_again(theap_t* theap, page_t* page, uintptr_t owner) {
@@ -170,9 +180,9 @@ void page_retire(theap_t* theap, page_t* page) {
   arena_page_free(page, theap != NULL ? &theap->thread->hands : NULL);
 }
 
-// Of a page that is nobody's, or was a moment ago: the numbers may be those of its next owner, and torn apart. So nothing is
-// decided by them but whether it is worth to take the page, or a lock, and look again. A function of its own for
-// tests/tsan-suppressions.txt.
+// Of a page that is nobody's, or was a moment ago: the numbers may be those of its next owner, and torn
+// apart. So nothing is decided by them but whether it is worth to take the page, or a lock, and look again. A
+// function of its own for tests/tsan-suppressions.txt.
 typedef struct glance_s {
   uint64_t used, available;
   uint32_t reserved;
@@ -188,11 +198,13 @@ void page_look_at_abandoned(theap_t* theap, page_t* page) {
     uint32_t pending = (uint32_t)atomic_get_seq_cst(&page->remote);
     glance_t seen = page_glance(page, pending);
     if (pending < seen.used) {
-      if (seen.available == 0 || seen.available * LISTED_FREE_SHARE < seen.reserved || atomic_get_relaxed(&page->is_listed))
+      if (seen.available == 0 || seen.available * LISTED_FREE_SHARE < seen.reserved ||
+          atomic_get_relaxed(&page->is_listed))
         return;
       page_list(page);
       if (!page_is_abandoned(atomic_get_seq_cst(&page->owner))) return;
-      if (!atomic_get_relaxed(&page->is_listed)) return; // somebody else had it for a moment, and will have looked
+      if (!atomic_get_relaxed(&page->is_listed))
+        return; // somebody else had it for a moment, and will have looked
       continue; // who freed its last block meanwhile could not take it
     }
     // All blocks are free, it seems. Only who owns the page can be sure.

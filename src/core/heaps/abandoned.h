@@ -4,9 +4,9 @@
 //   free      push to the remote list -> the flag is set? -> look, as above
 //   adopt     first pages of the heap's list, the fullest of a few -> owner word
 //
-// The owner word and the remote word are a pair: who abandons writes the first and reads the second, who frees writes the
-// second and reads the first, all sequentially consistent. So one of the two sees that the page is empty; if both do, the
-// compare-and-swap of the owner word lets one of them act.
+// The owner word and the remote word are a pair: who abandons writes the first and reads the second, who
+// frees writes the second and reads the first, all sequentially consistent. So one of the two sees that the
+// page is empty; if both do, the compare-and-swap of the owner word lets one of them act.
 #ifndef CORE_HEAPS_ABANDONED_H
 #define CORE_HEAPS_ABANDONED_H
 
@@ -15,8 +15,8 @@
 // A page is listed when at least this part of its blocks is free: so much is gained by each adoption.
 #define LISTED_FREE_SHARE 8
 
-// `page` is the caller's and in no queue; from here on it is nobody's, or back in its arena. `theap`: any of the
-// calling thread's, or NULL.
+// `page` is the caller's and in no queue; from here on it is nobody's, or back in its arena. `theap`: any of
+// the calling thread's, or NULL.
 void page_abandon(theap_t* theap, page_t* page);
 
 // A block was pushed to the remote list of a page that was seen abandoned after that.
@@ -38,8 +38,8 @@ page_t* page_adopt(theap_t* theap, unsigned bin);
 // An empty page that is the caller's, and in no queue, goes back to its arena.
 void page_retire(theap_t* theap, page_t* page);
 
-// A page of a heap that is destroyed: from here on it is the caller's, to be freed, and in no list. False: somebody looks into
-// it at the moment, and may be giving it back.
+// A page of a heap that is destroyed: from here on it is the caller's, to be freed, and in no list. False:
+// somebody looks into it at the moment, and may be giving it back.
 bool page_seize(page_t* page);
 
 // The heap ends: its lists are emptied.

@@ -28,11 +28,13 @@ void guarded_init(theap_t* theap) {
 }
 
 void* guarded_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
-  if (size < theap->guard_min || size > theap->guard_max || size > PTRDIFF_MAX / 2 || alignment > SLICE_SIZE) return NULL;
+  if (size < theap->guard_min || size > theap->guard_max || size > PTRDIFF_MAX / 2 || alignment > SLICE_SIZE)
+    return NULL;
   if (--theap->guard_left > 0) return NULL;
   theap->guard_left = theap->guard_rate;
   size_t guard = os_page_size();
-  if (alignment < 16 && !option_is_enabled(option_guarded_precise)) alignment = 16; // what is asked for explicitly always holds
+  if (alignment < 16 && !option_is_enabled(option_guarded_precise))
+    alignment = 16; // what is asked for explicitly always holds
   size_t slice_count = bits_divide_up((size == 0 ? 1 : size) + alignment + guard, SLICE_SIZE);
   arena_source_t source = theap_source(theap);
   page_t* page = arena_page_allocate(&source, slice_count, slice_count, 1);
@@ -62,6 +64,7 @@ void guarded_page_free(page_t* page) {
   if (!guarded_is_page(page)) return;
   size_t size = (size_t)page->slice_count * SLICE_SIZE;
   // A whole slice has no memory behind it (arena_page_guard): nothing to undo.
-  if (size - page->block_size < SLICE_SIZE) os_protect(page->start + page->block_size, size - page->block_size, true);
+  if (size - page->block_size < SLICE_SIZE)
+    os_protect(page->start + page->block_size, size - page->block_size, true);
   page->block_size = size;
 }

@@ -1,8 +1,10 @@
-// Guarded sampling: now and then a block stands before an inaccessible page, so that an overflow faults where it happens.
+// Guarded sampling: now and then a block stands before an inaccessible page, so that an overflow faults where
+// it happens.
 //
-// Such a block has a page to itself; the slices' last part is made inaccessible. It starts 16-byte aligned, or, in precise
-// mode (option guarded_precise), so that it ends right at the inaccessible page. Costs nothing when off: the direct table for
-// small sizes is left empty for theaps that sample, so that all their allocations come by the slow path.
+// Such a block has a page to itself; the slices' last part is made inaccessible. It starts 16-byte aligned,
+// or, in precise mode (option guarded_precise), so that it ends right at the inaccessible page. Costs nothing
+// when off: the direct table for small sizes is left empty for theaps that sample, so that all their
+// allocations come by the slow path.
 #ifndef CORE_HEAPS_GUARDED_H
 #define CORE_HEAPS_GUARDED_H
 

@@ -1,5 +1,5 @@
-// Heaps and sub-processes: made, deleted, destroyed. What is done to them under their locks is short; a lock that a dead
-// thread held is taken over and what it guards made anew.
+// Heaps and sub-processes: made, deleted, destroyed. What is done to them under their locks is short; a lock
+// that a dead thread held is taken over and what it guards made anew.
 #include "core/heaps/heap.h"
 
 #include "core/heaps/abandoned.h"
@@ -79,7 +79,8 @@ static void heaps_lock(subproc_t* subproc) {
   if (MI_LIKELY(!os_lock_acquire(&subproc->heaps_lock))) return;
   subproc->heaps = NULL;
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
-    if (atomic_get_relaxed(&heap->subproc) != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
+    if (atomic_get_relaxed(&heap->subproc) != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE)
+      continue;
     heap->previous = NULL;
     heap->next = subproc->heaps;
     if (subproc->heaps != NULL) subproc->heaps->previous = heap;
@@ -109,7 +110,8 @@ static void heaps_remove(heap_t* heap) {
   os_lock_release(&subproc->heaps_lock);
 }
 
-// A list that was made anew holds what is there at that moment, perhaps not yet linked, and not what is about to be unlinked.
+// A list that was made anew holds what is there at that moment, perhaps not yet linked, and not what is about
+// to be unlinked.
 static bool page_is_linked(const heap_t* heap, const page_t* page) {
   return page->heap_previous != NULL ? page->heap_previous->heap_next == page : heap->pages == page;
 }
@@ -236,11 +238,13 @@ static void end_by_delete(heap_t* heap) {
   heaps_remove(heap);
   theaps_move(heap, to);
   for (;;) {
-    // A page at a time, under both of its locks: who frees its last block finds it in one heap or in the other.
+    // A page at a time, under both of its locks: who frees its last block finds it in one heap or in the
+    // other.
     pages_lock(heap);
     page_t* page = heap->pages;
     if (page != NULL) {
-      unlink_page_locked(heap, page); // first: moved, it may go with its last block, and its record be another heap's
+      unlink_page_locked(
+          heap, page); // first: moved, it may go with its last block, and its record be another heap's
       page_move(page, to);
     }
     os_lock_release(&heap->pages_lock);
@@ -252,14 +256,15 @@ static void end_by_delete(heap_t* heap) {
   record_give(heap);
 }
 
-// A page of the heap that is nobody else's from here on; NULL when there is none any more. Nobody uses the heap, but full
-// collections look at all pages, and give empty ones back.
+// A page of the heap that is nobody else's from here on; NULL when there is none any more. Nobody uses the
+// heap, but full collections look at all pages, and give empty ones back.
 static page_t* seize_page(heap_t* heap) {
   for (unsigned yields = 0;; yields++) {
     pages_lock(heap);
     page_t* page = heap->pages;
     bool is_ours = page == NULL || page_seize(page);
-    bool is_lost = !is_ours && yields > SEIZE_YIELDS; // who looks at it was killed: nobody will have it any more
+    bool is_lost =
+        !is_ours && yields > SEIZE_YIELDS; // who looks at it was killed: nobody will have it any more
     if (page != NULL && (is_ours || is_lost)) unlink_page_locked(heap, page);
     os_lock_release(&heap->pages_lock);
     if (is_ours) return page;
@@ -270,7 +275,8 @@ static page_t* seize_page(heap_t* heap) {
 
 static void release_page(page_t* page, arena_hands_t* hands) {
   bool is_interior = (atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0;
-  if (page->bin == BIN_HUGE && is_interior) page_map_mark_inside(page, page->slice_count, false); // wherever the block starts
+  if (page->bin == BIN_HUGE && is_interior)
+    page_map_mark_inside(page, page->slice_count, false); // wherever the block starts
   guarded_page_free(page);
   arena_page_free(page, hands);
 }
@@ -312,9 +318,11 @@ bool heap_destroy(heap_t* heap) {
 void heaps_end_left(void) {
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
     uint32_t state = atomic_get_acquire(&heap->state), ender = atomic_get_acquire(&heap->ender);
-    if ((state != HEAP_DYING && state != HEAP_DELETING) || atomic_get_acquire(&atomic_get_relaxed(&heap->subproc)->state) != HEAP_LIVE)
+    if ((state != HEAP_DYING && state != HEAP_DELETING) ||
+        atomic_get_acquire(&atomic_get_relaxed(&heap->subproc)->state) != HEAP_LIVE)
       continue;
-    if (ender == os_thread_id() || !os_thread_is_dead(ender) || !atomic_cas_acq_rel(&heap->ender, &ender, os_thread_id()))
+    if (ender == os_thread_id() || !os_thread_is_dead(ender) ||
+        !atomic_cas_acq_rel(&heap->ender, &ender, os_thread_id()))
       continue;
     // What it had taken out of the lists, and not dealt with, is still the heap's by its own word.
     theaps_relink(heap);
@@ -344,7 +352,8 @@ heap_t* heap_of(const void* p) {
 
 bool subproc_visit_heaps(subproc_t* subproc, bool (*visit)(heap_t* heap, void* arg), void* arg) {
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
-    if (atomic_get_relaxed(&heap->subproc) != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE) continue;
+    if (atomic_get_relaxed(&heap->subproc) != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE)
+      continue;
     if (!visit(heap, arg)) return false;
   }
   return true;
@@ -380,7 +389,8 @@ bool subproc_destroy(subproc_t* subproc) {
   if (atomic_get_acquire(&subproc->threads) > 0) return false;
   uint32_t live = HEAP_LIVE;
   if (!atomic_cas_acq_rel(&subproc->state, &live, (uint32_t)HEAP_DYING)) return false;
-  arena_set_close(&subproc->arenas); // the timer, collections and questions of other threads may be looking at it
+  arena_set_close(
+      &subproc->arenas); // the timer, collections and questions of other threads may be looking at it
   thread_late_forget(subproc);
   heap_t* main = subproc->main;
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next)
@@ -402,7 +412,8 @@ bool subproc_destroy(subproc_t* subproc) {
 
 static bool look_at(page_t* page, void* arg) {
   uintptr_t owner = atomic_get_seq_cst(&page->owner);
-  if (page_is_abandoned(owner) && (owner & PAGE_OWNER_SINGLE) == 0) page_look_at_abandoned((theap_t*)arg, page);
+  if (page_is_abandoned(owner) && (owner & PAGE_OWNER_SINGLE) == 0)
+    page_look_at_abandoned((theap_t*)arg, page);
   return true;
 }
 
@@ -411,7 +422,8 @@ void subproc_collect_abandoned(subproc_t* subproc, theap_t* theap) {
 }
 
 void heap_release_all(void) {
-  for (subproc_t* subproc = all_subprocs; subproc != NULL; subproc = subproc->next) arena_release_all(&subproc->arenas);
+  for (subproc_t* subproc = all_subprocs; subproc != NULL; subproc = subproc->next)
+    arena_release_all(&subproc->arenas);
   arena_forget_records();
   mem_zero(&main_subproc, sizeof(main_subproc));
   mem_zero(&main_heap, sizeof(main_heap));

@@ -20,8 +20,9 @@
 struct theap_s;
 struct thread_s;
 
-// Abandoned pages of one heap and size class that have free blocks. The lock is held for a few instructions at a time,
-// never across a call; a dead holder's lock is taken over, and the list made anew from the pages themselves.
+// Abandoned pages of one heap and size class that have free blocks. The lock is held for a few instructions
+// at a time, never across a call; a dead holder's lock is taken over, and the list made anew from the pages
+// themselves.
 typedef struct page_list_s {
   os_lock_t lock;
   uint32_t count;
@@ -36,12 +37,13 @@ typedef struct MI_ALIGNED(64) heap_s {
   arena_t* arena; // all pages come from there; NULL: from any shared arena of the sub-process
   int numa_node;  // preferred, -1: any
   uint32_t state;
-  uint32_t ender; // the thread that deletes or destroys it
+  uint32_t ender;       // the thread that deletes or destroys it
   uint32_t cache_index; // where threads keep their theap of it (core/heaps/thread.h)
   uint64_t sequence;    // numbers all heaps ever made
   page_list_t abandoned[BIN_COUNT];
   os_lock_t pages_lock;
-  page_t* pages; // all pages, linked by heap_next; not kept for main heaps, whose pages are found in the arenas
+  page_t*
+      pages; // all pages, linked by heap_next; not kept for main heaps, whose pages are found in the arenas
   os_lock_t theaps_lock;
   struct theap_s* theaps; // all theaps, linked by heap_next
   // Blocks of pages that are gone and were not counted by a theap. Atomic.
@@ -57,7 +59,7 @@ typedef struct MI_ALIGNED(64) subproc_s {
   arena_set_t arenas;
   heap_t* main;
   os_lock_t heaps_lock;
-  heap_t* heaps; // all, the main one included
+  heap_t* heaps;           // all, the main one included
   uint32_t state;          // HEAP_FREE, HEAP_LIVE, HEAP_DYING
   int64_t threads;         // living threads in it; atomic
   struct subproc_s* next;  // of all records, push only
@@ -75,8 +77,8 @@ subproc_t* subproc_first(void);
 // A new one with a main heap of its own; NULL when out of memory. Any thread.
 subproc_t* subproc_new(void);
 
-// Releases the sub-process with all its memory: no thread may be in it, and no block of it in use. False, and nothing
-// done, for the main one, and while threads are in it.
+// Releases the sub-process with all its memory: no thread may be in it, and no block of it in use. False, and
+// nothing done, for the main one, and while threads are in it.
 bool subproc_destroy(subproc_t* subproc);
 
 // ---- heaps ----------------------------------------------------------------------------------------------
@@ -84,16 +86,17 @@ bool subproc_destroy(subproc_t* subproc);
 // The main heap of the first sub-process.
 heap_t* heap_main(void);
 
-// A new heap in `subproc`; `arena` NULL: memory from wherever there is some, else from that arena alone (of the same
-// sub-process). NULL when out of memory. Any thread.
+// A new heap in `subproc`; `arena` NULL: memory from wherever there is some, else from that arena alone (of
+// the same sub-process). NULL when out of memory. Any thread.
 heap_t* heap_new(subproc_t* subproc, arena_t* arena);
 
-// Moves all blocks to the main heap of its sub-process; they stay valid, and may be freed by anybody at any time, also
-// meanwhile. No other thread may allocate in the heap from here on. False, and nothing done, for a main heap.
+// Moves all blocks to the main heap of its sub-process; they stay valid, and may be freed by anybody at any
+// time, also meanwhile. No other thread may allocate in the heap from here on. False, and nothing done, for a
+// main heap.
 bool heap_delete(heap_t* heap);
 
-// Frees all blocks at once, in time proportional to the heap's pages. Nobody may use the heap or its blocks from here on.
-// False, and nothing done, for a main heap.
+// Frees all blocks at once, in time proportional to the heap's pages. Nobody may use the heap or its blocks
+// from here on. False, and nothing done, for a main heap.
 bool heap_destroy(heap_t* heap);
 
 // Is this a heap that was made and not deleted? Any pointer; any thread.
@@ -102,8 +105,9 @@ bool heap_is_valid(const heap_t* heap);
 // The heap of the block that `p` points to or into; NULL when there is none.
 heap_t* heap_of(const void* p);
 
-// Looks at all pages of the sub-process that nobody owns: empty ones go back to their arenas, others are listed if they should
-// be. What threads leave undone that are killed on the way is done here. `theap`: any of the calling thread's, or NULL.
+// Looks at all pages of the sub-process that nobody owns: empty ones go back to their arenas, others are
+// listed if they should be. What threads leave undone that are killed on the way is done here. `theap`: any
+// of the calling thread's, or NULL.
 void subproc_collect_abandoned(subproc_t* subproc, struct theap_s* theap);
 
 // ---- visiting -------------------------------------------------------------------------------------------
@@ -119,19 +123,20 @@ typedef struct heap_area_s {
   void* page;             // ours
 } heap_area_t;
 
-// Called with `block` NULL for each area, then, if blocks are wanted, with each block in use. Returns false to stop. May
-// not allocate or free in the heap that is visited.
+// Called with `block` NULL for each area, then, if blocks are wanted, with each block in use. Returns false
+// to stop. May not allocate or free in the heap that is visited.
 typedef bool heap_visitor_t(heap_t* heap, const heap_area_t* area, void* block, size_t block_size, void* arg);
 
-// What to visit: the pages of one theap (the calling thread's), those nobody owns, or all of the heap. For the last no other
-// thread may use the heap meanwhile.
+// What to visit: the pages of one theap (the calling thread's), those nobody owns, or all of the heap. For
+// the last no other thread may use the heap meanwhile.
 typedef enum heap_scope_e { HEAP_ALL, HEAP_ABANDONED, HEAP_THEAP } heap_scope_t;
 
 // False when the visitor stopped. `theap`: for HEAP_THEAP.
-bool heap_visit(heap_t* heap, heap_scope_t scope, struct theap_s* theap, bool blocks, heap_visitor_t* visitor, void* arg);
+bool heap_visit(heap_t* heap, heap_scope_t scope, struct theap_s* theap, bool blocks, heap_visitor_t* visitor,
+                void* arg);
 
-// Is the page of block `p` used by less than `percent`, and not one that its theap allocates from at the moment? For
-// defragmenters: moving such blocks frees pages. False when `p` isn't a block of the heap.
+// Is the page of block `p` used by less than `percent`, and not one that its theap allocates from at the
+// moment? For defragmenters: moving such blocks frees pages. False when `p` isn't a block of the heap.
 bool heap_page_is_under_utilized(heap_t* heap, const void* p, size_t percent);
 
 // Calls `visit` for each living heap until it returns false. Any thread; heaps may come and go meanwhile.
@@ -139,7 +144,9 @@ bool subproc_visit_heaps(subproc_t* subproc, bool (*visit)(heap_t* heap, void* a
 
 // ---- for core/heaps alone -------------------------------------------------------------------------------
 
-MI_INLINE bool heap_is_main(const heap_t* heap) { return heap == atomic_get_relaxed(&atomic_get_relaxed(&heap->subproc)->main); }
+MI_INLINE bool heap_is_main(const heap_t* heap) {
+  return heap == atomic_get_relaxed(&atomic_get_relaxed(&heap->subproc)->main);
+}
 
 // The page has just been made for `heap`, or is about to go back to its arena.
 void heap_page_add(heap_t* heap, page_t* page);

@@ -1,12 +1,12 @@
-// Stacks of type-stable records that wait for use, with a change count against ABA: no lock, nothing to wait for under the
-// loader lock. A thread killed between taking a record and using it loses it, nothing more.
+// Stacks of type-stable records that wait for use, with a change count against ABA: no lock, nothing to wait
+// for under the loader lock. A thread killed between taking a record and using it loses it, nothing more.
 #ifndef CORE_HEAPS_RECORD_STACK_H
 #define CORE_HEAPS_RECORD_STACK_H
 
 #include "base/atomics.h"
 
-// Records are 64-byte aligned, so an address needs 41 of the 64 bits on x64 (core/memory/sysmem.c refuses higher ones), 26 on
-// x86; the rest counts changes.
+// Records are 64-byte aligned, so an address needs 41 of the 64 bits on x64 (core/memory/sysmem.c refuses
+// higher ones), 26 on x86; the rest counts changes.
 #define RECORD_ADDRESS_SHIFT 6
 #if MI_64BIT
 #define RECORD_ADDRESS_BITS 41
@@ -37,7 +37,8 @@ MI_INLINE void* record_pop(uint64_t* stack, size_t link_offset) {
   for (;;) {
     void* record = record_top(word);
     if (record == NULL) return NULL;
-    // The record may be popped by another thread meanwhile: its memory stays valid, and the count makes the swap fail.
+    // The record may be popped by another thread meanwhile: its memory stays valid, and the count makes the
+    // swap fail.
     void* next = atomic_get_relaxed((void**)((uint8_t*)record + link_offset));
     if (atomic_cas_weak_acq_rel(stack, &word, record_word(word, next))) return record;
   }

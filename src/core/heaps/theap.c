@@ -11,8 +11,8 @@
 #include "core/report/options.h"
 #include "base/memory.h"
 
-#define SWEEP_PAGES       16   // pages looked at per tick
-#define OOM_COLLECT_MS    1000 // a failed allocation collects everything at most so often
+#define SWEEP_PAGES    16   // pages looked at per tick
+#define OOM_COLLECT_MS 1000 // a failed allocation collects everything at most so often
 
 // ---- slow path of malloc --------------------------------------------------------------------------------
 
@@ -20,18 +20,20 @@ static void theap_tick(theap_t* theap) {
   if (theap->kept_slices > 0) theap_drop_kept(theap);
   theap->heartbeat++;
   theap_flush_levels(theap);
-  // Pages deep in a queue see their remote frees late: a few of them are looked at each time, so that generic_collect slow
-  // calls look at all of some hundreds.
+  // Pages deep in a queue see their remote frees late: a few of them are looked at each time, so that
+  // generic_collect slow calls look at all of some hundreds.
   long sweep_calls = option_get(option_generic_collect);
   if (sweep_calls > 0) theap_sweep(theap, sweep_calls < THEAP_TICK_CALLS ? SIZE_MAX : SWEEP_PAGES);
   if (thread_is_late(theap->thread)) return;
-  if (MI_UNLIKELY(theap->thread->birth == 0)) atomic_set_relaxed(&theap->thread->birth, os_thread_birth(os_thread_id()));
+  if (MI_UNLIKELY(theap->thread->birth == 0))
+    atomic_set_relaxed(&theap->thread->birth, os_thread_birth(os_thread_id()));
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
   hooks_deferred_free(false, theap->heartbeat);
   arena_purge(&theap->heap->subproc->arenas, false, &theap->thread->hands);
 }
 
-// Can a block be taken from the page, perhaps after its remote frees were taken in or more memory was committed?
+// Can a block be taken from the page, perhaps after its remote frees were taken in or more memory was
+// committed?
 static bool page_has_room(theap_t* theap, page_t* page) {
   if (page->free != NULL) return true;
   uint32_t freed = page_collect_remote(page);
@@ -62,7 +64,8 @@ static page_t* page_adopted(theap_t* theap, unsigned bin) {
     if (page == NULL) return NULL;
     queue_push(theap, page);
     if (page_has_room(theap, page)) return page;
-    if (page->extended < page->reserved) return NULL; // no memory to commit: abandoned, it would be listed and come again
+    if (page->extended < page->reserved)
+      return NULL; // no memory to commit: abandoned, it would be listed and come again
     // What seemed to be room a killed thread has lost.
     if (page_used(page) < page->reserved) page->reserved = (uint32_t)page_used(page);
     page_set_full(theap, page);
@@ -248,7 +251,8 @@ static bool check_free(const page_t* page, const void* p, const block_t* block, 
   }
   if (!MI_SECURE) return true;
   if (MI_LIKELY(block_tail_is_whole(page, block))) return true;
-  block_report(is_freed(page, block) ? MISUSE_DOUBLE_FREE : MISUSE_OVERFLOW, page, is_freed(page, block) ? p : block, "free");
+  block_report(is_freed(page, block) ? MISUSE_DOUBLE_FREE : MISUSE_OVERFLOW, page,
+               is_freed(page, block) ? p : block, "free");
   return false;
 }
 
@@ -283,14 +287,16 @@ static bool within(option_t option, uint32_t count) {
   return limit < 0 || (long)count < limit;
 }
 
-// The theap that takes an abandoned page over when a block of it is freed: the one that filled it, if that is one of the
-// calling thread's; with page_reclaim_on_free=1 any page of the heap. NULL: the page stays nobody's.
+// The theap that takes an abandoned page over when a block of it is freed: the one that filled it, if that is
+// one of the calling thread's; with page_reclaim_on_free=1 any page of the heap. NULL: the page stays
+// nobody's.
 static theap_t* reclaiming_theap(theap_t* theap, const page_t* page, uintptr_t owner) {
   long reclaim = option_get(option_page_reclaim_on_free);
   if (theap == NULL || reclaim < 0) return NULL;
   theap_t* last = page_owner_theap(owner);
   heap_t* heap = atomic_get_relaxed(&page->heap);
-  const thread_t* its = atomic_get_relaxed(&last->thread); // which may end meanwhile, another's theap by now: then it isn't ours
+  const thread_t* its = atomic_get_relaxed(
+      &last->thread); // which may end meanwhile, another's theap by now: then it isn't ours
   if ((last == theap || its == theap->thread) && atomic_get_relaxed(&last->heap) == heap && its != NULL)
     return within(option_page_max_reclaim, last->bins[page->bin].count) ? last : NULL;
   if (reclaim != 1 || theap->heap != heap) return NULL;
@@ -315,8 +321,8 @@ static void free_abandoned(theap_t* theap, page_t* page, block_t* block, uintptr
 }
 
 // ---- delayed reuse (secure builds) ------------------------------------------------------------------------
-// A freed block takes the place of another one, at random, in a small ring of the thread's, and that one goes on its way. Only
-// blocks of main heaps, which are never destroyed under the ring.
+// A freed block takes the place of another one, at random, in a small ring of the thread's, and that one goes
+// on its way. Only blocks of main heaps, which are never destroyed under the ring.
 
 static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
   if (page_is_abandoned(owner)) {
@@ -324,7 +330,8 @@ static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_
     return;
   }
   theap_t* of = page_owner_theap(owner);
-  if (theap != NULL && (of == theap || atomic_get_relaxed(&of->thread) == theap->thread) && (owner & PAGE_OWNER_CLAIMED) == 0) {
+  if (theap != NULL && (of == theap || atomic_get_relaxed(&of->thread) == theap->thread) &&
+      (owner & PAGE_OWNER_CLAIMED) == 0) {
     free_own(of, page, block);
   } else {
     free_remote(theap, page, block);
@@ -347,7 +354,8 @@ void theap_flush_ring(theap_t* theap) {
 }
 
 MI_INLINE block_t* ring_swap(theap_t* theap, block_t* block) {
-  uint64_t state = theap->ring_state * 0x5851f42d4c957f2du + (block_keys[2] ^ (uintptr_t)theap); // odd enough: keys are
+  uint64_t state =
+      theap->ring_state * 0x5851f42d4c957f2du + (block_keys[2] ^ (uintptr_t)theap); // odd enough: keys are
   theap->ring_state = state;
   block_t** place = &theap->ring[state >> 59];
   block_t* before = *place;
@@ -369,7 +377,9 @@ bool theap_free_checked(page_t* page, block_t* block) {
   theap_t* theap = (theap_t*)page->owner;
   if (MI_UNLIKELY(block_index(page, block) == BLOCK_NONE || page->block_size > SMALL_SIZE_MAX)) return false;
   uint64_t pad = block_pad(block);
-  if (MI_UNLIKELY(*block_tail(page, block) != block_canary(pad) || page->heap != theap->heap || !theap->has_ring)) return false;
+  if (MI_UNLIKELY(*block_tail(page, block) != block_canary(pad) || page->heap != theap->heap ||
+                  !theap->has_ring))
+    return false;
   mem_zero(block, page->block_size);
   block_set_delayed(page, block, pad);
   block_t* before = ring_swap(theap, block);
@@ -377,7 +387,8 @@ bool theap_free_checked(page_t* page, block_t* block) {
   page_t* other = page_map_record(before);
   uint64_t freed = other->freed + 1;
   pad = block_pad(before);
-  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated && block_delayed_is_whole(other, before, pad))) {
+  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated &&
+                block_delayed_is_whole(other, before, pad))) {
     block_set_next_by(other, before, pad, other->free);
     atomic_compiler_fence();
     other->free = before;
@@ -395,9 +406,9 @@ free_result_t theap_free(theap_t* theap, void* p) {
   if (page == NULL) return FREE_NOT_OURS;
   uintptr_t owner = atomic_get_acquire(&page->owner);
   bool is_interior = (owner & PAGE_OWNER_INTERIOR) != 0;
-  block_t* block = (owner & PAGE_OWNER_SINGLE) != 0       ? (block_t*)page->start
-                   : MI_UNLIKELY(is_interior) ? page_block_of(page, p)
-                                              : (block_t*)p;
+  block_t* block = (owner & PAGE_OWNER_SINGLE) != 0 ? (block_t*)page->start
+                   : MI_UNLIKELY(is_interior)       ? page_block_of(page, p)
+                                                    : (block_t*)p;
   if (MI_UNLIKELY(!check_free(page, p, block, owner))) return FREE_DONE;
   if (MI_SECURE || MI_DEBUG) retire_contents(page, block);
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {

@@ -1,5 +1,5 @@
-// Theaps: a thread's part of a heap. A theap belongs to one thread; when that thread ends its pages are abandoned, each by
-// itself, and whoever needs a page of the class takes it over.
+// Theaps: a thread's part of a heap. A theap belongs to one thread; when that thread ends its pages are
+// abandoned, each by itself, and whoever needs a page of the class takes it over.
 //
 //   malloc --- small[] ---> page->free            (api/alloc_fast.h: the whole hot path)
 //     |
@@ -35,7 +35,8 @@ typedef struct theap_counts_s {
   int64_t pages_made, pages_gone, extended, retired, searches, search_steps, adopted, reclaimed, remote_frees;
 } theap_counts_t;
 
-#define THEAP_TICK_CALLS 64 // slow calls between two looks at kept pages, purges and the deferred free callback
+#define THEAP_TICK_CALLS                                                                                     \
+  64 // slow calls between two looks at kept pages, purges and the deferred free callback
 #define THEAP_RING (MI_SECURE ? 32 : 1) // used in secure builds
 
 typedef struct MI_ALIGNED(64) theap_s {
@@ -43,8 +44,8 @@ typedef struct MI_ALIGNED(64) theap_s {
   struct thread_s* thread;        // whose it is; NULL: nobody's
   heap_t* heap;                   // NULL: the heap was destroyed, or the record waits for use
   page_queue_t bins[BIN_COUNT];
-  uint32_t slow_calls;  // heartbeat: every so many, theap_tick
-  uint32_t kept_slices; // of empty pages that are kept
+  uint32_t slow_calls;     // heartbeat: every so many, theap_tick
+  uint32_t kept_slices;    // of empty pages that are kept
   uint64_t kept_bins[2];   // bins that have a kept page
   uint64_t queued_bins[2]; // bins whose queue isn't empty
   size_t sweep_ticks;
@@ -57,18 +58,18 @@ typedef struct MI_ALIGNED(64) theap_s {
   uint64_t ring_state;
   bool has_ring; // of a main heap's, which nobody destroys under the ring, and not a late theap
   theap_counts_t counts;
-  heap_t* counts_of;                   // the heap that `counts` belong to: they outlive the theap
-  int64_t huge_flushed, pages_flushed; // what the shared levels know of this theap
-  uint32_t state;                      // THEAP_*: who may take the record's pages
+  heap_t* counts_of;                             // the heap that `counts` belong to: they outlive the theap
+  int64_t huge_flushed, pages_flushed;           // what the shared levels know of this theap
+  uint32_t state;                                // THEAP_*: who may take the record's pages
   struct theap_s *thread_next, *thread_previous; // the thread's theaps; owner only
   struct theap_s* ended_next;                    // link in the thread's stack of theaps that others destroyed
-  struct theap_s *heap_next, *heap_previous; // the heap's theaps, guarded by its theaps_lock
-  struct theap_s* all_next;                  // all records, push only
-  struct theap_s* list_next;                 // stack of spares
+  struct theap_s *heap_next, *heap_previous;     // the heap's theaps, guarded by its theaps_lock
+  struct theap_s* all_next;                      // all records, push only
+  struct theap_s* list_next;                     // stack of spares
 } theap_t;
 
-// theap_t.state. A heap may be destroyed by one thread while others, which have theaps in it, end: whoever swaps OWNED away
-// deals with the pages.
+// theap_t.state. A heap may be destroyed by one thread while others, which have theaps in it, end: whoever
+// swaps OWNED away deals with the pages.
 enum {
   THEAP_SPARE,
   THEAP_OWNED,      // a thread's
@@ -82,19 +83,19 @@ extern theap_t theap_none; // stands in for "no theap": serves nothing, belongs 
 
 // ---- blocks ---------------------------------------------------------------------------------------------
 
-// A block of at least `size` bytes with `alignment` (a power of two; 1 for the natural one). *is_zero tells whether its
-// memory is known to be zero. NULL when out of memory or beyond PTRDIFF_MAX. Owner only.
+// A block of at least `size` bytes with `alignment` (a power of two; 1 for the natural one). *is_zero tells
+// whether its memory is known to be zero. NULL when out of memory or beyond PTRDIFF_MAX. Owner only.
 void* theap_allocate(theap_t* theap, size_t size, bool* is_zero);
 void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero);
 
 typedef enum free_result_e { FREE_DONE, FREE_NOT_OURS } free_result_t;
 
-// Frees any block of ours from any thread; `theap` is any theap of the calling thread's (NULL if it has none). NULL pointers are
-// fine.
+// Frees any block of ours from any thread; `theap` is any theap of the calling thread's (NULL if it has
+// none). NULL pointers are fine.
 free_result_t theap_free(theap_t* theap, void* p);
 
-// Secure builds: the same for a block of the calling thread's default theap, in a page without flags. False, and nothing done,
-// when it has to take the long way.
+// Secure builds: the same for a block of the calling thread's default theap, in a page without flags. False,
+// and nothing done, when it has to take the long way.
 bool theap_free_checked(page_t* page, block_t* block);
 
 // Bytes usable from `p` on; 0 when `p` isn't one of our blocks.
@@ -111,8 +112,8 @@ void theap_collect(theap_t* theap, bool force);
 
 // ---- guarded sampling (core/heaps/guarded.c) --------------------------------------------------------------
 
-// Every `rate`-th block of `min`..`max` bytes stands before an inaccessible page; rate 0: none. `seed`: where in the first
-// round; 0: at random. A theap starts with the options' values. Owner only.
+// Every `rate`-th block of `min`..`max` bytes stands before an inaccessible page; rate 0: none. `seed`: where
+// in the first round; 0: at random. A theap starts with the options' values. Owner only.
 void theap_guarded_set_rate(theap_t* theap, size_t rate, size_t seed);
 void theap_guarded_set_bounds(theap_t* theap, size_t min, size_t max);
 

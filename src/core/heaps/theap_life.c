@@ -68,7 +68,8 @@ void theaps_forget_counts(heap_t* heap) {
 }
 
 // ---- the heap's list --------------------------------------------------------------------------------------
-// All theaps but those which are their thread's main one: of these there are as many as threads, and nobody asks for them.
+// All theaps but those which are their thread's main one: of these there are as many as threads, and nobody
+// asks for them.
 
 // As for pages: see heap.c.
 static bool theap_is_linked(const heap_t* heap, const theap_t* theap) {
@@ -146,7 +147,8 @@ static void thread_unlink(thread_t* thread, theap_t* theap) {
     if (thread->cache[i] == theap) thread->cache[i] = &theap_none;
 }
 
-// Theaps whose heaps others destroyed; their records go to the spares by who of the two is the last to have them.
+// Theaps whose heaps others destroyed; their records go to the spares by who of the two is the last to have
+// them.
 static void drain_ended(thread_t* thread) {
   if (atomic_get_relaxed(&thread->ended) == NULL) return;
   theap_t* theap = atomic_swap_acq_rel(&thread->ended, NULL);
@@ -254,7 +256,8 @@ void theaps_move(heap_t* heap, heap_t* to) {
   os_lock_release(&heap->theaps_lock);
 }
 
-// The theap is out of the heap's list and DESTROYING. Its thread may end at any moment: see drain_ended and theap_end.
+// The theap is out of the heap's list and DESTROYING. Its thread may end at any moment: see drain_ended and
+// theap_end.
 static void destroy_one(theap_t* theap, thread_t* self) {
   thread_t* thread = theap->thread;
   theap_forget_pages(theap);
@@ -271,7 +274,8 @@ static void destroy_one(theap_t* theap, thread_t* self) {
     theap->ended_next = first;
   } while (!atomic_cas_weak_release(&thread->ended, &first, theap));
   uint32_t destroying = THEAP_DESTROYING;
-  if (!atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_DESTROYED)) record_give(theap); // let go
+  if (!atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_DESTROYED))
+    record_give(theap); // let go
 }
 
 void theaps_destroy(heap_t* heap) {

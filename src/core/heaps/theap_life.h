@@ -4,15 +4,16 @@
 
 #include "core/heaps/theap.h"
 
-// A theap of `heap` for the thread, in its list of theaps; NULL when out of memory. The thread's own to call, or under the
-// late theaps' lock.
+// A theap of `heap` for the thread, in its list of theaps; NULL when out of memory. The thread's own to call,
+// or under the late theaps' lock.
 theap_t* theap_make(struct thread_s* thread, heap_t* heap);
 
-// The theap gives its pages back and its record to the spares. It must not be in the thread's list any more. Its
-// heap may be in the middle of being destroyed by another thread, which then does it.
+// The theap gives its pages back and its record to the spares. It must not be in the thread's list any more.
+// Its heap may be in the middle of being destroyed by another thread, which then does it.
 void theap_end(theap_t* theap);
 
-// The same for a theap whose thread was killed: `visit_pages` was told to let its pages go before. False: not for us to end.
+// The same for a theap whose thread was killed: `visit_pages` was told to let its pages go before. False: not
+// for us to end.
 bool theap_begin_salvage(theap_t* theap, struct thread_s* dead);
 void theap_end_salvage(theap_t* theap);
 
@@ -22,10 +23,12 @@ theap_t* theap_find(const struct thread_s* thread, heap_t* heap);
 // heap_delete: all theaps of `heap` become theaps of `to`.
 void theaps_move(heap_t* heap, heap_t* to);
 
-// heap_destroy: no theap of `heap` has pages any more, nor is any in use; waits for threads that are just ending theirs.
+// heap_destroy: no theap of `heap` has pages any more, nor is any in use; waits for threads that are just
+// ending theirs.
 void theaps_destroy(heap_t* heap);
 
-// The list of the heap's theaps is made anew, and what a dead thread left of theaps that it was destroying is done.
+// The list of the heap's theaps is made anew, and what a dead thread left of theaps that it was destroying is
+// done.
 void theaps_relink(heap_t* heap);
 
 // The counters of ended theaps of a main heap that ends are of no interest any more.

@@ -15,7 +15,8 @@
 void queue_first_changed(theap_t* theap, unsigned bin) {
   if (size_class_size(bin) > SMALL_SIZE_MAX) return;
   page_t* first = theap->bins[bin].first;
-  if (first == NULL || theap->guard_rate != 0) first = (page_t*)(uintptr_t)&page_none; // guarded sampling counts all
+  if (first == NULL || theap->guard_rate != 0)
+    first = (page_t*)(uintptr_t)&page_none; // guarded sampling counts all
   size_t from = bin == 1 ? 0 : size_class_size(bin - 1) / 8 + 1;
   for (size_t i = from; i <= size_class_size(bin) / 8; i++) theap->small[i] = first;
 }
@@ -136,12 +137,14 @@ arena_source_t theap_source(theap_t* theap) {
   return (arena_source_t){&heap->subproc->arenas, heap->arena, heap->numa_node, &theap->thread->hands};
 }
 
-// How many slices of a page are committed when `needed` have to be: as it is cut at first; a thread that fills page after page
-// of a class gets them whole, for the sake of the system calls.
+// How many slices of a page are committed when `needed` have to be: as it is cut at first; a thread that
+// fills page after page of a class gets them whole, for the sake of the system calls.
 static size_t commit_wanted(theap_t* theap, unsigned bin, size_t slice_count, size_t needed) {
   if (option_is_enabled(option_page_commit_on_demand)) return needed;
   uint32_t filled = theap->bins[bin].filled;
-  size_t wanted = filled >= FILLED_WHOLE ? slice_count : filled > 0 ? needed + slice_count / 4 : needed + needed / 4;
+  size_t wanted = filled >= FILLED_WHOLE ? slice_count
+                  : filled > 0           ? needed + slice_count / 4
+                                         : needed + needed / 4;
   return wanted > slice_count ? slice_count : wanted;
 }
 
@@ -165,7 +168,8 @@ bool page_commit_more(theap_t* theap, page_t* page) {
   size_t needed = bits_divide_up((page->extended + (size_t)1) * page->block_size, SLICE_SIZE);
   size_t wanted = commit_wanted(theap, page->bin, page->slice_count, needed);
   arena_hands_t* hands = &theap->thread->hands;
-  return arena_page_commit(page, wanted, hands) || (wanted > needed && arena_page_commit(page, needed, hands));
+  return arena_page_commit(page, wanted, hands) ||
+         (wanted > needed && arena_page_commit(page, needed, hands));
 }
 
 void theap_drop_kept(theap_t* theap) {
@@ -195,7 +199,8 @@ static unsigned next_queued_bin(const theap_t* theap, unsigned bin) {
 }
 
 void theap_sweep(theap_t* theap, size_t budget) {
-  unsigned start = theap->sweep_bin, is_round = 0; // once round at most: to where it started, all of that bin included
+  unsigned start = theap->sweep_bin,
+           is_round = 0; // once round at most: to where it started, all of that bin included
   while (budget > 0) {
     page_t* page = theap->sweep_page;
     if (page == NULL) {
@@ -216,8 +221,8 @@ void theap_sweep(theap_t* theap, size_t budget) {
       queue_remove(theap, page);
       page_retire(theap, page);
     } else if (freed > 0 && theap->bins[page->bin].first != page) {
-      // Others free its blocks: left to them, so that the last one of these gives it back, even if this thread never
-      // comes here again.
+      // Others free its blocks: left to them, so that the last one of these gives it back, even if this
+      // thread never comes here again.
       page_set_full(theap, page);
     }
   }

@@ -17,8 +17,8 @@ MI_INLINE void owner_set_flag(page_t* page, uintptr_t flag) {
 // The page is in use again, or leaves its queue: it isn't kept any more.
 void page_unkeep(theap_t* theap, page_t* page);
 
-// The last used block of a page in a queue was freed. The only page of a queue is kept for a while, others go back to the
-// arena.
+// The last used block of a page in a queue was freed. The only page of a queue is kept for a while, others go
+// back to the arena.
 void page_emptied(theap_t* theap, page_t* page);
 
 // A page without room leaves its queue; from here on it is nobody's.
@@ -36,8 +36,8 @@ bool page_commit_more(theap_t* theap, page_t* page);
 // Gives pages back that were kept long enough.
 void theap_drop_kept(theap_t* theap);
 
-// Takes in remote frees of at most `budget` pages of the queues, going on where the last call ended, and gives empty ones
-// back. Pages whose blocks others free are left to them.
+// Takes in remote frees of at most `budget` pages of the queues, going on where the last call ended, and
+// gives empty ones back. Pages whose blocks others free are left to them.
 void theap_sweep(theap_t* theap, size_t budget);
 
 // All pages leave: empty ones to their arenas, the others are abandoned.

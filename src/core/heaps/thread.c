@@ -21,9 +21,9 @@ static size_t thread_count;   // of all_threads
 static uint64_t spares;
 static thread_t late_thread;
 static os_lock_t late_lock;
-static uint32_t acquisitions; // numbers them
-static int32_t reap_credit;   // starts of threads that are to look for dead ones
-static thread_t* reap_cursor; // goes round all records; type-stable, so a lost update costs nothing
+static uint32_t acquisitions;          // numbers them
+static int32_t reap_credit;            // starts of threads that are to look for dead ones
+static thread_t* reap_cursor;          // goes round all records; type-stable, so a lost update costs nothing
 static thread_t* recent[RECENT_COUNT]; // the last record that a thread with such an id acquired: a hint
 
 thread_t* thread_first(void) { return atomic_get_acquire(&all_threads); }
@@ -118,9 +118,10 @@ theap_t* thread_theap(thread_t* thread, heap_t* heap) {
 }
 
 // ---- reaping ----------------------------------------------------------------------------------------------
-// A theap whose thread was killed may be in the middle of anything, so its lists can't be trusted. Its pages can: each store to
-// a page record leaves it valid (see the fences where they are written), at worst with a block or a page lost. So the pages
-// are found by walking the arenas, and the theap's own lists are thrown away.
+// A theap whose thread was killed may be in the middle of anything, so its lists can't be trusted. Its pages
+// can: each store to a page record leaves it valid (see the fences where they are written), at worst with a
+// block or a page lost. So the pages are found by walking the arenas, and the theap's own lists are thrown
+// away.
 
 typedef struct salvage_s {
   thread_t* dead;
@@ -132,12 +133,14 @@ static bool salvage_page(page_t* page, void* arg) {
   uintptr_t owner = atomic_get_acquire(&page->owner);
   if ((owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_ABANDONED)) != 0) return true;
   theap_t* theap = page_owner_theap(owner);
-  if (theap == NULL || theap->thread != salvage->dead || atomic_get_acquire(&theap->state) != THEAP_ENDING) return true;
+  if (theap == NULL || theap->thread != salvage->dead || atomic_get_acquire(&theap->state) != THEAP_ENDING)
+    return true;
   if (page->is_kept) {
     page->is_kept = 0;
     page->allocated--;
   }
-  if ((owner & PAGE_OWNER_CLAIMED) != 0) atomic_set_release(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_CLAIMED);
+  if ((owner & PAGE_OWNER_CLAIMED) != 0)
+    atomic_set_release(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_CLAIMED);
   page_collect_remote(page);
   page_abandon(salvage->by, page);
   return true;
@@ -146,7 +149,8 @@ static bool salvage_page(page_t* page, void* arg) {
 bool thread_is_dead(const thread_t* thread) {
   uint64_t holder = atomic_get_acquire(&thread->holder);
   uint32_t id = thread_holder_id(holder);
-  if (thread_holder_kind(holder) == THREAD_TAKEN) return os_thread_is_dead(id); // who gives back what the dead one left
+  if (thread_holder_kind(holder) == THREAD_TAKEN)
+    return os_thread_is_dead(id); // who gives back what the dead one left
   if (thread_holder_kind(holder) != THREAD_OWNED) return false;
   if (atomic_get_acquire(&thread->is_superseded) != 0) return true;
   if (os_thread_is_dead(id)) return true;
@@ -156,7 +160,8 @@ bool thread_is_dead(const thread_t* thread) {
   return now != 0 && now != birth;
 }
 
-// Between the page's loss of its owner and its end (huge_free) only the hand tells that it is guarded, or in a heap's list.
+// Between the page's loss of its owner and its end (huge_free) only the hand tells that it is guarded, or in
+// a heap's list.
 static void end_page_in_hand(const arena_hands_t* hands) {
   uint64_t run = atomic_get_acquire(&hands->claimed.run);
   if (run == 0) return;
@@ -169,7 +174,8 @@ static void end_page_in_hand(const arena_hands_t* hands) {
 static void salvage_all(thread_t* dead, theap_t* by) {
   end_page_in_hand(&dead->hands);
   arena_give_back(&dead->hands);
-  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) theap_begin_salvage(theap, dead);
+  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next)
+    theap_begin_salvage(theap, dead);
   salvage_t salvage = {dead, by};
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next)
     arena_visit_pages(&subproc->arenas, &salvage_page, &salvage);
@@ -197,7 +203,8 @@ size_t thread_reap(thread_t* self, size_t checks) {
   size_t reaped = 0;
   thread_t* candidate = atomic_get_acquire(&reap_cursor);
   size_t count = atomic_get_relaxed(&thread_count);
-  uint64_t taken = THREAD_HOLDER(THREAD_TAKEN, os_thread_id(), self == NULL ? 0 : thread_holder_number(self->holder));
+  uint64_t taken =
+      THREAD_HOLDER(THREAD_TAKEN, os_thread_id(), self == NULL ? 0 : thread_holder_number(self->holder));
   for (size_t seen = 0; checks > 0 && seen < count; seen++) {
     if (candidate == NULL) candidate = atomic_get_acquire(&all_threads);
     if (candidate == NULL) break;
@@ -206,7 +213,8 @@ size_t thread_reap(thread_t* self, size_t checks) {
     if (candidate != self && (kind == THREAD_OWNED || kind == THREAD_TAKEN)) {
       checks--;
       // The swap succeeds only if it is still the same ownership that was found dead.
-      bool is_dead = kind == THREAD_OWNED ? thread_is_dead(candidate) : os_thread_is_dead(thread_holder_id(holder));
+      bool is_dead =
+          kind == THREAD_OWNED ? thread_is_dead(candidate) : os_thread_is_dead(thread_holder_id(holder));
       if (is_dead && atomic_cas_acq_rel(&candidate->holder, &holder, taken)) {
         thread_salvage(candidate, self == NULL ? NULL : self->main, kind == THREAD_OWNED);
         reaped++;
@@ -218,9 +226,9 @@ size_t thread_reap(thread_t* self, size_t checks) {
   return reaped;
 }
 
-// Asking whether a thread is alive costs system calls, which the start of a thread should not pay for. So threads are only
-// looked at when there are more than ever, perhaps because some were killed, and then, as long as dead ones are found, at
-// the start of every thread: that keeps up with any number of kills.
+// Asking whether a thread is alive costs system calls, which the start of a thread should not pay for. So
+// threads are only looked at when there are more than ever, perhaps because some were killed, and then, as
+// long as dead ones are found, at the start of every thread: that keeps up with any number of kills.
 void thread_reap_some(thread_t* thread) {
   if (atomic_get_relaxed(&reap_credit) <= 0) return;
   size_t reaped = thread_reap(thread, REAP_CHECKS);
@@ -229,7 +237,8 @@ void thread_reap_some(thread_t* thread) {
   atomic_set_relaxed(&reap_credit, next < 0 ? 0 : next > REAP_CREDIT_MAX ? REAP_CREDIT_MAX : next);
 }
 
-// ---- the late record ----------------------------------------------------------------------------------------
+// ---- the late record
+// ----------------------------------------------------------------------------------------
 
 static bool is_late_made(void) { return thread_holder_kind(late_thread.holder) == THREAD_LATE; }
 

@@ -1,10 +1,12 @@
-// What we know of a thread that allocates: its theaps, one per heap that it used, and what it has in its hands.
+// What we know of a thread that allocates: its theaps, one per heap that it used, and what it has in its
+// hands.
 //
-// The slot (os_slot) holds the thread's default theap; that one's `thread` is this record. theap of a heap: a small table by
-// the heap's address, validated by the theap's own `heap` word, so that a heap that is gone is never mistaken.
+// The slot (os_slot) holds the thread's default theap; that one's `thread` is this record. theap of a heap: a
+// small table by the heap's address, validated by the theap's own `heap` word, so that a heap that is gone is
+// never mistaken.
 //
-// Records are type-stable. A thread that ends leaves its record with the theap of the main heap to the next thread. A
-// thread that is killed leaves it as it is; `holder` tells who may have it.
+// Records are type-stable. A thread that ends leaves its record with the theap of the main heap to the next
+// thread. A thread that is killed leaves it as it is; `holder` tells who may have it.
 #ifndef CORE_HEAPS_THREAD_H
 #define CORE_HEAPS_THREAD_H
 
@@ -16,7 +18,7 @@
 enum { THREAD_SPARE, THREAD_OWNED, THREAD_LATE, THREAD_TAKEN };
 #define THREAD_HOLDER(kind, id, number) ((uint64_t)(number) << 35 | (uint64_t)(id) << 3 | (uint64_t)(kind))
 
-#define THREAD_CACHE_SIZE 64 // heaps that a thread reaches by one look
+#define THREAD_CACHE_SIZE               64 // heaps that a thread reaches by one look
 
 typedef struct MI_ALIGNED(64) thread_s {
   theap_t* cache[THREAD_CACHE_SIZE]; // by heap_cache_index; theap_none: nothing there
@@ -25,10 +27,10 @@ typedef struct MI_ALIGNED(64) thread_s {
   subproc_t* subproc;
   uint64_t birth; // evidence for reaping: when the system made the thread; 0: not asked yet
   arena_hands_t hands;
-  uint32_t is_superseded; // another record was acquired by a thread with the same id: its thread is dead
+  uint32_t is_superseded;    // another record was acquired by a thread with the same id: its thread is dead
   struct thread_s* all_next; // list of all records, push only
   MI_ALIGNED(64) uint64_t holder;
-  theap_t* ended; // stack of theaps whose heaps others destroyed
+  theap_t* ended;             // stack of theaps whose heaps others destroyed
   struct thread_s* list_next; // link in the stack of spares
 } thread_t;
 
@@ -51,21 +53,23 @@ thread_t* thread_acquire(subproc_t* subproc);
 // Gives back all that the thread has: its pages are abandoned or go back to their arenas.
 void thread_give_back(thread_t* thread);
 
-// The calling thread's theap of any living heap of its sub-process, made if need be; NULL when out of memory. `thread` may be the
-// late one (its lock held).
+// The calling thread's theap of any living heap of its sub-process, made if need be; NULL when out of memory.
+// `thread` may be the late one (its lock held).
 theap_t* thread_theap(thread_t* thread, heap_t* heap);
 
-// The shared record for threads that have none (any more): its theaps serve what they still allocate. The first takes its
-// lock, the second opens it.
+// The shared record for threads that have none (any more): its theaps serve what they still allocate. The
+// first takes its lock, the second opens it.
 thread_t* thread_late_enter(subproc_t* subproc);
 void thread_late_leave(void);
 // The late theaps in a sub-process that ends are forgotten.
 void thread_late_forget(subproc_t* subproc);
-MI_INLINE bool thread_is_late(const thread_t* thread) { return thread_holder_kind(thread->holder) == THREAD_LATE; }
+MI_INLINE bool thread_is_late(const thread_t* thread) {
+  return thread_holder_kind(thread->holder) == THREAD_LATE;
+}
 
-// Looks whether threads that have records are dead without having given them back (TerminateThread, or nobody told us of the
-// thread's end), at most `checks` of them, and gives back what they left. Returns how many were reaped. `thread`: the
-// calling thread's, or NULL.
+// Looks whether threads that have records are dead without having given them back (TerminateThread, or nobody
+// told us of the thread's end), at most `checks` of them, and gives back what they left. Returns how many
+// were reaped. `thread`: the calling thread's, or NULL.
 size_t thread_reap(thread_t* thread, size_t checks);
 
 // Is the thread that has the record dead for sure?
@@ -74,8 +78,8 @@ bool thread_is_dead(const thread_t* thread);
 // The same for a few, if there is reason to suspect that some are dead. When a thread got its record.
 void thread_reap_some(thread_t* thread);
 
-// A full collection: what `thread` has, the late theaps, dead threads, abandoned pages of all heaps; then purges. `force`
-// false: only what the thread's own theaps can give back at once.
+// A full collection: what `thread` has, the late theaps, dead threads, abandoned pages of all heaps; then
+// purges. `force` false: only what the thread's own theaps can give back at once.
 void thread_collect(thread_t* thread, bool force);
 
 // All records ever made, linked by all_next.

@@ -21,7 +21,8 @@ typedef struct visit_s {
 static void mark_free(const page_t* page, uint64_t* free_bits, const block_t* block, uint64_t count) {
   for (block_t* next; block != NULL && count > 0; block = next, count--) {
     size_t offset = (size_t)((const uint8_t*)block - page->start);
-    if (offset >= (size_t)page->extended * page->block_size) return; // a damaged list: what follows is anything
+    if (offset >= (size_t)page->extended * page->block_size)
+      return; // a damaged list: what follows is anything
     size_t index = offset / page->block_size;
     free_bits[index / 64] |= (uint64_t)1 << index % 64;
     if (!block_get_next(page, block, &next)) return;
@@ -36,13 +37,15 @@ static bool visit_block(visit_t* visit, const heap_area_t* area, uint8_t* block)
 
 // Nobody else touches the page's private fields; blocks may still come to the remote list.
 static bool visit_blocks(visit_t* visit, page_t* page, const heap_area_t* area) {
-  if (page->bin == BIN_HUGE) return visit_block(visit, area, (uint8_t*)page->free); // what the program has of it
+  if (page->bin == BIN_HUGE)
+    return visit_block(visit, area, (uint8_t*)page->free); // what the program has of it
   uint64_t free_bits[FREE_WORDS];
   mem_zero(free_bits, (page->extended + (size_t)63) / 64 * sizeof(uint64_t));
   uint64_t remote = atomic_get_acquire(&page->remote);
   uint64_t index = remote >> 32;
   mark_free(page, free_bits, page->free, page->extended);
-  if (index != 0) mark_free(page, free_bits, (const block_t*)(page->start + (index - 1) * 8), (uint32_t)remote);
+  if (index != 0)
+    mark_free(page, free_bits, (const block_t*)(page->start + (index - 1) * 8), (uint32_t)remote);
   for (uint32_t i = 0; i < page->extended; i++) {
     if ((free_bits[i / 64] >> i % 64 & 1) != 0) continue;
     uint8_t* block = page->start + i * page->block_size;
@@ -58,7 +61,8 @@ static bool visit_owned_page(visit_t* visit, page_t* page) {
   heap_area_t area = {
       .blocks = page->start,
       .reserved = is_huge ? page->block_size : page->reserved * page->block_size,
-      .committed = is_huge || page->slice_count == page->committed_slices ? size : page->committed_slices * SLICE_SIZE,
+      .committed =
+          is_huge || page->slice_count == page->committed_slices ? size : page->committed_slices * SLICE_SIZE,
       .used = is_huge ? 1 : (size_t)(page_used(page) - page_remote_count(page)),
       .block_size = page->block_size,
       .full_block_size = page->block_size,
@@ -94,7 +98,8 @@ static bool visit_page(page_t* page, void* arg) {
   return goes_on;
 }
 
-bool heap_visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks, heap_visitor_t* visitor, void* arg) {
+bool heap_visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks, heap_visitor_t* visitor,
+                void* arg) {
   visit_t visit = {heap, scope, theap, blocks, visitor, arg, false};
   if (heap_is_main(heap)) {
     arena_visit_pages(&heap->subproc->arenas, &visit_page, &visit);
@@ -110,7 +115,8 @@ bool heap_visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks, h
 
 bool heap_page_is_under_utilized(heap_t* heap, const void* p, size_t percent) {
   page_t* page = arena_find_page(p);
-  if (page == NULL || page->bin == BIN_HUGE || (heap != NULL && atomic_get_acquire(&page->heap) != heap)) return false;
+  if (page == NULL || page->bin == BIN_HUGE || (heap != NULL && atomic_get_acquire(&page->heap) != heap))
+    return false;
   uintptr_t owner = atomic_get_acquire(&page->owner);
   if (owner == 0) return false;
   if (!page_is_abandoned(owner)) {

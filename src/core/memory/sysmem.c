@@ -5,7 +5,8 @@
 
 #define RETRY_MS 20 // between two attempts to commit
 
-// The page map and the stacks of records rely on addresses of 47 bits, which is what systems give unless asked for more.
+// The page map and the stacks of records rely on addresses of 47 bits, which is what systems give unless
+// asked for more.
 static bool is_mappable(const void* p, size_t size) {
   return !MI_64BIT || ((uint64_t)(uintptr_t)p + size - 1) >> 47 == 0;
 }
@@ -23,7 +24,8 @@ void* sysmem_reserve_at(void* address, size_t size) {
   return p;
 }
 
-// A commit was refused. True: it is worth another attempt, after a while, until option retry_on_oom's time is over.
+// A commit was refused. True: it is worth another attempt, after a while, until option retry_on_oom's time is
+// over.
 static bool is_to_be_tried_again(uint32_t begin) {
   long limit = option_get_clamp(option_retry_on_oom, 0, 1 << 20);
   return os_clock_ms() - begin < (uint32_t)limit && os_wait_for_memory(RETRY_MS);
@@ -141,8 +143,8 @@ void* sysmem_metadata(size_t size) {
   void* p = metadata_take_locked(size);
   os_lock_release(&metadata_lock);
   if (p != NULL) return p;
-  // The lock isn't held across the call to the system, which may come back to us (somebody's hook). Two threads may make a
-  // chunk each: both are used.
+  // The lock isn't held across the call to the system, which may come back to us (somebody's hook). Two
+  // threads may make a chunk each: both are used.
   size_t chunk_size = bits_align_up(size + METADATA_HEADER, OS_GRANULARITY);
   metadata_chunk_t* chunk = (metadata_chunk_t*)sysmem_reserve_and_commit(chunk_size);
   if (chunk == NULL) return NULL;
@@ -151,7 +153,8 @@ void* sysmem_metadata(size_t size) {
   p = (uint8_t*)chunk + METADATA_HEADER;
   os_lock_acquire(&metadata_lock);
   metadata_chunk_t* first = metadata_chunks;
-  if (first != NULL && first->size - first->used > chunk->size - chunk->used) { // keep on filling the emptier one
+  if (first != NULL &&
+      first->size - first->used > chunk->size - chunk->used) { // keep on filling the emptier one
     chunk->next = first->next;
     first->next = chunk;
   } else {

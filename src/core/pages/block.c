@@ -44,11 +44,13 @@ MI_COLD void block_report(misuse_t misuse, const page_t* page, const void* p, co
     message_misuse(always, MESSAGE_EAGAIN, "double free of block %p (size %zu)", p, size);
     break;
   case MISUSE_INSIDE:
-    message_misuse(always, MESSAGE_EINVAL, "%s of invalid pointer %p: inside a block, not at its start", function, p);
+    message_misuse(always, MESSAGE_EINVAL, "%s of invalid pointer %p: inside a block, not at its start",
+                   function, p);
     break;
   case MISUSE_NOT_BLOCK:
   default:
-    message_misuse(always, MESSAGE_EINVAL, "%s of invalid pointer %p: not allocated by mimalloc", function, p);
+    message_misuse(always, MESSAGE_EINVAL, "%s of invalid pointer %p: not allocated by mimalloc", function,
+                   p);
     break;
   }
 }

@@ -3,10 +3,12 @@
 //   free block     link to the next one | mark "free" (from 16 bytes on, secure and checking builds)
 //   block in use   the program's ... | tail: a canary of 8 bytes at its end (secure and checking builds)
 //
-// In a secure build (MI_SECURE, also part of checking builds) a link is the next block's index in its page, encrypted, and a code of
-// 32 bits that depends on keys of the process, the block's address and the index: a link that was overwritten, in part or wholly, copied
-// from another block, or never written, is found with a probability of 1 - 2^-32 before it is followed. Mark and canary are keyed
-// by the block's address, too. No address is in any of them.
+// In a secure build (MI_SECURE, also part of checking builds) a link is the next block's index in its page,
+// encrypted, and a code of
+// 32 bits that depends on keys of the process, the block's address and the index: a link that was
+// overwritten, in part or wholly, copied from another block, or never written, is found with a probability of
+// 1 - 2^-32 before it is followed. Mark and canary are keyed by the block's address, too. No address is in
+// any of them.
 //
 // In all builds block_index tells whether an address is a block's start.
 #ifndef CORE_PAGES_BLOCK_H
@@ -16,8 +18,11 @@
 
 #define BLOCK_TAIL (MI_SECURE ? (size_t)8 : (size_t)0) // bytes of a block that the program doesn't get
 
-// The size of the block for `size` bytes of the program's. Secure builds have no blocks of 8 bytes: a mark wants room.
-MI_INLINE size_t block_size_for(size_t size) { return MI_SECURE && size == 0 ? 1 + BLOCK_TAIL : size + BLOCK_TAIL; }
+// The size of the block for `size` bytes of the program's. Secure builds have no blocks of 8 bytes: a mark
+// wants room.
+MI_INLINE size_t block_size_for(size_t size) {
+  return MI_SECURE && size == 0 ? 1 + BLOCK_TAIL : size + BLOCK_TAIL;
+}
 
 extern uint64_t block_keys[4];
 extern uint32_t block_reciprocals[BIN_COUNT]; // 2^32 / size, rounded up
@@ -58,7 +63,8 @@ MI_INLINE uint64_t block_pad(const block_t* block) {
 }
 
 MI_INLINE uint64_t block_link(uint64_t pad, uint32_t index) {
-  uint32_t code = (uint32_t)(block_mix(pad ^ block_keys[2], ((uint64_t)index << 32 | index) ^ block_keys[3]) >> 16);
+  uint32_t code =
+      (uint32_t)(block_mix(pad ^ block_keys[2], ((uint64_t)index << 32 | index) ^ block_keys[3]) >> 16);
   return (uint64_t)code << 32 | ((uint32_t)pad ^ index);
 }
 
@@ -69,7 +75,8 @@ MI_INLINE uint64_t* block_words(const block_t* block) { return (uint64_t*)(uintp
 
 MI_INLINE bool block_has_mark(const page_t* page) { return page->block_size >= 16; }
 
-// ---- misuse ------------------------------------------------------------------------------------------------
+// ---- misuse
+// ------------------------------------------------------------------------------------------------
 
 typedef enum misuse_e {
   MISUSE_LINK,     // a free block was written to, or its list is forged
@@ -79,11 +86,12 @@ typedef enum misuse_e {
   MISUSE_NOT_BLOCK // no block was ever there
 } misuse_t;
 
-// Reports it: once per process in release builds, unless errors are shown; a secure or checking build ends the process then, if no
-// error function is registered.
+// Reports it: once per process in release builds, unless errors are shown; a secure or checking build ends
+// the process then, if no error function is registered.
 void block_report(misuse_t misuse, const page_t* page, const void* p, const char* function);
 
-// ---- links -------------------------------------------------------------------------------------------------
+// ---- links
+// -------------------------------------------------------------------------------------------------
 
 MI_INLINE void block_set_next_by(const page_t* page, block_t* block, uint64_t pad, const block_t* next) {
   uint32_t index = next == NULL ? 0 : (uint32_t)((size_t)((const uint8_t*)next - page->start) / 8) + 1;
@@ -108,7 +116,8 @@ MI_INLINE bool block_get_next(const page_t* page, const block_t* block, block_t*
   uint64_t pad = block_pad(block), link = block_words(block)[0];
   uint32_t index = (uint32_t)link ^ (uint32_t)pad;
   *next = index == 0 ? NULL : (block_t*)(page->start + (size_t)(index - 1) * 8);
-  return link == block_link(pad, index) && (!block_has_mark(page) || block_words(block)[1] == block_mark(pad));
+  return link == block_link(pad, index) &&
+         (!block_has_mark(page) || block_words(block)[1] == block_mark(pad));
 }
 
 // The same of a block that is known to be free: reports damage, and ends the list there.
@@ -123,8 +132,8 @@ MI_INLINE uint64_t* block_tail(const page_t* page, const block_t* block) {
   return block_words((const block_t*)((const uint8_t*)block + page->block_size - 8));
 }
 
-// The first block of the page's free list leaves it: returns the next one. From here on the block is the program's, and nothing of
-// ours stays in what that may read.
+// The first block of the page's free list leaves it: returns the next one. From here on the block is the
+// program's, and nothing of ours stays in what that may read.
 MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
   if (!MI_SECURE) {
     block_t* next = block->next;
@@ -156,8 +165,8 @@ MI_INLINE bool block_delayed_is_whole(const page_t* page, const block_t* block, 
          (page->block_size == 16 || words[1] == block_mark(pad)); // there the mark lies where the tail does
 }
 
-// The same for a block that was in no list: its memory is the system's, or a page's that lay there before, whose marks may still
-// stand in it.
+// The same for a block that was in no list: its memory is the system's, or a page's that lay there before,
+// whose marks may still stand in it.
 MI_INLINE void block_hand_out_fresh(const page_t* page, block_t* block) {
   if (!MI_SECURE) return;
   block_words(block)[0] = block_words(block)[1] = 0;

@@ -15,7 +15,8 @@ void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, s
   page->block_size = block_size;
   page->extended = 0;
   page->reserved = bin == BIN_HUGE ? 1 : (uint32_t)(page->slice_count * SLICE_SIZE / block_size);
-  atomic_set_relaxed(&page->bin, (uint8_t)bin); // read by late looks at what the record was before, as two more are
+  atomic_set_relaxed(&page->bin,
+                     (uint8_t)bin); // read by late looks at what the record was before, as two more are
   page->is_kept = 0;
   page->keep_ticks = 0;
   atomic_set_relaxed(&page->is_listed, (uint8_t)0);
@@ -67,7 +68,8 @@ static void page_extend(page_t* page) {
   if (count > left) count = left;
   uint8_t* first = page->start + page->extended * page->block_size;
   block_t* list = MI_SECURE ? link_shuffled(page, first, count) : link_in_order(page, first, count);
-  // In this order: should the thread be killed in between, these blocks are lost, but none is handed out twice.
+  // In this order: should the thread be killed in between, these blocks are lost, but none is handed out
+  // twice.
   page->extended += (uint32_t)count;
   atomic_compiler_fence();
   page->free = list;
@@ -109,15 +111,16 @@ uint32_t page_free_remote(page_t* page, block_t* block) {
   uint64_t word = atomic_get_relaxed(&page->remote);
   do {
     block_set_next(page, block, remote_first(page, word));
-    // Sequentially consistent, like the store that abandons a page: either we see that nobody owns it, or who abandons it
-    // sees the block.
+    // Sequentially consistent, like the store that abandons a page: either we see that nobody owns it, or who
+    // abandons it sees the block.
   } while (!atomic_cas_weak_seq_cst(&page->remote, &word, index << 32 | (uint32_t)(word + 1)));
   return (uint32_t)(word + 1);
 }
 
 static MI_COLD void report_remote(const page_t* page) {
-  message_misuse(!MI_SECURE, MESSAGE_EFAULT, "corrupted remote free list of the page at %p (block size %zu): double free?",
-                (void*)page->start, page->block_size);
+  message_misuse(!MI_SECURE, MESSAGE_EFAULT,
+                 "corrupted remote free list of the page at %p (block size %zu): double free?",
+                 (void*)page->start, page->block_size);
 }
 
 uint32_t page_collect_remote(page_t* page) {
@@ -125,8 +128,8 @@ uint32_t page_collect_remote(page_t* page) {
   uint64_t word = atomic_swap_acq_rel(&page->remote, 0);
   block_t* first = remote_first(page, word);
   uint32_t count = (uint32_t)word;
-  // More blocks came back than went out, or the list isn't as long as its count: then it can't be trusted. Its blocks
-  // are left lost rather than handed out twice.
+  // More blocks came back than went out, or the list isn't as long as its count: then it can't be trusted.
+  // Its blocks are left lost rather than handed out twice.
   if (MI_UNLIKELY(count > page_used(page))) {
     report_remote(page);
     return 0;

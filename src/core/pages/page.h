@@ -43,11 +43,12 @@ struct outside_s;
 #define PAGE_OWNER_INTERIOR  2u // blocks may have been handed out at an offset (aligned-at allocation)
 #define PAGE_OWNER_SINGLE    4u // one huge block; freed directly by whoever frees it
 #define PAGE_OWNER_CLAIMED   8u // taken for a moment, to see whether it is empty; not in the theap's queue
-#define PAGE_OWNER_LISTING   16u // abandoned, and just being put into its heap's list: nobody may take it until that is done
-#define PAGE_OWNER_FLAGS     31u
+#define PAGE_OWNER_LISTING                                                                                   \
+  16u // abandoned, and just being put into its heap's list: nobody may take it until that is done
+#define PAGE_OWNER_FLAGS 31u
 
-// page_t.remote: blocks freed by others than the owner. One 64-bit word so that a push and its bookkeeping are a single
-// compare-and-swap:
+// page_t.remote: blocks freed by others than the owner. One 64-bit word so that a push and its bookkeeping
+// are a single compare-and-swap:
 //   bits 0..31  number of blocks in the list
 //   bits 32..63 first block of the list, as (offset in page / 8) + 1; 0 when empty
 typedef struct MI_ALIGNED(64) page_s {
@@ -81,7 +82,8 @@ typedef struct MI_ALIGNED(64) page_s {
   };
   uint32_t slice_count;
   uint8_t committed_slices; // pages of up to 64 slices: so many are committed, from the first on
-  uint8_t is_listed;        // in its heap's list of abandoned pages; guarded by the list's lock, steady while it is owned
+  uint8_t
+      is_listed; // in its heap's list of abandoned pages; guarded by the list's lock, steady while it is owned
   uint8_t is_outside;
   uint8_t spare;
 #if !MI_64BIT
@@ -118,12 +120,15 @@ MI_INLINE block_t* page_block_of(const page_t* page, const void* p) {
 MI_INLINE bool page_is_abandoned(uintptr_t owner) { return (owner & PAGE_OWNER_ABANDONED) != 0; }
 
 // Blocks that wait in the remote list.
-MI_INLINE uint32_t page_remote_count(const page_t* page) { return (uint32_t)atomic_get_relaxed(&page->remote); }
+MI_INLINE uint32_t page_remote_count(const page_t* page) {
+  return (uint32_t)atomic_get_relaxed(&page->remote);
+}
 
 // Blocks that could be handed out, those in the remote list included.
 MI_INLINE uint64_t page_available_of(const page_t* page, uint64_t used, uint32_t pending) {
   uint64_t all = (uint64_t)page->reserved + pending;
-  return all > used ? all - used : 0; // a killed thread may have left more blocks counted as used than there are
+  return all > used ? all - used
+                    : 0; // a killed thread may have left more blocks counted as used than there are
 }
 MI_INLINE uint64_t page_available(const page_t* page) {
   return page_available_of(page, page_used(page), page_remote_count(page));
@@ -138,15 +143,15 @@ MI_INLINE bool page_wants_commit(const page_t* page) {
 // Prepares a record whose slices were just allocated for blocks of `bin`.
 void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, struct heap_s* heap);
 
-// Takes a block from a page that has a free one or untouched room in committed memory; NULL otherwise. *is_zero: the
-// block's memory is known to be zero. Owner only.
+// Takes a block from a page that has a free one or untouched room in committed memory; NULL otherwise.
+// *is_zero: the block's memory is known to be zero. Owner only.
 block_t* page_take(page_t* page, bool* is_zero);
 
 // Moves the remote list to the free list; returns how many blocks came. Owner only.
 uint32_t page_collect_remote(page_t* page);
 
-// Gives a block back from a thread that doesn't own the page. Returns how many blocks wait in the remote list now. The
-// caller goes on to look whether the page is abandoned (heaps/abandoned.h).
+// Gives a block back from a thread that doesn't own the page. Returns how many blocks wait in the remote list
+// now. The caller goes on to look whether the page is abandoned (heaps/abandoned.h).
 uint32_t page_free_remote(page_t* page, block_t* block);
 
 // Debug builds: is the block in the page's free list? Owner only.

@@ -21,7 +21,8 @@ static bool region_cover(uintptr_t region) {
   void* table = sysmem_reserve_and_commit(TABLE_SIZE);
   if (table == NULL) return false;
   uintptr_t entry = (uintptr_t)table - bias_of(region);
-  if (entry == 0) { // would read as "no table". With 32 bits the bias is an address that tables can have: take another
+  if (entry ==
+      0) { // would read as "no table". With 32 bits the bias is an address that tables can have: take another
     void* unlucky = table;
     table = sysmem_reserve_and_commit(TABLE_SIZE);
     sysmem_release(unlucky, TABLE_SIZE, TABLE_SIZE);

@@ -32,8 +32,8 @@ MI_INLINE page_t* page_map_record_in(uintptr_t table, const void* p) {
   return (page_t*)(table + (((uintptr_t)p >> SLICE_SHIFT) << PAGE_RECORD_SHIFT));
 }
 
-// The record of the slice that holds `p`: a page's first slice, another slice of a page, or nobody's (owner and back
-// are 0). NULL when no memory of ours is near.
+// The record of the slice that holds `p`: a page's first slice, another slice of a page, or nobody's (owner
+// and back are 0). NULL when no memory of ours is near.
 MI_INLINE page_t* page_map_record(const void* p) {
   uintptr_t table = page_map_table(p);
   return MI_UNLIKELY(table == 0) ? NULL : page_map_record_in(table, p);

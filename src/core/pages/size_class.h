@@ -1,5 +1,5 @@
-// Size classes ("bins"): 8 bytes, then 16-byte steps up to 128, then four per doubling up to 1 KiB (at most 20% of a
-// block unused), then eight (at most 11%: larger blocks are where the memory is).
+// Size classes ("bins"): 8 bytes, then 16-byte steps up to 128, then four per doubling up to 1 KiB (at most
+// 20% of a block unused), then eight (at most 11%: larger blocks are where the memory is).
 // Every class above 8 bytes is a multiple of 16, as x64 code expects of malloc.
 #ifndef CORE_PAGES_SIZE_CLASS_H
 #define CORE_PAGES_SIZE_CLASS_H
@@ -10,13 +10,13 @@
 #define SMALL_SIZE_MAX (SMALL_WORDS * 8) // 1 KiB
 #define LARGE_SIZE_MAX (512 * MI_KIB)    // above this a block has a page of its own
 
-// Bin 1 is 8 bytes, bins 2..9 are 16..128 in steps of 16, bins 10..21 four per doubling up to 1 KiB, bins 22..93 eight per
-// doubling up to 512 KiB; bin 0 isn't used.
+// Bin 1 is 8 bytes, bins 2..9 are 16..128 in steps of 16, bins 10..21 four per doubling up to 1 KiB, bins
+// 22..93 eight per doubling up to 512 KiB; bin 0 isn't used.
 #define BIN_LINEAR_LAST 9
-#define BIN_SMALL_LAST (BIN_LINEAR_LAST + 4 * 3)
-#define BIN_LAST (BIN_SMALL_LAST + 8 * 9)
-#define BIN_HUGE (BIN_LAST + 1)
-#define BIN_COUNT (BIN_HUGE + 1)
+#define BIN_SMALL_LAST  (BIN_LINEAR_LAST + 4 * 3)
+#define BIN_LAST        (BIN_SMALL_LAST + 8 * 9)
+#define BIN_HUGE        (BIN_LAST + 1)
+#define BIN_COUNT       (BIN_HUGE + 1)
 
 // The bin for a block of `size` bytes; BIN_HUGE when it needs a page of its own.
 MI_INLINE unsigned size_class_bin(size_t size) {
@@ -25,7 +25,8 @@ MI_INLINE unsigned size_class_bin(size_t size) {
   if (size > LARGE_SIZE_MAX) return BIN_HUGE;
   size_t last = size - 1;
   unsigned high = bits_highest(last);
-  if (size <= SMALL_SIZE_MAX) return BIN_LINEAR_LAST + 1 + (high - 7) * 4 + (unsigned)((last >> (high - 2)) & 3);
+  if (size <= SMALL_SIZE_MAX)
+    return BIN_LINEAR_LAST + 1 + (high - 7) * 4 + (unsigned)((last >> (high - 2)) & 3);
   return BIN_SMALL_LAST + 1 + (high - 10) * 8 + (unsigned)((last >> (high - 3)) & 7);
 }
 

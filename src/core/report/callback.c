@@ -4,9 +4,10 @@
 
 static uintptr_t seal_of(const callback_entry_t* entry) { return bits_mix((uintptr_t)entry) | 1; }
 
-// Is the call that made `entry` still going on, above `now` on the running stack? Reads a place of the stack that may
-// belong to anything by now.
-__attribute__((no_sanitize("address"))) static bool is_going_on(const callback_entry_t* entry, const void* now) {
+// Is the call that made `entry` still going on, above `now` on the running stack? Reads a place of the stack
+// that may belong to anything by now.
+__attribute__((no_sanitize("address"))) static bool is_going_on(const callback_entry_t* entry,
+                                                                const void* now) {
   uintptr_t at = (uintptr_t)entry;
   return at > (uintptr_t)now && at < (uintptr_t)os_stack_base() &&
          *(const volatile uintptr_t*)&entry->seal == seal_of(entry);

@@ -1,7 +1,7 @@
 // One callback of the program, with its argument.
 //
-// A callback may call any function of ours, from which we must not call it again on the same thread. Without thread-local
-// storage at hand, a guard is a short list of the threads that are inside.
+// A callback may call any function of ours, from which we must not call it again on the same thread. Without
+// thread-local storage at hand, a guard is a short list of the threads that are inside.
 #ifndef CORE_REPORT_CALLBACK_H
 #define CORE_REPORT_CALLBACK_H
 
@@ -10,9 +10,9 @@
 
 #define CALLBACK_GUARD_THREADS 8
 
-// A variable on the stack of the function that calls the callback, while it does. A callback may also be left by longjmp
-// or an exception: then the stack is cut back, or another fiber's, or something else lies where the entry was, and the
-// guard sees that the thread isn't inside any more.
+// A variable on the stack of the function that calls the callback, while it does. A callback may also be left
+// by longjmp or an exception: then the stack is cut back, or another fiber's, or something else lies where
+// the entry was, and the guard sees that the thread isn't inside any more.
 typedef struct callback_entry_s {
   uintptr_t seal;
 } callback_entry_t;

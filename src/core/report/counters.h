@@ -1,5 +1,6 @@
 // Counters. Three kinds, by cost:
-// 1. Block counts: free on the hot path, because a page's own counters `allocated` and `freed` decide when it is empty
+// 1. Block counts: free on the hot path, because a page's own counters `allocated` and `freed` decide when it
+// is empty
 //    (core/pages/page.h); core/stats sums them when somebody asks.
 // 2. Events of the slow path: atomic, in `stats_process` below.
 // 3. Calls to the operating system: atomic, counted by core/memory/sysmem.c.
@@ -15,13 +16,13 @@ typedef struct stats_level_s { // an amount that goes up and down
 } stats_level_t;
 
 typedef struct stats_process_s {
-  stats_level_t pages;           // pages in use
-  stats_level_t reserved;        // bytes of address space
-  stats_level_t committed;       // bytes
-  stats_level_t threads;         // threads that have or had a heap of their own
-  stats_level_t theaps;          // per-thread heap records that a living thread owns
-  stats_level_t heaps;           // first-class heaps, main ones included
-  stats_level_t huge_bytes;      // bytes in blocks that have a page to themselves
+  stats_level_t pages;      // pages in use
+  stats_level_t reserved;   // bytes of address space
+  stats_level_t committed;  // bytes
+  stats_level_t threads;    // threads that have or had a heap of their own
+  stats_level_t theaps;     // per-thread heap records that a living thread owns
+  stats_level_t heaps;      // first-class heaps, main ones included
+  stats_level_t huge_bytes; // bytes in blocks that have a page to themselves
   int64_t reset_bytes, purged_bytes;
   int64_t reserve_calls, commit_calls, decommit_calls, reset_calls, release_calls; // operating system calls
   int64_t arenas;

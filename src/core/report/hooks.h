@@ -1,5 +1,5 @@
-// Functions that others hand to the core: the deferred free callback of the program, and a question that only the DLL can
-// answer.
+// Functions that others hand to the core: the deferred free callback of the program, and a question that only
+// the DLL can answer.
 #ifndef CORE_REPORT_HOOKS_H
 #define CORE_REPORT_HOOKS_H
 

@@ -212,8 +212,8 @@ static size_t name_distance(const char* a, const char* b, size_t limit) {
   return row[length] < limit ? row[length] : limit;
 }
 
-// The known name that `name` comes nearest to, if a slip can have made it: a third of it may be wrong. *distance 0: it
-// is known.
+// The known name that `name` comes nearest to, if a slip can have made it: a third of it may be wrong.
+// *distance 0: it is known.
 static const char* nearest_name(const char* name, size_t* distance) {
   const char* nearest = NULL;
   *distance = text_length(name) / 3 + 2;
@@ -268,17 +268,22 @@ static bool environment_flag(const char* name, const char* otherwise) {
   return value != 0;
 }
 
-bool options_redirect_is_disabled(void) { return environment_flag("disable_redirect", "redirection stays enabled"); }
+bool options_redirect_is_disabled(void) {
+  return environment_flag("disable_redirect", "redirection stays enabled");
+}
 bool options_addresses_are_fixed(void) { return environment_flag("fixed_addresses", "addresses are random"); }
 
 bool options_abort_on_error(void) {
   static uint8_t known; // 1: no, 2: yes
   uint8_t value = atomic_get_relaxed(&known);
-  if (value == 0) atomic_set_relaxed(&known, value = environment_flag("abort_on_error", "the process goes on") ? 2 : 1);
+  if (value == 0)
+    atomic_set_relaxed(&known, value = environment_flag("abort_on_error", "the process goes on") ? 2 : 1);
   return value == 2;
 }
 
-bool options_idle_purge_is_disabled(void) { return environment_flag("disable_idle_purge", "idle memory is purged"); }
+bool options_idle_purge_is_disabled(void) {
+  return environment_flag("disable_idle_purge", "idle memory is purged");
+}
 
 // ---- reading and setting ----------------------------------------------------------------------------------
 

@@ -49,16 +49,17 @@ bool option_is_set(option_t option);
 // "show_errors"; the environment variable is MIMALLOC_ and the name in capitals.
 const char* option_name(option_t option);
 
-// Reads all options, so that later changes of the environment have no effect, and warns of variables that begin with
-// MIMALLOC_ but name no option. Idempotent.
+// Reads all options, so that later changes of the environment have no effect, and warns of variables that
+// begin with MIMALLOC_ but name no option. Idempotent.
 void options_init(void);
 
 // One line per option, or per option that is set.
 void options_print(message_output_t* output, void* arg);
 void options_print_set(message_output_t* output, void* arg);
 
-// MIMALLOC_DISABLE_REDIRECT and MIMALLOC_DISABLE_IDLE_PURGE (no timer): not in the table, whose numbers are upstream's. The
-// first has to be known before a program could set it, the second when the first memory is freed.
+// MIMALLOC_DISABLE_REDIRECT and MIMALLOC_DISABLE_IDLE_PURGE (no timer): not in the table, whose numbers are
+// upstream's. The first has to be known before a program could set it, the second when the first memory is
+// freed.
 bool options_redirect_is_disabled(void);
 
 // MIMALLOC_FIXED_ADDRESSES: memory lies where it lay in the last run, as far as the system lets us.

@@ -32,8 +32,8 @@ static bool add_page_counts(page_t* page, void* arg) {
   return true;
 }
 
-static void add_counts(stats_blocks_t* blocks, const int64_t* allocated, const int64_t* freed, int64_t huge_allocated,
-                       int64_t huge_freed) {
+static void add_counts(stats_blocks_t* blocks, const int64_t* allocated, const int64_t* freed,
+                       int64_t huge_allocated, int64_t huge_freed) {
   for (unsigned bin = 1; bin < BIN_COUNT; bin++) {
     blocks->allocated[bin] += atomic_get_relaxed(&allocated[bin]);
     blocks->freed[bin] += atomic_get_relaxed(&freed[bin]);
@@ -49,12 +49,14 @@ static bool add_heap_counts(heap_t* heap, void* arg) {
   return true;
 }
 
-void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const subproc_t* subproc, const theap_t* theap) {
+void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const subproc_t* subproc,
+                             const theap_t* theap) {
   mem_zero(blocks, sizeof(*blocks));
   sum_t sum = {blocks, heap, subproc, theap};
   for (const theap_t* at = theap_first(); at != NULL; at = at->all_next) {
     if (!is_of(&sum, at->counts_of) || (theap != NULL && at != theap)) continue;
-    add_counts(blocks, at->counts.allocated, at->counts.freed, at->counts.huge_allocated_bytes, at->counts.huge_freed_bytes);
+    add_counts(blocks, at->counts.allocated, at->counts.freed, at->counts.huge_allocated_bytes,
+               at->counts.huge_freed_bytes);
   }
   for (subproc_t* in = subproc_first(); in != NULL; in = in->next) {
     if (atomic_get_acquire(&in->state) != HEAP_LIVE || (subproc != NULL && in != subproc)) continue;
@@ -63,7 +65,8 @@ void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const s
   }
 }
 
-// Counters of the slow paths: what theaps that are gone left in `process`, and what those have that are there.
+// Counters of the slow paths: what theaps that are gone left in `process`, and what those have that are
+// there.
 static void add_theap_counters(stats_process_t* process) {
   int64_t pages = 0, huge = 0;
   for (const theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) {
@@ -83,7 +86,8 @@ static void add_theap_counters(stats_process_t* process) {
   if (pages > 0) process->pages.total += pages;
   if (huge > 0) process->huge_bytes.total += huge;
   if (process->pages.peak < process->pages.current) process->pages.peak = process->pages.current;
-  if (process->huge_bytes.peak < process->huge_bytes.current) process->huge_bytes.peak = process->huge_bytes.current;
+  if (process->huge_bytes.peak < process->huge_bytes.current)
+    process->huge_bytes.peak = process->huge_bytes.current;
 }
 
 void stats_collect_blocks(stats_blocks_t* blocks) { stats_collect_blocks_of(blocks, NULL, NULL, NULL); }

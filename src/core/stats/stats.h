@@ -18,11 +18,12 @@ typedef struct stats_blocks_s {
 // Any thread.
 void stats_collect_blocks(stats_blocks_t* blocks);
 
-// The same for a part: of one heap, one sub-process, or one theap (the pages that it has or filled); NULL: no matter which.
+// The same for a part: of one heap, one sub-process, or one theap (the pages that it has or filled); NULL: no
+// matter which.
 struct heap_s;
 struct subproc_s;
 struct theap_s;
-void stats_collect_blocks_of(stats_blocks_t* blocks, const struct heap_s* heap, const struct subproc_s* subproc,
-                             const struct theap_s* theap);
+void stats_collect_blocks_of(stats_blocks_t* blocks, const struct heap_s* heap,
+                             const struct subproc_s* subproc, const struct theap_s* theap);
 
 #endif

@@ -77,16 +77,16 @@ static void print_counters(const report_t* report, const stats_snapshot_t* snaps
                    (long long)process->arenas, format_size(purged, process->purged_bytes),
                    format_size(reset, process->reset_bytes));
   message_print_to(report->output, report->arg,
-                   "  pages: %lld extended, %lld retired, %lld looked at in %lld searches, %lld adopted, %lld taken back\n",
+                   "  pages: %lld extended, %lld retired, %lld looked at in %lld searches, %lld adopted, "
+                   "%lld taken back\n",
                    (long long)process->pages_extended, (long long)process->pages_retired,
                    (long long)process->page_searches, (long long)process->page_searches_count,
                    (long long)process->pages_adopted, (long long)process->pages_reclaimed);
-  message_print_to(
-      report->output, report->arg,
-      "  threads: %lld reaped, %lld blocks freed by another thread, %lld late allocations, "
-      "%lld frees of foreign pointers\n",
-      (long long)process->threads_reaped, (long long)process->remote_frees,
-      (long long)process->late_allocations, (long long)process->foreign_frees);
+  message_print_to(report->output, report->arg,
+                   "  threads: %lld reaped, %lld blocks freed by another thread, %lld late allocations, "
+                   "%lld frees of foreign pointers\n",
+                   (long long)process->threads_reaped, (long long)process->remote_frees,
+                   (long long)process->late_allocations, (long long)process->foreign_frees);
 }
 
 void stats_process_usage(os_process_usage_t* usage) {

@@ -30,8 +30,9 @@ void stats_reset(void);
 // `with_process` adds times and memory of the process, which must not be asked for under the loader lock.
 void stats_print(message_output_t* output, void* arg, bool with_process);
 
-// The table at process exit, when option show_stats is on: no lock, no question to the system. To the program's output
-// function unless callbacks are held, as they are when the process exits or unloads us; mi_process_done holds none.
+// The table at process exit, when option show_stats is on: no lock, no question to the system. To the
+// program's output function unless callbacks are held, as they are when the process exits or unloads us;
+// mi_process_done holds none.
 void stats_print_at_exit(void);
 
 // Times and memory of the process, with our own counters for what the system doesn't tell. Not under the

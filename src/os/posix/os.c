@@ -331,7 +331,8 @@ static uint32_t utf8_next(const unsigned char** text) {
   return code;
 }
 
-// The environment is UTF-8 here, wchar_t holds a whole character. Names of plain ASCII only: no program has others.
+// The environment is UTF-8 here, wchar_t holds a whole character. Names of plain ASCII only: no program has
+// others.
 bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   char narrow[256];
   size_t length = 0;
@@ -433,7 +434,8 @@ bool os_thread_is_dead(uint32_t id) {
   return is_dead;
 }
 
-// The 22nd field of /proc/self/task/ID/stat: ticks since the system started. The name in parentheses may hold anything.
+// The 22nd field of /proc/self/task/ID/stat: ticks since the system started. The name in parentheses may hold
+// anything.
 uint64_t os_thread_birth(uint32_t id) {
   char path[64], text[512];
   int saved = errno;

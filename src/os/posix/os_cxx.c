@@ -1,4 +1,5 @@
-// The C++ runtime that the program is linked with, if it is. These names are the same in GCC's and Clang's runtimes.
+// The C++ runtime that the program is linked with, if it is. These names are the same in GCC's and Clang's
+// runtimes.
 #include "os/os.h"
 
 typedef void new_handler_t(void);

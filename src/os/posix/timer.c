@@ -30,7 +30,8 @@ static void* run_timer(void* arg) {
     until.tv_sec += (time_t)(ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
     int error = 0;
-    while (!timer.is_ending && error == 0) error = pthread_cond_timedwait(&timer.changed, &timer.mutex, &until);
+    while (!timer.is_ending && error == 0)
+      error = pthread_cond_timedwait(&timer.changed, &timer.mutex, &until);
     if (timer.is_ending) break;
     atomic_set_relaxed(&timer.is_running, false); // who starts it from here on is heard
     bool (*tick)(void) = timer.tick;

@@ -76,8 +76,8 @@ void* os_reserve_at(void* address, size_t size) {
   return p;
 }
 
-// Did the last commit of any thread that failed do so for want of memory? That is a hint, and saves a place per thread. Wine
-// doesn't tell the system's limit of commits, which Windows reports, from others.
+// Did the last commit of any thread that failed do so for want of memory? That is a hint, and saves a place
+// per thread. Wine doesn't tell the system's limit of commits, which Windows reports, from others.
 static bool is_short_of_memory;
 
 static void* commit(void* address, size_t size, DWORD type) {
@@ -118,14 +118,17 @@ bool os_protect(void* start, size_t size, bool accessible) {
   return ok;
 }
 
-// The right to lock pages has to be granted to the account and then switched on; ntdll does the latter without ADVAPI32.
+// The right to lock pages has to be granted to the account and then switched on; ntdll does the latter
+// without ADVAPI32.
 void* os_reserve_large(size_t size, int numa_node) {
   typedef SIZE_T(WINAPI * large_page_minimum_t)(void);
-  typedef LONG(NTAPI * adjust_privilege_t)(ULONG privilege, BOOLEAN enable, BOOLEAN for_thread, PBOOLEAN was_enabled);
-  typedef LPVOID(WINAPI * virtual_alloc_numa_t)(HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protection,
-                                                DWORD node);
+  typedef LONG(NTAPI * adjust_privilege_t)(ULONG privilege, BOOLEAN enable, BOOLEAN for_thread,
+                                           PBOOLEAN was_enabled);
+  typedef LPVOID(WINAPI * virtual_alloc_numa_t)(HANDLE process, LPVOID address, SIZE_T size, DWORD type,
+                                                DWORD protection, DWORD node);
   enum { LOCK_MEMORY_PRIVILEGE = 4 };
-  large_page_minimum_t large_page_minimum = (large_page_minimum_t)lookup("kernel32.dll", "GetLargePageMinimum"); // 2003 SP1
+  large_page_minimum_t large_page_minimum =
+      (large_page_minimum_t)lookup("kernel32.dll", "GetLargePageMinimum"); // 2003 SP1
   adjust_privilege_t adjust_privilege = (adjust_privilege_t)lookup("ntdll.dll", "RtlAdjustPrivilege");
   SIZE_T minimum = large_page_minimum == NULL ? 0 : large_page_minimum();
   if (minimum == 0 || size % minimum != 0 || adjust_privilege == NULL) return NULL;
@@ -133,8 +136,10 @@ void* os_reserve_large(size_t size, int numa_node) {
   if (adjust_privilege(LOCK_MEMORY_PRIVILEGE, TRUE, FALSE, &was_enabled) != 0) return NULL;
   DWORD type = MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES;
   if (numa_node >= 0) {
-    virtual_alloc_numa_t alloc_numa = (virtual_alloc_numa_t)lookup("kernel32.dll", "VirtualAllocExNuma"); // Vista
-    if (alloc_numa != NULL) return alloc_numa(GetCurrentProcess(), NULL, size, type, PAGE_READWRITE, (DWORD)numa_node);
+    virtual_alloc_numa_t alloc_numa =
+        (virtual_alloc_numa_t)lookup("kernel32.dll", "VirtualAllocExNuma"); // Vista
+    if (alloc_numa != NULL)
+      return alloc_numa(GetCurrentProcess(), NULL, size, type, PAGE_READWRITE, (DWORD)numa_node);
   }
   return allocate(NULL, size, type, PAGE_READWRITE);
 }
@@ -170,7 +175,8 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity) {
   return environment_result(GetEnvironmentVariableW(name, value, (DWORD)capacity), capacity, error);
 }
 
-// The name of a "NAME=value" in ASCII; false when it isn't of that kind or doesn't fit. "=C:=C:\\folder" has none.
+// The name of a "NAME=value" in ASCII; false when it isn't of that kind or doesn't fit. "=C:=C:\\folder" has
+// none.
 static bool variable_name(const wchar_t* variable, char* name, size_t capacity) {
   size_t length = 0;
   for (; variable[length] != 0 && variable[length] != L'='; length++) {
@@ -246,7 +252,8 @@ uint32_t os_thread_id(void) { return GetCurrentThreadId(); }
 
 void* os_stack_base(void) { return teb_read(TEB_STACK_BASE); }
 
-// Ids of threads are the whole system's: the id of a dead thread of ours may belong to another process by now.
+// Ids of threads are the whole system's: the id of a dead thread of ours may belong to another process by
+// now.
 static bool is_of_other_process(uint32_t id) {
   if (process_of_thread == NULL) return false;
   HANDLE handle = OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, id);

@@ -1,8 +1,9 @@
-// The C++ runtime: linked into the same module, or a DLL. Which DLL, when a process has several? The one that the
-// caller's module imports from; if it imports from none, any that is there.
+// The C++ runtime: linked into the same module, or a DLL. Which DLL, when a process has several? The one that
+// the caller's module imports from; if it imports from none, any that is there.
 //
-// Exceptions of MinGW's runtimes find their way by unwinding information, which our functions have in 64-bit code, as
-// the ABI demands it of everybody, but not on x86. Those of Microsoft's follow the chain of handlers there.
+// Exceptions of MinGW's runtimes find their way by unwinding information, which our functions have in 64-bit
+// code, as the ABI demands it of everybody, but not on x86. Those of Microsoft's follow the chain of handlers
+// there.
 #include "os/os.h"
 
 #include "base/text.h"
@@ -48,7 +49,8 @@ static void* function_of(const char* dll, const char* name) {
   return found.address;
 }
 
-// The import table of the module that `address` lies in; NULL when there is none, or the address is in no module.
+// The import table of the module that `address` lies in; NULL when there is none, or the address is in no
+// module.
 static const IMAGE_IMPORT_DESCRIPTOR* imports_around(const void* address, const uint8_t** base) {
   MEMORY_BASIC_INFORMATION info;
   if (VirtualQuery(address, &info, sizeof(info)) == 0 || info.Type != MEM_IMAGE) return NULL;

@@ -1,6 +1,7 @@
-// Random numbers. The system's generator is in ADVAPI32, which isn't loaded for its sake (it brings three C runtimes along): it is
-// asked where it is there already. Else what the kernel made at random for this process is mixed with what changes fast:
-// the process's cookie, where the system put stacks, heaps and modules, the processor's generator and its clock.
+// Random numbers. The system's generator is in ADVAPI32, which isn't loaded for its sake (it brings three C
+// runtimes along): it is asked where it is there already. Else what the kernel made at random for this
+// process is mixed with what changes fast: the process's cookie, where the system put stacks, heaps and
+// modules, the processor's generator and its clock.
 #include "os/os.h"
 #include "base/bits.h"
 
@@ -50,7 +51,8 @@ void os_random(uint64_t random[2]) {
   if (gen_random != NULL) gen_random(random, 2 * sizeof(uint64_t));
   HMODULE ntdll = GetModuleHandleA("ntdll.dll");
   query_process_t query =
-      ntdll == NULL ? NULL : (query_process_t)(void (*)(void))GetProcAddress(ntdll, "NtQueryInformationProcess");
+      ntdll == NULL ? NULL
+                    : (query_process_t)(void (*)(void))GetProcAddress(ntdll, "NtQueryInformationProcess");
   enum { PROCESS_COOKIE = 36 };
   ULONG cookie = 0;
   if (query != NULL) query(GetCurrentProcess(), PROCESS_COOKIE, &cookie, sizeof(cookie), NULL);
@@ -58,10 +60,15 @@ void os_random(uint64_t random[2]) {
   FILETIME time;
   QueryPerformanceCounter(&counter);
   GetSystemTimeAsFileTime(&time);
-  uint64_t sources[] = {cookie, (uint64_t)counter.QuadPart, processor_clock(),
+  uint64_t sources[] = {cookie,
+                        (uint64_t)counter.QuadPart,
+                        processor_clock(),
                         (uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime,
-                        (uint64_t)GetCurrentProcessId() << 32 | GetCurrentThreadId(), (uint64_t)(uintptr_t)&cookie,
-                        (uint64_t)(uintptr_t)os_random, (uint64_t)(uintptr_t)GetProcessHeap(), (uint64_t)(uintptr_t)ntdll};
+                        (uint64_t)GetCurrentProcessId() << 32 | GetCurrentThreadId(),
+                        (uint64_t)(uintptr_t)&cookie,
+                        (uint64_t)(uintptr_t)os_random,
+                        (uint64_t)(uintptr_t)GetProcessHeap(),
+                        (uint64_t)(uintptr_t)ntdll};
   for (unsigned i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
     random[0] = mix(random[0] + sources[i] + 0x9e3779b97f4a7c15u);
     random[1] = mix(random[1] ^ random[0] ^ sources[i] << 17);

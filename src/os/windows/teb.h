@@ -8,9 +8,9 @@
 #define TEB_FIELD(x64, x86) (MI_64BIT ? (x64) : (x86))
 
 // Offsets unchanged since NT 4.
-#define TEB_STACK_BASE TEB_FIELD(0x08, 0x04) // NT_TIB.StackBase
-#define TEB_FIBER_DATA TEB_FIELD(0x20, 0x10) // NT_TIB.FiberData
-#define TEB_PEB        TEB_FIELD(0x60, 0x30) // the process environment block
+#define TEB_STACK_BASE  TEB_FIELD(0x08, 0x04) // NT_TIB.StackBase
+#define TEB_FIBER_DATA  TEB_FIELD(0x20, 0x10) // NT_TIB.FiberData
+#define TEB_PEB         TEB_FIELD(0x60, 0x30) // the process environment block
 
 #define PEB_LOADER_LOCK TEB_FIELD(0x110, 0xA0) // in the process environment block
 

@@ -12,9 +12,9 @@
 // slow path isn't told of; its theap is found by reaping. FlsAlloc came with Server 2003 and Vista, so it is
 // looked up.
 //
-// The end of the process: the C runtime's atexit, for a DLL also the runtime's part of its DllMain. An exe that ends by
-// ExitProcess or abort is told by its TLS callback, but not under Wine 8. That calls FLS callbacks for the exiting thread,
-// so an exe whose report is wanted has an FLS index in any case.
+// The end of the process: the C runtime's atexit, for a DLL also the runtime's part of its DllMain. An exe
+// that ends by ExitProcess or abort is told by its TLS callback, but not under Wine 8. That calls FLS
+// callbacks for the exiting thread, so an exe whose report is wanted has an FLS index in any case.
 #include "os/os.h"
 #include "base/atomics.h"
 #include "teb.h"
@@ -83,7 +83,8 @@ static fls_free_t fls_free;
 static fls_get_t fls_get;
 static fls_set_t fls_set;
 static uint32_t fls_is_closing;
-// Its address is the value of threads whose end TLS callbacks tell of: only the end of the process is wanted then.
+// Its address is the value of threads whose end TLS callbacks tell of: only the end of the process is wanted
+// then.
 static char exit_mark;
 
 // From the process heap: the callback may come at any time, also when all of our own memory is gone.
@@ -121,8 +122,8 @@ static void NTAPI on_fls_value_gone(PVOID value) {
 
 static FARPROC kernel32(const char* name) { return GetProcAddress(GetModuleHandleA("kernel32.dll"), name); }
 
-// `per_fiber`: for the ends of threads, not for the end of the process alone. Known before the index is: other threads
-// may arm themselves at once.
+// `per_fiber`: for the ends of threads, not for the end of the process alone. Known before the index is:
+// other threads may arm themselves at once.
 static bool fls_open(bool per_fiber) {
   fls_alloc_t fls_alloc = (fls_alloc_t)(void (*)(void))kernel32("FlsAlloc");
   fls_free = (fls_free_t)(void (*)(void))kernel32("FlsFree");

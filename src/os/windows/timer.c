@@ -1,6 +1,7 @@
-// The timer: one of the default timer queue, whose callbacks run in the queue's own thread. That one has gone through its
-// DLL_THREAD_ATTACH long before, so at unload, with the loader lock held, it is safe to wait for a callback that is going on:
-// ours makes system calls for memory, which need no loader lock. It is made at the first start and then only set anew.
+// The timer: one of the default timer queue, whose callbacks run in the queue's own thread. That one has gone
+// through its DLL_THREAD_ATTACH long before, so at unload, with the loader lock held, it is safe to wait for
+// a callback that is going on: ours makes system calls for memory, which need no loader lock. It is made at
+// the first start and then only set anew.
 #include "os/os.h"
 #include "base/atomics.h"
 
@@ -18,7 +19,8 @@ static uint32_t timer_period;
 static VOID CALLBACK on_timer(PVOID arg, BOOLEAN fired) {
   MI_UNUSED(arg);
   MI_UNUSED(fired);
-  // Resting from here on, so that who starts it meanwhile is heard; the timer itself goes on if there is more to do.
+  // Resting from here on, so that who starts it meanwhile is heard; the timer itself goes on if there is more
+  // to do.
   uint32_t running = RUNNING;
   if (!atomic_cas_acq_rel(&state, &running, (uint32_t)RESTING) && running != RESTING) return;
   bool goes_on = timer_tick();
@@ -41,7 +43,8 @@ void os_timer_start(uint32_t period_ms, bool (*tick)(void)) {
     timer_tick = tick;
     timer_period = period_ms;
     HANDLE made = NULL;
-    bool ok = CreateTimerQueueTimer(&made, NULL, &on_timer, NULL, RESTING_MS, RESTING_MS, WT_EXECUTEINTIMERTHREAD) != 0;
+    bool ok = CreateTimerQueueTimer(&made, NULL, &on_timer, NULL, RESTING_MS, RESTING_MS,
+                                    WT_EXECUTEINTIMERTHREAD) != 0;
     if (ok) timer = made;
     atomic_swap_seq_cst(&state, ok ? (uint32_t)RUNNING : (uint32_t)NONE);
     if (ok) ChangeTimerQueueTimer(NULL, timer, period_ms, period_ms);
