@@ -1,16 +1,18 @@
 // The bell of the native build: a pthread key whose destructor runs on each thread that ends.
 #include "os/os.h"
 
+#include "base/atomics.h"
 #include <pthread.h>
 
-static os_bell_hooks_t bell;
+static os_bell_hooks_t bell; // atomic fields: a thread may end while another one sets the hooks
 static pthread_key_t bell_key;
 static bool bell_key_made;
 static pthread_once_t bell_once = PTHREAD_ONCE_INIT;
 
 static void bell_thread_exit(void* value) {
   MI_UNUSED(value); // the key is cleared already; a heap that a later destructor makes arms the bell again
-  if (bell.thread_exit != NULL) bell.thread_exit();
+  void (*thread_exit)(void) = atomic_get_acquire(&bell.thread_exit);
+  if (thread_exit != NULL) thread_exit();
 }
 
 static void bell_make_key(void) { bell_key_made = pthread_key_create(&bell_key, bell_thread_exit) == 0; }
@@ -21,9 +23,15 @@ __attribute__((destructor)) static void bell_process_exit(void) {
   if (bell.process_exit != NULL) bell.process_exit();
 }
 
+static void bell_set(const os_bell_hooks_t* hooks) {
+  atomic_set_release(&bell.process_done, hooks->process_done);
+  atomic_set_release(&bell.process_exit, hooks->process_exit);
+  atomic_set_release(&bell.thread_exit, hooks->thread_exit);
+}
+
 void os_bell_init(const os_bell_hooks_t* hooks) {
   pthread_once(&bell_once, bell_make_key);
-  bell = *hooks;
+  bell_set(hooks);
 }
 
 // May come before os_bell_init, when the first allocations of two threads race.
@@ -32,7 +40,7 @@ void os_bell_arm_thread(void* value) {
   if (bell_key_made) pthread_setspecific(bell_key, value);
 }
 
-void os_bell_free(void) { bell = (os_bell_hooks_t){.thread_exit = NULL}; }
+void os_bell_free(void) { bell_set(&(os_bell_hooks_t){.thread_exit = NULL}); }
 
 bool os_bell_is_per_fiber = false;
 const char* os_bell_name(void) { return "pthread-key"; }
