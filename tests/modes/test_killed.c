@@ -132,7 +132,9 @@ static void kill_hammers(size_t round) {
 }
 
 // Killed anywhere: the blocks that a thread had itself are lost to anybody, as with any allocator, and so are the pages
-// that they keep alive. Nothing else is: no page without a block, no memory outside of pages.
+// that they keep alive. A block may have been taken and not counted yet, or uncounted and not given back yet, so each
+// death may cost a page more than the blocks counted: unit-killed-anywhere holds that to one by single steps. Nothing else
+// is lost, and no memory outside of pages.
 static void test_terminated_inside(void** state) {
   (void)state;
   size_t rounds = modes_many / 10;
@@ -152,7 +154,7 @@ static void test_terminated_inside(void** state) {
          (long long)(after.page_bytes - before.page_bytes), (long long)lost_pages, (long long)lost_bytes);
   assert_int_equal(after.threads, 1);
   assert_true(lost_blocks <= killed * 2); // what each had in its hands
-  assert_true(lost_pages <= lost_blocks);
+  assert_true(lost_pages <= lost_blocks + killed);
   assert_true(lost_bytes <= LOST_MAX);
   check_kept();
   modes_use_heap(1); // and all is in working order
