@@ -107,14 +107,16 @@ void bench_pauses(const pauses_t* pauses) {
 
 void bench_checked(uint64_t count) { __atomic_fetch_add(&checks, count, __ATOMIC_RELAXED); }
 
-void bench_workers(const params_t* p, unsigned count, void (*run)(void*), void* own) {
-  worker_t* workers = host_table(count * sizeof(worker_t));
+void bench_workers_start(worker_t* workers, const params_t* p, unsigned count, void (*run)(void*), void* own) {
   for (unsigned i = 0; i < count; i++) {
-    workers[i].params = p;
-    workers[i].number = i;
-    workers[i].own = own;
+    workers[i] = (worker_t){.params = p, .number = i, .own = own};
     host_thread_start(&workers[i].thread, run, &workers[i]);
   }
+}
+
+void bench_workers(const params_t* p, unsigned count, void (*run)(void*), void* own) {
+  worker_t* workers = host_table(count * sizeof(worker_t));
+  bench_workers_start(workers, p, count, run, own);
   for (unsigned i = 0; i < count; i++) host_thread_join(&workers[i].thread);
 }
 

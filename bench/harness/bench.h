@@ -150,6 +150,9 @@ typedef struct worker_s {
   void* own;
 } worker_t;
 
+/** Starts `run(worker)` in `count` threads, in each with its number and `own`. `workers` has room for them. */
+void bench_workers_start(worker_t* workers, const params_t* p, unsigned count, void (*run)(void*), void* own);
+
 /** Runs `run(worker)` in `count` threads, in each with its number and `own`, and waits for their end. */
 void bench_workers(const params_t* p, unsigned count, void (*run)(void*), void* own);
 

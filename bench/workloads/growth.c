@@ -195,10 +195,7 @@ static worker_t* sleepers_start(const params_t* p, sleepers_t* s) {
   worker_t* workers = host_table((p->threads + 1) * sizeof *workers);
   host_semaphore_init(&s->ready);
   host_semaphore_init(&s->go);
-  for (unsigned i = 0; i < p->threads; i++) {
-    workers[i] = (worker_t){.params = p, .number = i, .own = s};
-    host_thread_start(&workers[i].thread, sleeper, &workers[i]);
-  }
+  bench_workers_start(workers, p, p->threads, sleeper, s);
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_wait(&s->ready);
   return workers;
 }

@@ -89,10 +89,7 @@ static void leave(const params_t* p, leave_t* l, size_t main_blocks) {
       commit = commit_mib();
     }
     // All of a round live at the same time, however few processors there are.
-    for (unsigned i = 0; i < p->threads; i++) {
-      workers[i] = (worker_t){.params = p, .number = i, .own = l};
-      host_thread_start(&workers[i].thread, leaver, &workers[i]);
-    }
+    bench_workers_start(workers, p, p->threads, leaver, l);
     meet(p->threads, &l->ready, &l->go);
     meet(p->threads, &l->full, &l->end);
     for (unsigned i = 0; i < p->threads; i++) host_thread_join(&workers[i].thread);
@@ -194,10 +191,7 @@ static void pool(const params_t* p) {
   host_semaphore_init(&idle.ready);
   host_semaphore_init(&idle.go);
   bench_start();
-  for (unsigned i = 0; i < p->threads; i++) {
-    workers[i] = (worker_t){.params = p, .number = i, .own = &idle};
-    host_thread_start(&workers[i].thread, pool_thread, &workers[i]);
-  }
+  bench_workers_start(workers, p, p->threads, pool_thread, &idle);
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_wait(&idle.ready);
   bench_stop(p->ops / p->threads * p->threads);
   bench_sample("live");
@@ -243,10 +237,7 @@ static void idle_process(const params_t* p) {
   host_semaphore_init(&idle.go);
   host_semaphore_init(&idle.end);
   bench_start();
-  for (unsigned i = 0; i < p->threads; i++) {
-    workers[i] = (worker_t){.params = p, .number = i, .own = &idle};
-    host_thread_start(&workers[i].thread, idle_process_thread, &workers[i]);
-  }
+  bench_workers_start(workers, p, p->threads, idle_process_thread, &idle);
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_wait(&idle.ready);
   bench_sample("live");
   bench_figure("live_mib", slots_mib(idle.slots, (size_t)(p->blocks * p->threads)));
@@ -327,10 +318,7 @@ static void little(const params_t* p, void (*run)(void*)) {
   host_semaphore_init(&l.begin);
   host_semaphore_init(&l.ready);
   host_semaphore_init(&l.go);
-  for (unsigned i = 0; i < p->threads; i++) {
-    workers[i] = (worker_t){.params = p, .number = i, .own = &l};
-    host_thread_start(&workers[i].thread, run, &workers[i]);
-  }
+  bench_workers_start(workers, p, p->threads, run, &l);
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_wait(&l.there);
   double rss = rss_mib(), commit = commit_mib();
   bench_start();
