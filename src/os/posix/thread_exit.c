@@ -9,18 +9,22 @@ static pthread_key_t bell_key;
 static bool bell_key_made;
 static pthread_once_t bell_once = PTHREAD_ONCE_INIT;
 
+static void ring(void (**hook)(void)) {
+  void (*call)(void) = atomic_get_acquire(hook);
+  if (call != NULL) call();
+}
+
 static void bell_thread_exit(void* value) {
   MI_UNUSED(value); // the key is cleared already; a heap that a later destructor makes arms the bell again
-  void (*thread_exit)(void) = atomic_get_acquire(&bell.thread_exit);
-  if (thread_exit != NULL) thread_exit();
+  ring(&bell.thread_exit);
 }
 
 static void bell_make_key(void) { bell_key_made = pthread_key_create(&bell_key, bell_thread_exit) == 0; }
 
 // A destructor, not atexit: it runs after the program's own atexit functions, and registering can't fail.
 __attribute__((destructor)) static void bell_process_exit(void) {
-  if (bell.process_done != NULL) bell.process_done();
-  if (bell.process_exit != NULL) bell.process_exit();
+  ring(&bell.process_done);
+  ring(&bell.process_exit);
 }
 
 static void bell_set(const os_bell_hooks_t* hooks) {
