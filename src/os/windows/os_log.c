@@ -59,13 +59,34 @@ static uint32_t read_variable(const char* variable) {
   return length > 0 && length < PATH_CAPACITY ? STATE_FILE : STATE_TOO_LONG;
 }
 
+// Windows appends in one step. Wine (seen in 8.0) asks for the file's length and then writes there, so that of two
+// threads or processes that append at once one overwrites the other's line: there, they take turns. A mutex of the
+// system's is left to the next by a holder that dies, and after a tenth of a second a line is written all the same.
+static HANDLE turn_take(void) {
+  HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
+  if (ntdll == NULL || GetProcAddress(ntdll, "wine_get_version") == NULL) return NULL;
+  HANDLE turn = CreateMutexW(NULL, FALSE, L"mimalloc-log");
+  if (turn == NULL) return NULL;
+  DWORD waited = WaitForSingleObject(turn, 100);
+  if (waited == WAIT_OBJECT_0 || waited == WAIT_ABANDONED) return turn;
+  CloseHandle(turn);
+  return NULL;
+}
+
+static void turn_end(HANDLE turn) {
+  if (turn == NULL) return;
+  ReleaseMutex(turn);
+  CloseHandle(turn);
+}
+
 static bool append(const char* text, size_t length) {
   DWORD written;
+  HANDLE turn = turn_take();
   HANDLE file = CreateFileW(path, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                             NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
-  if (file == INVALID_HANDLE_VALUE) return false;
-  bool done = WriteFile(file, text, (DWORD)length, &written, NULL) && written == length;
-  CloseHandle(file);
+  bool done = file != INVALID_HANDLE_VALUE && WriteFile(file, text, (DWORD)length, &written, NULL) && written == length;
+  if (file != INVALID_HANDLE_VALUE) CloseHandle(file);
+  turn_end(turn);
   return done;
 }
 
