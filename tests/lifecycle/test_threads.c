@@ -112,10 +112,26 @@ static void test_beginthreadex_400(void** state) {
   check_rounds(start_crt, 400);
 }
 
+// Threads that all hold their heap at the same time, so that there are records for as many as there ever are after.
+static volatile LONG meeting_count;
+static HANDLE meeting_whole;
+
+static DWORD WINAPI run_meeting(LPVOID arg) {
+  use_heap((uintptr_t)arg);
+  if (InterlockedIncrement(&meeting_count) == 2 * AT_ONCE) SetEvent(meeting_whole);
+  WaitForSingleObject(meeting_whole, INFINITE);
+  return run_plain(arg);
+}
+
+static HANDLE start_meeting(size_t seed) { return CreateThread(NULL, 0, run_meeting, (void*)seed, 0, NULL); }
+
 // Ten at a time: how much they need at once is chance, what is left of it after a collection is not.
 static void test_at_once(void** state) {
   (void)state;
-  run_rounds(start_plain, 200, 2 * AT_ONCE); // records for as many as there ever are: one may start before another has quite ended
+  meeting_whole = CreateEventA(NULL, TRUE, FALSE, NULL);
+  run_rounds(start_meeting, 2 * AT_ONCE, 2 * AT_ONCE);
+  CloseHandle(meeting_whole);
+  run_rounds(start_plain, 200, AT_ONCE);
   mi_collect(true);
   level_t before = level_now();
   run_rounds(start_plain, 2000, AT_ONCE);
