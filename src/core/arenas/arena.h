@@ -42,7 +42,7 @@ typedef struct arena_s {
   int numa_node;          // -1: any
   arena_commit_t* commit; // NULL: the system's
   void* commit_arg;
-  uint32_t purge_due; // clock of the next purge, meaningful while purge_waiting
+  uint32_t purge_from; // clock from which the period of the next purge counts, meaningful while purge_waiting
   uint32_t purge_waiting;
   uint32_t purge_busy;   // the thread that purges, 0: none; others pass by
   uint32_t purge_since;  // clock of its beginning

@@ -40,8 +40,8 @@ static size_t claim_ahead(arena_t* arena, size_t slice) {
 // first `count`.
 static bool slices_commit(arena_t* arena, size_t start, size_t held, size_t count, arena_hands_t* hands,
                           arena_hold_t* claimed) {
+  if (MI_LIKELY(bitmap_is_all(arena->committed, start, count, true))) return true;
   size_t committed = bitmap_count(arena->committed, start, count);
-  if (committed == count) return true;
   size_t ahead = held == 1 ? claim_ahead(arena, start) : 0;
   // Counted again: other threads may have committed slices that we have claimed since.
   if (ahead > 0) {
@@ -87,7 +87,7 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size
     return NULL;
   }
   page_t* page = page_map_record(address);
-  page->is_zero = bitmap_count(arena->dirty, start, count) == 0;
+  page->is_zero = bitmap_is_all(arena->dirty, start, count, false);
   size_t committed = commit == count ? count : committed_run(arena, start, count);
   bitmap_set(arena->dirty, start, committed);
   if (is_huge_count(count)) bitmap_set(arena->huge_heads, start, 1);
@@ -190,17 +190,22 @@ static size_t arena_object_slices(void) {
   return slices < PAGE_LARGE_SLICES ? PAGE_LARGE_SLICES : slices;
 }
 
+// Large pages and those aligned beyond an arena's size have a reservation of their own. No arena is too small
+// for as much as a page of a size class.
+static bool wants_own(size_t slice_count, size_t alignment) {
+  if (option_is_enabled(option_disallow_arena_alloc)) return true;
+  if (slice_count <= PAGE_LARGE_SLICES && alignment <= PAGE_LARGE_SLICES) return false;
+  size_t half = arena_size_wanted() / SLICE_SIZE / 2;
+  return slice_count > arena_object_slices() || slice_count > half || alignment > half;
+}
+
 page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices,
                             size_t alignment) {
   if (slice_count > SLICES_MAX) return NULL;
   arena_set_t* set = source->set;
   request_t request = {source, slice_count, commit_slices,
                        alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE, hold_for_claim(source->hands)};
-  size_t half = arena_size_wanted() / SLICE_SIZE / 2;
-  // Larger ones and those aligned beyond an arena's size have a reservation of their own.
-  bool is_own =
-      source->only == NULL && (slice_count > arena_object_slices() || slice_count > half ||
-                               request.alignment > half || option_is_enabled(option_disallow_arena_alloc));
+  bool is_own = source->only == NULL && wants_own(slice_count, request.alignment);
   for (int attempt = 0; attempt < 2; attempt++) {
     page_t* page = NULL;
     // Arenas that are there anyway may have room for it.
@@ -225,13 +230,13 @@ bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands) {
   arena_t* arena = page->arena;
   size_t start = arena_slice_of(arena, page->start) + page->committed_slices;
   size_t count = slices - page->committed_slices;
-  size_t committed = bitmap_count(arena->committed, start, count);
-  if (committed != count) {
-    arena_purge_before_growth(arena, (count - committed) * SLICE_SIZE, hands);
-    if (!slices_do_commit(arena, start, count, count - committed)) return false;
+  if (!bitmap_is_all(arena->committed, start, count, true)) {
+    size_t fresh = count - bitmap_count(arena->committed, start, count);
+    arena_purge_before_growth(arena, fresh * SLICE_SIZE, hands);
+    if (!slices_do_commit(arena, start, count, fresh)) return false;
     bitmap_set(arena->committed, start, count);
   }
-  if (bitmap_count(arena->dirty, start, count) != 0)
+  if (!bitmap_is_all(arena->dirty, start, count, false))
     page->is_zero = 0; // as the program's commit function says
   bitmap_set(arena->dirty, start, count);
   page->committed_slices = (uint8_t)slices;

@@ -187,11 +187,8 @@ static void purge_all_free(arena_t* arena, purge_run_t* run) {
 void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) {
   if (arena->is_pinned) return;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
-  uint32_t now = os_clock_ms();
-  if (scope == PURGE_DUE && (int32_t)(now - atomic_get_relaxed(&arena->purge_due)) < 0) {
-    // A clock of 32 bits wraps: what has been due for longer than half of that looks as if it were far ahead.
-    if (atomic_get_relaxed(&arena->purge_due) - now <= purge_period()) return;
-  }
+  uint32_t from = atomic_get_acquire(&arena->purge_from), now = os_clock_ms(); // in this order: never negative
+  if (scope == PURGE_DUE && now - from < purge_period()) return;
   if (!purge_enter(arena, scope, now)) return;
   purge_run_t run = {.arena = arena,
                      .hold = hold_for_purge(hands),
@@ -199,7 +196,7 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
                      .smallest = run_slices_min()};
   if (scope == PURGE_FREE) purge_all_free(arena, &run);
   if (purge_round(arena, scope, &run)) {
-    atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
+    atomic_set_release(&arena->purge_from, os_clock_ms());
     if (!is_anything_waiting(arena)) {
       atomic_swap_seq_cst(&arena->purge_waiting, 0); // then looked at once more: see slices_schedule_purge
       if (is_anything_waiting(arena)) {
@@ -219,7 +216,7 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
   for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
     bitmap_word_set(arena->waiting_summary, word);
   if (atomic_get_seq_cst(&arena->purge_waiting) == 0) {
-    atomic_set_relaxed(&arena->purge_due, os_clock_ms() + purge_period());
+    atomic_set_release(&arena->purge_from, os_clock_ms());
     atomic_swap_seq_cst(&arena->purge_waiting, 1);
     bitmap_word_set(arena->set->waiting, arena->index);
   }

@@ -27,14 +27,14 @@ static bool run_next(run_t* run) {
   return true;
 }
 
-void bitmap_set(uint64_t* bitmap, size_t start, size_t count) {
+void bitmap_set_words(uint64_t* bitmap, size_t start, size_t count) {
   for (run_t run = run_of(start, count); run_next(&run);) {
     if ((atomic_get_relaxed(&bitmap[run.word]) & run.mask) != run.mask)
       atomic_or_seq_cst(&bitmap[run.word], run.mask);
   }
 }
 
-void bitmap_clear(uint64_t* bitmap, size_t start, size_t count) {
+void bitmap_clear_words(uint64_t* bitmap, size_t start, size_t count) {
   for (run_t run = run_of(start, count); run_next(&run);) {
     if ((atomic_get_relaxed(&bitmap[run.word]) & run.mask) != 0)
       atomic_and_acq_rel(&bitmap[run.word], ~run.mask);
@@ -65,16 +65,11 @@ size_t bitmap_claim_part(uint64_t* bitmap, size_t start, size_t count) {
   return run_next(&run) && bitmap_word_try_claim(&bitmap[run.word], run.mask) ? run.at - start : 0;
 }
 
-size_t bitmap_next(const uint64_t* bitmap, size_t at, size_t end, bool value) {
-  while (at < end) {
+size_t bitmap_next_word(const uint64_t* bitmap, size_t at, size_t end, bool value) {
+  for (; at < end; at += BITMAP_WORD_BITS) {
     uint64_t word = atomic_get_relaxed(&bitmap[at / BITMAP_WORD_BITS]);
     if (!value) word = ~word;
-    word &= ~(uint64_t)0 << at % BITMAP_WORD_BITS;
-    if (word != 0) {
-      at = bits_align_down(at, BITMAP_WORD_BITS) + bits_lowest(word);
-      return at < end ? at : end;
-    }
-    at = bits_align_down(at, BITMAP_WORD_BITS) + BITMAP_WORD_BITS;
+    if (word != 0) return at + bits_lowest(word);
   }
   return end;
 }

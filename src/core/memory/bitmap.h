@@ -15,8 +15,35 @@ bool bitmap_word_try_claim(uint64_t* word, uint64_t mask);
 // were set.
 size_t bitmap_claim_part(uint64_t* bitmap, size_t start, size_t count);
 
-void bitmap_set(uint64_t* bitmap, size_t start, size_t count);
-void bitmap_clear(uint64_t* bitmap, size_t start, size_t count);
+// Runs of any length; most lie in one word.
+void bitmap_set_words(uint64_t* bitmap, size_t start, size_t count);
+void bitmap_clear_words(uint64_t* bitmap, size_t start, size_t count);
+size_t bitmap_next_word(const uint64_t* bitmap, size_t at, size_t end, bool value);
+
+MI_INLINE bool bitmap_is_in_word(size_t start, size_t count) {
+  return start % BITMAP_WORD_BITS + count <= BITMAP_WORD_BITS;
+}
+MI_INLINE uint64_t bitmap_mask(size_t start, size_t count) {
+  return bits_mask(start % BITMAP_WORD_BITS, count);
+}
+
+MI_INLINE void bitmap_set(uint64_t* bitmap, size_t start, size_t count) {
+  uint64_t* word = &bitmap[start / BITMAP_WORD_BITS];
+  if (MI_UNLIKELY(!bitmap_is_in_word(start, count))) {
+    bitmap_set_words(bitmap, start, count);
+  } else if ((atomic_get_relaxed(word) & bitmap_mask(start, count)) != bitmap_mask(start, count)) {
+    atomic_or_seq_cst(word, bitmap_mask(start, count));
+  }
+}
+
+MI_INLINE void bitmap_clear(uint64_t* bitmap, size_t start, size_t count) {
+  uint64_t* word = &bitmap[start / BITMAP_WORD_BITS];
+  if (MI_UNLIKELY(!bitmap_is_in_word(start, count))) {
+    bitmap_clear_words(bitmap, start, count);
+  } else if ((atomic_get_relaxed(word) & bitmap_mask(start, count)) != 0) {
+    atomic_and_acq_rel(word, ~bitmap_mask(start, count));
+  }
+}
 
 // Sets one bit; true when it was clear before. Costs a load when it is set already.
 bool bitmap_word_set(uint64_t* bitmap, size_t index);
@@ -29,6 +56,18 @@ void bitmap_summary_clear(uint64_t* summary, const uint64_t* bitmap, size_t word
 size_t bitmap_count(const uint64_t* bitmap, size_t start, size_t count);
 
 // The next index in [at, end) whose bit is `value`; `end` if there is none.
-size_t bitmap_next(const uint64_t* bitmap, size_t at, size_t end, bool value);
+MI_INLINE size_t bitmap_next(const uint64_t* bitmap, size_t at, size_t end, bool value) {
+  if (at >= end) return end;
+  uint64_t word = atomic_get_relaxed(&bitmap[at / BITMAP_WORD_BITS]);
+  word = (value ? word : ~word) >> at % BITMAP_WORD_BITS;
+  if (MI_LIKELY(word != 0)) at += bits_lowest(word);
+  else at = bitmap_next_word(bitmap, bits_align_down(at, BITMAP_WORD_BITS) + BITMAP_WORD_BITS, end, value);
+  return at < end ? at : end;
+}
+
+// Are all bits of the run `value`?
+MI_INLINE bool bitmap_is_all(const uint64_t* bitmap, size_t start, size_t count, bool value) {
+  return bitmap_next(bitmap, start, start + count, !value) == start + count;
+}
 
 #endif

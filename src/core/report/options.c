@@ -287,11 +287,6 @@ bool options_idle_purge_is_disabled(void) {
 
 // ---- reading and setting ----------------------------------------------------------------------------------
 
-long option_get_clamp(option_t option, long min, long max) {
-  long value = option_get(option);
-  return value < min ? min : value > max ? max : value;
-}
-
 size_t option_get_size(option_t option) {
   long value = option_get(option);
   if (value <= 0) return 0;

@@ -32,7 +32,10 @@ MI_INLINE long option_get(option_t option) {
 
 MI_INLINE bool option_is_enabled(option_t option) { return option_get(option) != 0; }
 
-long option_get_clamp(option_t option, long min, long max);
+MI_INLINE long option_get_clamp(option_t option, long min, long max) {
+  long value = option_get(option);
+  return value < min ? min : value > max ? max : value;
+}
 
 // The value of a size option in bytes, other options as they are; 0 when negative. At most PTRDIFF_MAX.
 size_t option_get_size(option_t option);
