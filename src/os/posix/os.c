@@ -416,7 +416,7 @@ void os_set_errno(int code) { errno = code; }
 
 // ---- threads --------------------------------------------------------------------------------------------
 
-static __thread uint32_t thread_id __attribute__((tls_model("initial-exec")));
+static __thread uint32_t thread_id __attribute__((tls_model("local-exec")));
 
 uint32_t os_thread_id(void) {
   if (MI_UNLIKELY(thread_id == 0)) thread_id = (uint32_t)syscall(SYS_gettid);
@@ -490,7 +490,7 @@ void os_lock_release(os_lock_t* lock) { atomic_set_release(&lock->owner, 0); }
 
 // ---- the per-thread slot --------------------------------------------------------------------------------
 
-__thread void* os_slot_value __attribute__((tls_model("initial-exec")));
+__thread void* os_slot_value __attribute__((tls_model("local-exec")));
 
 bool os_slot_init(void) { return true; }
 void os_slot_free(void) {}

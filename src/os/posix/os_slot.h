@@ -5,7 +5,7 @@
 
 #include "base/attributes.h"
 
-extern __thread void* os_slot_value __attribute__((tls_model("initial-exec")));
+extern __thread void* os_slot_value __attribute__((tls_model("local-exec")));
 
 MI_INLINE void* os_slot_get_fast(void) { return os_slot_value; }
 MI_INLINE void* os_slot_get(void) { return os_slot_value; }
