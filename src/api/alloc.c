@@ -53,7 +53,8 @@ MI_NOINLINE void* block_allocate(size_t size, bool zero) {
   return MI_LIKELY(p != NULL) ? p : block_allocate_in(NULL, size, zero);
 }
 
-void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, size_t offset, bool zero) {
+static MI_NOINLINE void* allocate_aligned_slow(heap_t* heap, size_t size, size_t alignment, size_t offset,
+                                               bool zero) {
   if (MI_UNLIKELY(!bits_is_power_of_two(alignment))) {
     message_warning("aligned allocation needs an alignment that is a power of two, not %zu", alignment);
     return NULL;
@@ -68,6 +69,14 @@ void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, siz
     mem_zero(p, theap_usable_size(p));
   }
   return p;
+}
+
+void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, size_t offset, bool zero) {
+  if (MI_LIKELY(heap == NULL && offset == 0)) {
+    void* p = block_malloc_aligned_fast(runtime_theap_fast(), size, alignment, zero);
+    if (MI_LIKELY(p != NULL)) return p;
+  }
+  return allocate_aligned_slow(heap, size, alignment, offset, zero);
 }
 
 MI_NOINLINE bool block_free(void* p) {

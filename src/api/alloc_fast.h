@@ -109,6 +109,20 @@ MI_INLINE void* block_calloc_fast(const theap_t* theap, size_t size) {
   return p;
 }
 
+// Every block of a page is aligned if their size is a multiple of the alignment, since pages are.
+MI_INLINE void* block_malloc_aligned_fast(const theap_t* theap, size_t size, size_t alignment, bool zero) {
+  if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX || !bits_is_power_of_two(alignment) ||
+                  alignment > SMALL_SIZE_MAX))
+    return NULL;
+  size_t rounded = bits_align_up(size, alignment);
+  if (MI_UNLIKELY(rounded > SMALL_SIZE_MAX - BLOCK_TAIL)) return NULL;
+  page_t* page = page_for_small(theap, rounded);
+  if (MI_UNLIKELY((page->block_size & (alignment - 1)) != 0)) return NULL;
+  void* p = block_pop(page);
+  if (zero && MI_LIKELY(p != NULL)) mem_zero(p, page->block_size - BLOCK_TAIL);
+  return p;
+}
+
 MI_INLINE void* block_malloc(size_t size) {
   void* p = block_malloc_fast(runtime_theap_fast(), size);
   return MI_LIKELY(p != NULL) ? p : block_allocate(size, false);

@@ -189,7 +189,7 @@ void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
 
 void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero) {
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
-  if (offset % alignment == 0) {
+  if ((offset & (alignment - 1)) == 0) {
     // Pages start at multiples of SLICE_SIZE, so every block of a bin whose size is a multiple of the
     // alignment is aligned: nothing to search, nothing to remember. Powers of two always are such bins.
     bool is_natural = alignment <= 8 || (alignment == 16 && size > 8 - BLOCK_TAIL);
@@ -200,9 +200,8 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
       if (guarded != NULL) return guarded;
     }
     if (alignment <= SLICE_SIZE && size <= LARGE_SIZE_MAX - BLOCK_TAIL) {
-      size_t needed = block_size_for(size);
-      unsigned bin = size_class_bin(needed < alignment ? alignment : needed);
-      while (bin < BIN_HUGE && size_class_size(bin) % alignment != 0) bin++;
+      unsigned bin = size_class_bin(bits_align_up(block_size_for(size), alignment));
+      while (bin < BIN_HUGE && (size_class_size(bin) & (alignment - 1)) != 0) bin++;
       if (bin < BIN_HUGE) return allocate_from_bin(theap, bin, is_zero);
     }
     return theap_allocate_huge(theap, size == 0 ? 1 : size, alignment, is_zero);
