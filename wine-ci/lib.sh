@@ -170,11 +170,11 @@ configure() {
 # Prefix of the cross compiler's names. ucrt64 is x86_64 with the universal C runtime, a toolchain of its own.
 triplet_of() { if [ "$1" = ucrt64 ]; then echo x86_64-w64-mingw32ucrt; else echo "$1-w64-mingw32"; fi; }
 
-# build_cross ARCH FOLDER: configures and compiles for Windows.
+# build_cross ARCH FOLDER [OPTION...]: configures, with Meson's options, and compiles for Windows.
 build_cross() {
   local triplet
   triplet=$(triplet_of "$1")
-  configure "$2" "--cross-file=$MI_ROOT/wine-ci/$triplet.ini" "--cross-file=$MI_CACHE/$triplet.ini"
+  configure "$2" "--cross-file=$MI_ROOT/wine-ci/$triplet.ini" "--cross-file=$MI_CACHE/$triplet.ini" "${@:3}"
   meson compile -C "$2"
 }
 

@@ -90,7 +90,7 @@ rule amalgamate
   description = sqlite3: make sqlite3.c shell.c
 
 rule cc
-  command = $cc -std=gnu11 -O2 -w -MD -MF $out.d $flags -c $in -o $out
+  command = $cc -std=gnu11 -O{args.optimize} -w -MD -MF $out.d $flags -c $in -o $out
   depfile = $out.d
   deps = gcc
   description = cc $out
@@ -150,6 +150,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--arch", choices=["x86_64", "i686"], default="x86_64")
     parser.add_argument("--only", action="append")
+    parser.add_argument("--optimize", type=int, choices=[0, 1, 2, 3], default=2, help="the compiler's level (2)")
     parser.add_argument("--ucrt", action="store_true")
     args = parser.parse_args()
     args.source, args.build, args.out = (p.resolve() for p in (args.source, args.build, args.out))
