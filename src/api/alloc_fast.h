@@ -21,7 +21,6 @@ MI_INLINE void* block_pop(page_t* page) {
   if (MI_UNLIKELY(block == NULL)) return NULL;
   page->free = block_hand_out(page, block);
   page->allocated++;
-  page->used++;
   return block;
 }
 
@@ -36,17 +35,18 @@ MI_INLINE bool block_free_fast(void* p) {
   uintptr_t table = page_map_table(p);
   if (MI_UNLIKELY(table == 0)) return false;
   page_t* page = page_map_record_in(table, p);
-  // A slice without a page has owner 0 and no blocks in use, so in a thread without a theap the second test
-  // fails for it.
+  // A slice without a page has owner 0 and counts of 0, so in a thread without a theap the second test fails
+  // for it.
   if (MI_UNLIKELY(atomic_get_relaxed(&page->owner) != (uintptr_t)os_slot_get_fast())) return false;
   if (MI_SECURE) return theap_free_checked(page, (block_t*)p);
-  if (MI_UNLIKELY(page->used <= 1)) return false;
+  uint64_t freed = page->freed + 1;
+  if (MI_UNLIKELY(freed >= page->allocated)) return false;
   block_t* block = (block_t*)p;
   block->next = page->free;
   atomic_compiler_fence(); // a thread may be killed anywhere: the list is whole after each store, and
   page->free = block;
-  atomic_compiler_fence(); // `used` never runs ahead of it
-  page->used--;
+  atomic_compiler_fence(); // `freed` never runs ahead of it
+  page->freed = freed;
   return true;
 }
 

@@ -184,7 +184,7 @@ static void test_concurrent_frees(void** state) {
     if (block != NULL) { // nobody took it: the owner frees it itself
       block->next = page.free;
       page.free = block;
-      page.used--;
+      page.freed++;
     }
   }
   atomic_set_release(&owner_is_done, true);

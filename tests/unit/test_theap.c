@@ -285,7 +285,7 @@ static void test_lost_blocks_are_no_room(void** state) {
   leave(&leaver, 60000);
   page_t* page = page_of(leaver.blocks[0]);
   assert_true(page->reserved <= LISTED_FREE_SHARE && page_used(page) == page->reserved);
-  page->used--; // the block at its start
+  page->allocated--; // the block at its start
   leaver.blocks[0] = NULL;
   page_look_at_abandoned(NULL, page);
   assert_true(page->is_listed);
@@ -295,11 +295,11 @@ static void test_lost_blocks_are_no_room(void** state) {
   mi_free(p);
   page_t* other = page_of(leaver.blocks[page->reserved + 1]);
   assert_true(other != page && page_used(other) == other->reserved);
-  other->used += 3;
+  other->allocated += 3;
   page_look_at_abandoned(NULL, other);
   assert_int_equal(page_available(other), 0);
   assert_false(other->is_listed);
-  other->used -= 3;
+  other->allocated -= 3;
   free_left(&leaver); // the page with the lost block goes as well
   mi_collect(true);
   assert_int_equal(pages_now(), 0);

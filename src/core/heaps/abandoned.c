@@ -167,12 +167,12 @@ void page_retire(theap_t* theap, page_t* page) {
   heap_t* heap = atomic_get_acquire(&page->heap);
   if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == heap) {
     theap->counts.allocated[page->bin] += (int64_t)page->allocated;
-    theap->counts.freed[page->bin] += (int64_t)page->allocated;
+    theap->counts.freed[page->bin] += (int64_t)page->freed;
     theap->counts.pages_gone++;
     theap->counts.retired++;
   } else {
     atomic_add_relaxed(&heap->allocated[page->bin], (int64_t)page->allocated);
-    atomic_add_relaxed(&heap->freed[page->bin], (int64_t)page->allocated);
+    atomic_add_relaxed(&heap->freed[page->bin], (int64_t)page->freed);
     stats_decrease(&stats_process.pages, 1);
     stats_count(&stats_process.pages_retired, 1);
   }

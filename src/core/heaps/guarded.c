@@ -53,7 +53,7 @@ void* guarded_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_z
   arena_page_made(&theap->thread->hands);
   page_map_mark_pointer(page, p, true);
   page->free = (block_t*)p; // what the program has
-  page->allocated = page->used = 1;
+  page->allocated = 1;
   theap->counts.allocated[BIN_HUGE]++;
   theap->counts.huge_allocated_bytes += (int64_t)usable;
   theap->counts.pages_made++;

@@ -286,7 +286,7 @@ static void end_by_destroy(heap_t* heap) {
   theaps_destroy(heap);
   page_t* page;
   while ((page = seize_page(heap)) != NULL) {
-    int64_t blocks = (int64_t)page->allocated;
+    int64_t blocks = (int64_t)(page->allocated - page->is_kept);
     if (page->bin == BIN_HUGE) {
       atomic_add_relaxed(&heap->freed[BIN_HUGE], 1);
       atomic_add_relaxed(&heap->huge_freed_bytes, (int64_t)page->block_size);

@@ -115,7 +115,7 @@ static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, 
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);
   page->free = (block_t*)page->start; // what the program has
-  page->allocated = page->used = 1;
+  page->allocated = 1;
   theap->counts.allocated[BIN_HUGE]++;
   theap->counts.huge_allocated_bytes += (int64_t)page->block_size;
   theap->counts.pages_made++;
@@ -268,7 +268,8 @@ static void retire_contents(const page_t* page, block_t* block) {
 
 // The page is the calling thread's, by this theap of it.
 static void free_own(theap_t* theap, page_t* page, block_t* block) {
-  if (MI_UNLIKELY(page_used(page) == 0)) {
+  uint64_t freed = page->freed + 1;
+  if (MI_UNLIKELY(freed > page->allocated - page->is_kept)) {
     block_report(MISUSE_DOUBLE_FREE, page, block, "free");
     return;
   }
@@ -276,7 +277,7 @@ static void free_own(theap_t* theap, page_t* page, block_t* block) {
   atomic_compiler_fence(); // in this order: see block_free_fast
   page->free = block;
   atomic_compiler_fence();
-  page->used--;
+  page->freed = freed;
   if (page_used(page) == 0) page_emptied(theap, page);
 }
 
@@ -383,14 +384,15 @@ bool theap_free_checked(page_t* page, block_t* block) {
   block_t* before = ring_swap(theap, block);
   if (MI_UNLIKELY(before == NULL)) return true;
   page_t* other = page_map_record(before);
+  uint64_t freed = other->freed + 1;
   pad = block_pad(before);
-  if (MI_LIKELY(other->owner == (uintptr_t)theap && other->used > 1 &&
+  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated &&
                 block_delayed_is_whole(other, before, pad))) {
     block_set_next_by(other, before, pad, other->free);
     atomic_compiler_fence();
     other->free = before;
     atomic_compiler_fence();
-    other->used--;
+    other->freed = freed;
   } else {
     ring_release(theap, before);
   }

@@ -27,7 +27,7 @@ void page_unkeep(theap_t* theap, page_t* page) {
   if (!page->is_kept) return;
   page->is_kept = 0;
   atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
-  page->used--;
+  page->allocated--;
   theap->kept_slices -= page->committed_slices;
   *kept_word(theap, page->bin) &= ~((uint64_t)1 << page->bin % 64);
 }
@@ -105,7 +105,7 @@ void page_emptied(theap_t* theap, page_t* page) {
   bool is_only = queue->first == page && queue->last == page;
   if (is_only && (page->is_kept || theap->kept_slices + page->committed_slices <= KEEP_SLICES_MAX)) {
     if (!page->is_kept) {
-      page->used++; // never looks empty to the fast path of free
+      page->allocated++; // never looks empty to the fast path of free
       atomic_compiler_fence();
       page->is_kept = 1;
       page->keep_ticks = KEEP_TICKS;

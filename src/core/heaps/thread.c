@@ -137,7 +137,7 @@ static bool salvage_page(page_t* page, void* arg) {
     return true;
   if (page->is_kept) {
     page->is_kept = 0;
-    page->used--;
+    page->allocated--;
   }
   if ((owner & PAGE_OWNER_CLAIMED) != 0)
     atomic_set_release(&page->owner, owner & ~(uintptr_t)PAGE_OWNER_CLAIMED);

@@ -10,8 +10,8 @@ const page_t page_none;
 void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, struct heap_s* heap) {
   if (MI_UNLIKELY(atomic_get_acquire(&block_reciprocals[BIN_LAST]) == 0)) block_init();
   page->free = NULL;
-  page->used = 0;
   page->allocated = 0;
+  page->freed = 0;
   page->block_size = block_size;
   page->extended = 0;
   page->reserved = bin == BIN_HUGE ? 1 : (uint32_t)(page->slice_count * SLICE_SIZE / block_size);
@@ -87,7 +87,6 @@ block_t* page_take(page_t* page, bool* is_zero) {
       page->extended++;
       atomic_compiler_fence(); // as above
       page->allocated++;
-      page->used++;
       *is_zero = page->is_zero;
       block_hand_out_fresh(page, block);
       return block;
@@ -97,7 +96,6 @@ block_t* page_take(page_t* page, bool* is_zero) {
   block_t* block = page->free;
   page->free = block_hand_out(page, block);
   page->allocated++;
-  page->used++;
   return block;
 }
 
@@ -148,7 +146,7 @@ uint32_t page_collect_remote(page_t* page) {
   }
   page->free = first;
   atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
-  page->used -= count;
+  page->freed += count;
   return count;
 }
 

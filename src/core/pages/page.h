@@ -55,8 +55,8 @@ typedef struct MI_ALIGNED(64) page_s {
   // First cache line: all that the owner's malloc and free touch.
   uintptr_t owner;    // theap | flags; 0 when no page starts at this slice. Written by the owner, read by all
   block_t* free;      // free blocks, last freed first
-  uint64_t used;      // blocks that aren't in `free` (+1 while `is_kept`: never looks empty then)
-  uint64_t allocated; // blocks ever taken from this page, for statistics
+  uint64_t allocated; // blocks ever taken from this page (+1 while `is_kept`: never looks empty then)
+  uint64_t freed;     // blocks ever returned to `free`; equal to `allocated`: the page is empty
   uint8_t* start;     // first block
   size_t block_size;  // bytes
   uint32_t extended;  // blocks that were linked or handed out at least once; the rest is untouched memory
@@ -109,7 +109,7 @@ MI_INLINE size_t page_slices_for(size_t block_size) {
 }
 
 // Blocks in use, those in the remote list included. Owner only.
-MI_INLINE uint64_t page_used(const page_t* page) { return page->used - page->is_kept; }
+MI_INLINE uint64_t page_used(const page_t* page) { return page->allocated - page->freed - page->is_kept; }
 
 // The start of the block that `p` points into.
 MI_INLINE block_t* page_block_of(const page_t* page, const void* p) {

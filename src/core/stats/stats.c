@@ -27,8 +27,8 @@ static bool add_page_counts(page_t* page, void* arg) {
   blocks->pages[bin]++;
   blocks->page_bytes += (int64_t)(page->slice_count * SLICE_SIZE);
   if (bin == BIN_HUGE) return true; // counted when it was made
-  blocks->allocated[bin] += (int64_t)page->allocated;
-  blocks->freed[bin] += (int64_t)(page->allocated - page_used(page) + page_remote_count(page));
+  blocks->allocated[bin] += (int64_t)(page->allocated - page->is_kept);
+  blocks->freed[bin] += (int64_t)(page->freed + page_remote_count(page));
   return true;
 }
 
