@@ -32,7 +32,7 @@ static void test_level(void** state) {
 
 static void test_blocks(void** state) {
   MI_UNUSED(state);
-  static const size_t sizes[] = {1, 8, 16, 100, 1000, 9000, 70000, 500000};
+  static const size_t sizes[] = {1, 8, 16, 100, 1000, 9000, 30000, 60000};
   enum { SIZES = sizeof(sizes) / sizeof(sizes[0]), EACH = 50 };
   static void* blocks[SIZES][EACH];
   static stats_snapshot_t before, full, after;

@@ -148,9 +148,10 @@ bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands);
 // committed.
 size_t arena_page_guard(page_t* page);
 
-// For pages that anybody may free: takes the owner away, which only one of several can. True: go on with
+// For pages that anybody may free: takes the owner away, which only one of several can. `is_claimed`: whether
+// the caller has PAGE_OWNER_CLAIMED it; else it isn't to be had while that flag is set. True: go on with
 // arena_page_free.
-bool arena_page_take(page_t* page, arena_hands_t* hands);
+bool arena_page_take(page_t* page, bool is_claimed, arena_hands_t* hands);
 
 // Gives a page's slices back; its record becomes nobody's. Any thread, once per page.
 void arena_page_free(page_t* page, arena_hands_t* hands);

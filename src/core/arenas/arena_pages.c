@@ -269,12 +269,14 @@ size_t arena_page_guard(page_t* page) {
   return count - 1;
 }
 
-bool arena_page_take(page_t* page, arena_hands_t* hands) {
+bool arena_page_take(page_t* page, bool is_claimed, arena_hands_t* hands) {
   arena_hold_t* claimed = page->is_outside ? NULL : hold_for_claim(hands);
   // Held before the owner goes: who is killed in between leaves a page with an owner, or a run without.
   if (claimed != NULL)
     hold_run(claimed, page->arena, arena_slice_of(page->arena, page->start), page->slice_count);
-  if (atomic_swap_acq_rel(&page->owner, 0) != 0) return true;
+  uintptr_t owner = atomic_get_relaxed(&page->owner);
+  while (owner != 0 && ((owner & PAGE_OWNER_CLAIMED) != 0) == is_claimed)
+    if (atomic_cas_weak_acq_rel(&page->owner, &owner, (uintptr_t)0)) return true;
   hold_nothing(claimed);
   return false;
 }

@@ -2,6 +2,7 @@
 
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
+#include "core/heaps/single.h"
 #include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
 #include "core/pages/block.h"
@@ -18,6 +19,7 @@
 
 static void theap_tick(theap_t* theap) {
   if (theap->kept_slices > 0) theap_drop_kept(theap);
+  singles_give_up_one(theap);
   theap->heartbeat++;
   theap_flush_levels(theap);
   // Pages deep in a queue see their remote frees late: a few of them are looked at each time, so that
@@ -72,8 +74,7 @@ static page_t* page_adopted(theap_t* theap, unsigned bin) {
   }
 }
 
-// Out of memory: what other theaps keep, abandoned pages and dead threads may help. Not again and again.
-static void collect_for_memory(theap_t* theap) {
+void theap_collect_for_memory(theap_t* theap) {
   static uint32_t last;
   uint32_t now = os_clock_ms() | 1, before = atomic_get_relaxed(&last);
   if (before != 0 && now - before < OOM_COLLECT_MS) {
@@ -89,60 +90,10 @@ static page_t* theap_find_page(theap_t* theap, unsigned bin) {
   if (page != NULL) return page;
   if ((page = page_adopted(theap, bin)) != NULL) return page;
   if ((page = page_fresh(theap, bin)) != NULL) return page;
-  collect_for_memory(theap);
+  theap_collect_for_memory(theap);
   if ((page = queue_find(theap, bin)) != NULL) return page;
   if ((page = page_adopted(theap, bin)) != NULL) return page;
   return page_fresh(theap, bin);
-}
-
-static void* theap_allocate_huge(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
-  if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
-  size_t slice_count = bits_divide_up(size, SLICE_SIZE);
-  arena_source_t source = theap_source(theap);
-  // Secure builds: an inaccessible slice behind each, and so before the next one.
-  size_t with_guard = slice_count + (MI_SECURE && slice_count > 1 ? 1 : 0);
-  page_t* page = arena_page_allocate(&source, with_guard, slice_count, alignment);
-  if (page == NULL) {
-    // No way to find more than we have (arena_page_allocate has purged already).
-    if (size > (size_t)atomic_get_relaxed(&stats_process.committed.current)) return NULL;
-    collect_for_memory(theap);
-    page = arena_page_allocate(&source, with_guard, slice_count, alignment);
-    if (page == NULL) return NULL;
-  }
-  *is_zero = page->is_zero;
-  if (with_guard > slice_count) slice_count = arena_page_guard(page);
-  page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE, theap->heap);
-  heap_page_add(theap->heap, page);
-  arena_page_made(&theap->thread->hands);
-  page->free = (block_t*)page->start; // what the program has
-  page->allocated = 1;
-  theap->counts.allocated[BIN_HUGE]++;
-  theap->counts.huge_allocated_bytes += (int64_t)page->block_size;
-  theap->counts.pages_made++;
-  return page->start;
-}
-
-// Of the calling thread, which may have no theap.
-static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->thread->hands : NULL; }
-
-static void huge_free(theap_t* theap, page_t* page) {
-  // Whoever takes the owner away frees it; a second free of the same block finds nobody's page.
-  if (!arena_page_take(page, hands_of(theap))) return;
-  int64_t size = (int64_t)page->block_size;
-  heap_t* heap = atomic_get_acquire(&page->heap);
-  if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == heap) {
-    theap->counts.freed[BIN_HUGE]++;
-    theap->counts.huge_freed_bytes += size;
-    theap->counts.pages_gone++;
-  } else {
-    atomic_add_relaxed(&heap->freed[BIN_HUGE], 1);
-    atomic_add_relaxed(&heap->huge_freed_bytes, size);
-    stats_decrease(&stats_process.huge_bytes, (size_t)size);
-    stats_decrease(&stats_process.pages, 1);
-  }
-  guarded_page_free(page);
-  heap_page_remove(page);
-  arena_page_free(page, hands_of(theap));
 }
 
 // Checking builds: a free block holds what it was filled with. Link, mark and tail are looked at elsewhere.
@@ -183,7 +134,7 @@ void* theap_allocate(theap_t* theap, size_t size, bool* is_zero) {
     void* guarded = guarded_allocate(theap, size, 1, is_zero);
     if (guarded != NULL) return guarded;
   }
-  if (MI_UNLIKELY(size > LARGE_SIZE_MAX - BLOCK_TAIL)) return theap_allocate_huge(theap, size, 1, is_zero);
+  if (MI_UNLIKELY(size > LARGE_SIZE_MAX - BLOCK_TAIL)) return single_allocate(theap, size, 1, is_zero);
   return allocate_from_bin(theap, size_class_bin(block_size_for(size)), is_zero);
 }
 
@@ -204,7 +155,7 @@ void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size
       while (bin < BIN_HUGE && (size_class_size(bin) & (alignment - 1)) != 0) bin++;
       if (bin < BIN_HUGE) return allocate_from_bin(theap, bin, is_zero);
     }
-    return theap_allocate_huge(theap, size == 0 ? 1 : size, alignment, is_zero);
+    return single_allocate(theap, size == 0 ? 1 : size, alignment, is_zero);
   }
   // Aligned at an offset: allocate more and hand out an address inside the block.
   if (size > PTRDIFF_MAX - alignment) return NULL;
@@ -239,7 +190,7 @@ static bool is_freed(const page_t* page, const block_t* block) {
 static bool check_free(const page_t* page, const void* p, const block_t* block, uintptr_t owner) {
   if ((owner & PAGE_OWNER_SINGLE) != 0) { // a second free of it finds no page
     if (MI_LIKELY(p == page->free)) return true;
-    block_report(MISUSE_INSIDE, page, p, "free");
+    block_report(page->free == NULL ? MISUSE_DOUBLE_FREE : MISUSE_INSIDE, page, p, "free");
     return false;
   }
   uint32_t index = block_index(page, block);
@@ -412,7 +363,7 @@ free_result_t theap_free(theap_t* theap, void* p) {
   if (MI_SECURE || MI_DEBUG) retire_contents(page, block);
   if (MI_UNLIKELY((owner & PAGE_OWNER_SINGLE) != 0)) {
     if (is_interior) page_map_mark_pointer(page, p, false);
-    huge_free(theap, page);
+    single_free(theap, page);
   } else if (!MI_SECURE || !ring_take(theap, page, block)) {
     release_block(theap, page, block, owner);
   }
@@ -436,29 +387,10 @@ size_t theap_usable_size(const void* p) {
   return page->block_size - BLOCK_TAIL - (size_t)((const uint8_t*)p - (const uint8_t*)block);
 }
 
-bool theap_expand(theap_t* theap, void* p, size_t size) {
-  size_t usable = theap_usable_size(p);
-  if (size <= usable) return true;
-  page_t* page = page_map_page(p);
-  if (page == NULL || page->bin != BIN_HUGE || size > PTRDIFF_MAX || guarded_is_page(page)) return false;
-  size_t before = page->block_size;
-  size_t needed = size + (size_t)((uint8_t*)p - page->start);
-  if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE), hands_of(theap))) return false;
-  page->block_size = page->slice_count * SLICE_SIZE;
-  if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
-  int64_t more = (int64_t)(page->block_size - before);
-  if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == page->heap) {
-    theap->counts.huge_allocated_bytes += more;
-  } else {
-    atomic_add_relaxed(&page->heap->huge_allocated_bytes, more);
-    stats_change(&stats_process.huge_bytes, more);
-  }
-  return true;
-}
-
 void theap_collect(theap_t* theap, bool force) {
   if (MI_SECURE) theap_flush_ring(theap);
   theap_sweep(theap, SIZE_MAX);
+  singles_give_up(theap);
   if (force) {
     for (unsigned bin = 1; bin < BIN_HUGE; bin++) { // kept ones go as well
       page_t* page = theap->bins[bin].first;

@@ -1,6 +1,7 @@
 #include "core/heaps/theap_pages.h"
 
 #include "core/heaps/abandoned.h"
+#include "core/heaps/single.h"
 #include "core/heaps/thread.h"
 #include "core/report/counters.h"
 #include "core/report/options.h"
@@ -234,10 +235,13 @@ void theap_forget_pages(theap_t* theap) {
   mem_zero(theap->kept_bins, sizeof(theap->kept_bins));
   mem_zero(theap->queued_bins, sizeof(theap->queued_bins));
   theap->kept_slices = 0;
+  mem_zero(theap->singles, sizeof(theap->singles));
+  theap->singles_slices = 0;
   theap->sweep_page = NULL;
 }
 
 void theap_abandon_all(theap_t* theap) {
+  singles_give_up(theap);
   for (unsigned bin = next_queued_bin(theap, 0); bin != 0; bin = next_queued_bin(theap, bin)) {
     page_t* page;
     while ((page = theap->bins[bin].first) != NULL) {

@@ -49,6 +49,9 @@ void theap_forget_pages(theap_t* theap);
 // Where new pages of the theap come from.
 arena_source_t theap_source(theap_t* theap);
 
+// Out of memory: what other theaps keep, abandoned pages and dead threads may help. Not again and again.
+void theap_collect_for_memory(theap_t* theap);
+
 // Brings the process's levels up to date with the theap's counters.
 void theap_flush_levels(theap_t* theap);
 

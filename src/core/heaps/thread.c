@@ -1,5 +1,6 @@
 // Thread records: acquired, given back, found dead and reaped; the late record; full collections.
 #include "core/heaps/thread.h"
+#include "core/heaps/single.h"
 
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
@@ -131,10 +132,14 @@ typedef struct salvage_s {
 static bool salvage_page(page_t* page, void* arg) {
   salvage_t* salvage = (salvage_t*)arg;
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  if ((owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_ABANDONED)) != 0) return true;
+  if ((owner & PAGE_OWNER_ABANDONED) != 0) return true;
   theap_t* theap = page_owner_theap(owner);
   if (theap == NULL || theap->thread != salvage->dead || atomic_get_acquire(&theap->state) != THEAP_ENDING)
     return true;
+  if ((owner & PAGE_OWNER_SINGLE) != 0) {
+    if (single_is_kept(owner)) single_salvage(salvage->by, page);
+    return true;
+  }
   if (page->is_kept) {
     page->is_kept = 0;
     page->allocated--;

@@ -1,6 +1,7 @@
 // Walks over the areas and blocks of a heap.
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
+#include "core/heaps/single.h"
 #include "core/heaps/thread.h"
 #include "core/pages/block.h"
 #include "base/memory.h"
@@ -80,7 +81,7 @@ static bool visit_page(page_t* page, void* arg) {
   visit_t* visit = (visit_t*)arg;
   if (atomic_get_acquire(&page->heap) != visit->heap) return true;
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  if (owner == 0) return true;
+  if (owner == 0 || single_is_kept(owner)) return true;
   bool is_single = (owner & PAGE_OWNER_SINGLE) != 0;
   if (visit->scope == HEAP_THEAP) {
     // Full pages that it filled, and huge blocks that it allocated, count as its own.
