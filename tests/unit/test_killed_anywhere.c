@@ -13,6 +13,7 @@
 #include "core/memory/sysmem.h"
 #include "core/heaps/abandoned.h"
 #include "core/heaps/theap_pages.h"
+#include "core/heaps/single.h"
 #include "core/heaps/thread.h"
 #include "os_posix.h"
 
@@ -292,7 +293,11 @@ static void take_giant(void) { // from the middle of the list
 }
 static void free_taken(void) { theap_free(victim->main, freed); }
 
-// Large pages beyond what a theap keeps: they go back to the arena one by one.
+// Pages of one block, of which a theap keeps a few: the first of these goes for the last.
+static void keep_single(void) { theap_free(victim->main, give(victims, 16)); }
+static void allocate_kept(void) { result = theap_allocate(victim->main, 200000, &is_zero); }
+static void give_up_kept(void) { singles_give_up(victim->main); }
+static void take_other_single(void) { freed = give(survivors, 16); }
 static void take_large(void) {
   theap_free(victim->main, give(victims, 15));
   theap_free(victim->main, give(victims, 16));
@@ -452,6 +457,9 @@ static const act_t acts[] = {
     {"free", take_small, free_taken, 1, 0},
     {"free: medium page", take_medium, free_taken, 1, 0},
     {"free: large page", take_large, free_taken, 1, 0},
+    {"free: another's page kept", take_other_single, free_taken, 1, 0},
+    {"allocate: kept page", keep_single, allocate_kept, 1, 0},
+    {"give up kept pages", take_large, give_up_kept, 1, 0},
     {"free: huge", take_huge, free_taken, 1, 0},
     {"free: guarded", make_guarded, free_taken, 1, 0},
     {"free: outside", take_giant, free_taken, 1, 1},
