@@ -67,7 +67,8 @@ static void check_hints(const arena_t* arena) {
   for (size_t from = 0, chunk = 0; from < arena->slice_count; from += CHUNK_SLICES, chunk++) {
     uint8_t fits = arena->fits[chunk];
     size_t to = from + CHUNK_SLICES;
-    if ((fits & FITS_BYTE) == 0) assert_int_equal(find_run(arena, from, to, 8, 8, true), SIZE_MAX);
+    if ((fits & FITS_MEDIUM) == 0)
+      assert_int_equal(find_run(arena, from, to, PAGE_MEDIUM_SLICES, PAGE_MEDIUM_SLICES, true), SIZE_MAX);
     if ((fits & FITS_WORD) == 0) assert_int_equal(find_run(arena, from, to, 64, 64, true), SIZE_MAX);
     if (arena->longest[chunk] != LONGEST_UNKNOWN)
       assert_int_equal(find_run(arena, from, to, (size_t)arena->longest[chunk] + 1, 1, true), SIZE_MAX);
@@ -77,7 +78,7 @@ static void check_hints(const arena_t* arena) {
 static bool claim(arena_t* arena, size_t count, size_t alignment) {
   size_t start = arena_claim(arena, count, alignment, NULL);
   if (start == ARENA_NOT_FOUND) {
-    bool is_part = alignment == 1 && (count == 8 || count == 64); // of a bitmap's word
+    bool is_part = alignment == 1 && (count == PAGE_MEDIUM_SLICES || count == 64); // of a bitmap's word
     size_t missed = is_part ? find_run(arena, 0, SIZE_MAX, count, count, true)
                             : find_run(arena, 0, SIZE_MAX, count, alignment, false);
     if (missed != SIZE_MAX)
@@ -159,7 +160,7 @@ static void test_fragmented(void** state) {
     }
     check_hints(arena);
     for (size_t k = 0; k < 4; k++) {
-      if (length == 1 || length == 8 || length == 64) continue; // these come one by one, or aligned
+      if (length == 1 || length == PAGE_MEDIUM_SLICES || length == 64) continue; // these come one by one, or aligned
       if (!claim(arena, length, 1)) fail_msg("hole %zu of %zu slices", k, length);
     }
     if (run_count > 0) assert_false(claim(arena, 1, 1));
@@ -282,16 +283,16 @@ static void test_given(void** state) {
                                                        .commit = commit_given,
                                                        .commit_arg = &given});
   assert_non_null(arena);
-  page_t* page = page_from(arena, 8, 2);
+  page_t* page = page_from(arena, PAGE_MEDIUM_SLICES, 2);
   assert_true(page->is_zero && given.commits == 1 && given.committed[1] && !given.committed[2]);
   // What comes later needn't be zero: then the page can't promise it any more.
   given.is_zero = false;
-  assert_true(arena_page_commit(page, 4, NULL));
-  assert_int_equal(page->start[3 * SLICE_SIZE], 0xAA);
+  assert_true(arena_page_commit(page, 3, NULL));
+  assert_int_equal(page->start[2 * SLICE_SIZE], 0xAA);
   assert_false(page->is_zero);
   given.fails = true;
-  assert_false(arena_page_commit(page, 8, NULL));
-  assert_int_equal(page->committed_slices, 4);
+  assert_false(arena_page_commit(page, 4, NULL));
+  assert_int_equal(page->committed_slices, 3);
   given.fails = false;
   arena_page_free(page, NULL);
   arena_purge(&set, true, NULL);

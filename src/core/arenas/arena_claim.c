@@ -83,14 +83,14 @@ typedef struct wanted_s {
   uint32_t kind;           // FITS_*; 0: a run that may start anywhere
 } wanted_t;
 
-// Runs of 8 are bytes and runs of 64 are words of the bitmap: no search across words, less fragmentation.
-static size_t claim_bytes_in(arena_t* arena, size_t from, size_t to, arena_hold_t* hold) {
+// Runs of 4 and 64 are aligned, within a word of the bitmap: no search across words, less fragmentation.
+static size_t claim_medium_in(arena_t* arena, size_t from, size_t to, arena_hold_t* hold) {
   for (size_t word = from / BITMAP_WORD_BITS; word * BITMAP_WORD_BITS < to; word++) {
     uint64_t seen = atomic_get_relaxed(&arena->free[word]);
-    for (unsigned bit = 0; bit < BITMAP_WORD_BITS && seen != 0; bit += 8) {
-      uint64_t mask = (uint64_t)0xFF << bit;
+    for (unsigned bit = 0; bit < BITMAP_WORD_BITS && seen != 0; bit += PAGE_MEDIUM_SLICES) {
+      uint64_t mask = bits_mask(bit, PAGE_MEDIUM_SLICES);
       size_t start = word * BITMAP_WORD_BITS + bit;
-      if ((seen & mask) == mask && slices_try_claim(arena, start, 8, hold)) return start;
+      if ((seen & mask) == mask && slices_try_claim(arena, start, PAGE_MEDIUM_SLICES, hold)) return start;
     }
   }
   return ARENA_NOT_FOUND;
@@ -134,7 +134,7 @@ static size_t claim_run_in(arena_t* arena, size_t from, size_t to, const wanted_
 static size_t claim_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, size_t* longest,
                        arena_hold_t* hold) {
   *longest = 0;
-  if (wanted->kind == FITS_BYTE) return claim_bytes_in(arena, from, to, hold);
+  if (wanted->kind == FITS_MEDIUM) return claim_medium_in(arena, from, to, hold);
   if (wanted->kind == FITS_WORD) return claim_words_in(arena, from, to, hold);
   return claim_run_in(arena, from, to, wanted, longest, hold);
 }
@@ -167,7 +167,7 @@ static size_t claim_in_chunk(arena_t* arena, size_t chunk, const wanted_t* wante
 size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
   if (count == 1 && alignment_slices <= 1) return claim_one(arena, hold);
   wanted_t wanted = {count, alignment_slices < 1 ? 1 : alignment_slices, 0};
-  if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_BYTE;
+  if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
   if (wanted.alignment == 1 && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
   bool is_long = wanted.kind == 0;
   size_t chunks = chunk_count(arena), first = is_long ? chunks / 4 : 0;

@@ -18,9 +18,9 @@ MI_INLINE size_t arena_slice_of(const arena_t* arena, const void* p) {
 // there. Lowered by who looked in vain, set anew by each release.
 #define CHUNK_WORDS     BITMAP_WORD_BITS
 #define CHUNK_SLICES    ((size_t)CHUNK_WORDS * BITMAP_WORD_BITS)
-#define FITS_BYTE       1u // 8 slices, aligned
+#define FITS_MEDIUM     1u // 4 slices, aligned
 #define FITS_WORD       2u // 64 slices, aligned
-#define FITS_ALL        (FITS_BYTE | FITS_WORD)
+#define FITS_ALL        (FITS_MEDIUM | FITS_WORD)
 #define LONGEST_UNKNOWN UINT16_MAX
 
 // Whoever calls this had the slices alone; now they are anybody's.

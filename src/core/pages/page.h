@@ -2,7 +2,7 @@
 //
 // Vocabulary
 //   slice   64 KiB of address space, 64 KiB-aligned: what arenas hand out
-//   page    1, 8 or 64 slices with blocks of one size class; or as many as needed for one huge block
+//   page    1, 4 or 64 slices with blocks of one size class; or as many as needed for one huge block
 //   block   what the program gets; a free block holds the link to the next one
 //   record  page_t. Records lie outside the memory they describe, in tables indexed by address
 //   (core/pages/page_map.h): one
@@ -24,8 +24,8 @@
 #define SLICE_SIZE            ((size_t)1 << SLICE_SHIFT)
 
 #define PAGE_SMALL_BLOCK_MAX  (8 * MI_KIB)  // blocks up to this size live in pages of one slice
-#define PAGE_MEDIUM_BLOCK_MAX (64 * MI_KIB) // up to this in pages of 8 slices; larger ones in pages of 64
-#define PAGE_MEDIUM_SLICES    8
+#define PAGE_MEDIUM_BLOCK_MAX (64 * MI_KIB) // up to this in pages of 4 slices; larger ones in pages of 64
+#define PAGE_MEDIUM_SLICES    4
 #define PAGE_LARGE_SLICES     64
 
 typedef struct block_s {
