@@ -35,14 +35,16 @@ MI_INLINE bool block_free_fast(void* p) {
   uintptr_t table = page_map_table(p);
   if (MI_UNLIKELY(table == 0)) return false;
   page_t* page = page_map_record_in(table, p);
-  // A slice without a page has owner 0 and counts of 0, so in a thread without a theap the second test fails
-  // for it.
+  // A slice without a page has owner 0 and a limit of 0, so in a thread without a theap the second test fails for
+  // it.
   if (MI_UNLIKELY(atomic_get_relaxed(&page->owner) != (uintptr_t)os_slot_get_fast())) return false;
   if (MI_SECURE) return theap_free_checked(page, (block_t*)p);
+  if (MI_UNLIKELY(!page_is_block(page, p))) return false;
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(freed >= page->allocated)) return false;
-  block_t* block = (block_t*)p;
-  block->next = page->free;
+  block_t *block = (block_t*)p, *first = page->free;
+  if (MI_UNLIKELY(block == first)) return false; // the second of two frees in a row
+  block->next = first;
   atomic_compiler_fence(); // a thread may be killed anywhere: the list is whole after each store, and
   page->free = block;
   atomic_compiler_fence(); // `freed` never runs ahead of it

@@ -285,7 +285,7 @@ void arena_page_free(page_t* page, arena_hands_t* hands) {
   size_t count = page->slice_count;
   // Blocks may be left (the heap was destroyed). Of nobody's record no block may seem to be in use: in a
   // thread without theap the fast path of free compares its owner, 0, with the empty slot.
-  page->freed = page->allocated;
+  page_set_extended(page, 0);
   if (page->is_outside) {
     if (page_has_inside_marks(count)) page_map_mark_inside(page, count, false);
     atomic_set_release(&page->owner, 0);

@@ -69,7 +69,7 @@ static page_t* page_adopted(theap_t* theap, unsigned bin) {
     if (page->extended < page->reserved)
       return NULL; // no memory to commit: abandoned, it would be listed and come again
     // What seemed to be room a killed thread has lost.
-    if (page_used(page) < page->reserved) page->reserved = (uint32_t)page_used(page);
+    if (page_used(page) < page->reserved) page->reserved = (uint16_t)page_used(page);
     page_set_full(theap, page);
   }
 }
@@ -220,7 +220,7 @@ static void retire_contents(const page_t* page, block_t* block) {
 // The page is the calling thread's, by this theap of it.
 static void free_own(theap_t* theap, page_t* page, block_t* block) {
   uint64_t freed = page->freed + 1;
-  if (MI_UNLIKELY(freed > page->allocated - page->is_kept)) {
+  if (MI_UNLIKELY(freed > page->allocated - page->is_kept || block == page->free)) {
     block_report(MISUSE_DOUBLE_FREE, page, block, "free");
     return;
   }

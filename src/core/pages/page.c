@@ -13,8 +13,9 @@ void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, s
   page->allocated = 0;
   page->freed = 0;
   page->block_size = block_size;
-  page->extended = 0;
-  page->reserved = bin == BIN_HUGE ? 1 : (uint32_t)(page->slice_count * SLICE_SIZE / block_size);
+  page->inverse = block_reciprocals[bin]; // 0 for huge ones: then no address is a block
+  page_set_extended(page, 0);
+  page->reserved = bin == BIN_HUGE ? 1 : (uint16_t)(page->slice_count * SLICE_SIZE / block_size);
   atomic_set_relaxed(&page->bin,
                      (uint8_t)bin); // read by late looks at what the record was before, as two more are
   page->is_kept = 0;
@@ -63,14 +64,14 @@ static block_t* link_in_order(const page_t* page, uint8_t* first, size_t count) 
 // Links the next untouched blocks.
 static void page_extend(page_t* page) {
   size_t count = PAGE_EXTEND_SIZE / page->block_size;
-  size_t left = page->reserved - page->extended;
+  size_t left = (size_t)(page->reserved - page->extended);
   if (count == 0) count = 1;
   if (count > left) count = left;
   uint8_t* first = page->start + page->extended * page->block_size;
   block_t* list = MI_SECURE ? link_shuffled(page, first, count) : link_in_order(page, first, count);
   // In this order: should the thread be killed in between, these blocks are lost, but none is handed out
   // twice.
-  page->extended += (uint32_t)count;
+  page_set_extended(page, page->extended + count);
   atomic_compiler_fence();
   page->free = list;
 }
@@ -84,7 +85,7 @@ block_t* page_take(page_t* page, bool* is_zero) {
       // Larger blocks are taken one by one, so that we know of each whether its memory is fresh from the
       // system.
       block_t* block = (block_t*)(page->start + page->extended * page->block_size);
-      page->extended++;
+      page_set_extended(page, page->extended + (size_t)1);
       atomic_compiler_fence(); // as above
       page->allocated++;
       *is_zero = page->is_zero;

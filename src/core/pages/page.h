@@ -59,15 +59,13 @@ typedef struct MI_ALIGNED(64) page_s {
   uint64_t freed;     // blocks ever returned to `free`; equal to `allocated`: the page is empty
   uint8_t* start;     // first block
   size_t block_size;  // bytes
-  uint32_t extended;  // blocks that were linked or handed out at least once; the rest is untouched memory
-  uint32_t reserved;  // blocks that fit
+  uint32_t inverse;   // 2^32 / block_size, rounded up, and what a block's product with it stays below: see
+  uint32_t limit;     // page_is_block
+  uint16_t extended;  // blocks that were linked or handed out at least once; the rest is untouched memory
+  uint16_t reserved;  // blocks that fit
   uint32_t back;      // for a slice inside a page: how many slices before this one the page starts
-  uint8_t bin;
-  uint8_t is_zero;    // untouched memory of this page reads as zero
-  uint8_t is_kept;    // empty but kept: the only page of its bin's queue
-  uint8_t keep_ticks; // ticks until a kept page that is still empty goes back to its arena
 #if !MI_64BIT
-  uint32_t padding[4];
+  uint32_t padding[3];
 #endif
   // Second cache line: other threads and slow paths.
   uint64_t remote;
@@ -84,8 +82,11 @@ typedef struct MI_ALIGNED(64) page_s {
   uint8_t committed_slices; // pages of up to 64 slices: so many are committed, from the first on
   uint8_t
       is_listed; // in its heap's list of abandoned pages; guarded by the list's lock, steady while it is owned
-  uint8_t is_outside;
-  uint8_t spare;
+  uint8_t bin;
+  uint8_t is_outside : 1;
+  uint8_t is_zero : 1;    // untouched memory of this page reads as zero
+  uint8_t is_kept : 1;    // empty but kept: the only page of its bin's queue
+  uint8_t keep_ticks : 3; // ticks until a kept page that is still empty goes back to its arena
 #if !MI_64BIT
   uint32_t padding2[6];
 #endif
@@ -97,6 +98,20 @@ _Static_assert(sizeof(page_t) == 128, "page_map.h computes record addresses with
 
 // Stands in for "no page": its free list is always empty and it is never written.
 extern const page_t page_none;
+
+// Does a block start at `p`, in the page's first slice, that was handed out at least once? With c = `inverse`, the
+// product of a block's offset (its number times the size d) and c is, modulo 2^32, the number times c * d - 2^32,
+// which is at most d; so that of a block which was handed out stays below `limit`, and that isn't above c. An offset
+// between two blocks adds c or a multiple of it. (Blocks up to a slice, as those of release builds are.)
+MI_INLINE bool page_is_block(const page_t* page, const void* p) {
+  return (uint16_t)(uintptr_t)p * page->inverse < page->limit;
+}
+
+MI_INLINE void page_set_extended(page_t* page, size_t count) {
+  page->extended = (uint16_t)count;
+  uint64_t limit = (uint64_t)(uint32_t)(page->inverse * (uint32_t)page->block_size) * count;
+  page->limit = limit < page->inverse ? (uint32_t)limit : page->inverse;
+}
 
 MI_INLINE struct theap_s* page_owner_theap(uintptr_t owner) {
   return (struct theap_s*)(owner & ~(uintptr_t)PAGE_OWNER_FLAGS);

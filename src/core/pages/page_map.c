@@ -67,7 +67,7 @@ void page_map_forget(const void* start, size_t slice_count) {
       continue;
     }
     record->back = 0;
-    record->freed = record->allocated; // see arena_page_free
+    page_set_extended(record, 0); // see arena_page_free
     atomic_set_release(&record->owner, 0);
   }
 }
