@@ -174,7 +174,7 @@ static DWORD WINAPI run_hammer(LPVOID arg) {
 static int case_all_taken_and_killed(void) {
   take_all();
   expect(start_using(), "the library loads");
-  for (size_t round = 0; round < 20; round++) {
+  for (size_t round = 0; round < 8; round++) {
     HANDLE hammers[3];
     warm = 0;
     for (size_t i = 0; i < 3; i++)
@@ -318,7 +318,7 @@ static void run_case(void** state) {
   char self[CHILD_PATH_MAX];
   child_self(self);
   child_set_environment("MIMALLOC_SHOW_ERRORS", "1");
-  assert_true(child_run((const char*[]){self, mode, one->name, NULL}, 60000, &result));
+  assert_true(child_run((const char*[]){self, mode, one->name, NULL}, 200000, &result));
   bool said =
       strstr(result.error, "no thread-local storage index is left in this process (TlsAlloc failed)") != NULL;
   if (result.timed_out || result.exit_code != 0 || strcmp(result.output, "used\n") != 0 ||
