@@ -1,5 +1,6 @@
 #include "os/os.h"
 #include "base/atomics.h"
+#include "base/bits.h"
 #include "base/text.h"
 #include "teb.h"
 
@@ -295,7 +296,9 @@ bool os_is_exiting(void) { return shutdown_in_progress != NULL && shutdown_in_pr
 void os_yield(void) { SwitchToThread(); }
 
 #define LOCK_SPINS 200
-#define LOCK_CHECK 1024 // yields between two questions whether the holder is still alive
+// After so many yields, twice, four times as many and so on, and then after each LOCK_CHECK: is the holder alive?
+#define LOCK_FIRST_CHECK 32
+#define LOCK_CHECK       1024
 
 // SRW locks and critical sections are no use here: at process exit the system kills all other threads first,
 // wherever they are, and whoever then waits for what they held waits for ever (or is killed too).
@@ -313,11 +316,13 @@ bool os_lock_acquire(os_lock_t* lock) {
       return true;
     }
     uint32_t holder = atomic_get_relaxed(&lock->owner);
-    if (spins % LOCK_CHECK == 0 && holder != 0 && os_thread_is_dead(holder) &&
+    unsigned yields = spins - LOCK_SPINS;
+    bool asks = yields >= LOCK_FIRST_CHECK && (bits_is_power_of_two(yields) || yields % LOCK_CHECK == 0);
+    if (asks && holder != 0 && os_thread_is_dead(holder) &&
         atomic_cas_acq_rel(&lock->owner, &holder, self))
       return true;
     // Yielding alone never lets a thread of lower priority run that holds the lock.
-    if (spins % 64 == 0) {
+    if (yields % 64 == 63) {
       Sleep(1);
     } else {
       SwitchToThread();
