@@ -24,6 +24,7 @@
 #define ARENA_ALIGNMENT                                                                                      \
   (PAGE_LARGE_SLICES * SLICE_SIZE) // so that no 64-slice page straddles two page map tables
 #define ARENA_COUNT_MAX 1024       // per set
+#define RUN_HINTS       16         // longest run, in slices, of which an arena knows where to look
 
 // Commits or decommits memory that the program manages itself, as mi_commit_fun_t: `commit` false: decommit.
 // *is_zero (NULL for a decommit) tells whether the memory reads as zero. False: failed.
@@ -47,7 +48,8 @@ typedef struct arena_s {
   uint32_t purge_busy;   // the thread that purges, 0: none; others pass by
   uint32_t purge_since;  // clock of its beginning
   uint32_t purge_cursor; // where the next bounded purge goes on, in words
-  uint8_t* fits;         // per chunk: what may start there (arena_slices.h)
+  uint32_t run_hints[RUN_HINTS + 1]; // by length: no free run of that length starts before (arena_claim.c)
+  uint8_t* fits;                     // per chunk: what may start there (arena_slices.h)
   uint16_t* longest;
   uint64_t* free;
   uint64_t* free_summary;

@@ -14,8 +14,32 @@ static void forget_longest(arena_t* arena, size_t chunk) {
   if (atomic_get_seq_cst(longest) != LONGEST_UNKNOWN) atomic_swap_seq_cst(longest, (uint16_t)LONGEST_UNKNOWN);
 }
 
+// ---- where short runs may be --------------------------------------------------------------------------------
+// Claims take the first run that is long enough. Where the last one of a length was found the next one is looked
+// for: whoever lets go of slices before that sets it back. Two at once may leave it too far; then a run is
+// overlooked until something is released there again, or until nothing is found behind.
+
+static size_t runs_begin(const arena_t* arena) { return arena->slice_count / 4; }
+
+// The slices are free: with their neighbours they are a run, of which no more than RUN_HINTS on either side counts.
+static void hints_set_back(arena_t* arena, size_t start, size_t count) {
+  size_t begin = runs_begin(arena), most = RUN_HINTS, first = start, end = start + count;
+  if (start < begin) return;
+  while (first > begin && start - first < most && bitmap_is_all(arena->free, first - 1, 1, true)) first--;
+  if (count < most) {
+    size_t limit = end + most < arena->slice_count ? end + most : arena->slice_count;
+    end = bitmap_next(arena->free, end, limit, false);
+  }
+  if (end - first < most) most = end - first;
+  for (size_t length = 2; length <= most; length++) {
+    uint32_t seen = atomic_get_seq_cst(&arena->run_hints[length]);
+    while (seen > first && !atomic_cas_weak_seq_cst(&arena->run_hints[length], &seen, (uint32_t)first)) {}
+  }
+}
+
 void slices_release(arena_t* arena, size_t start, size_t count) {
   bitmap_set(arena->free, start, count);
+  hints_set_back(arena, start, count);
   size_t last = (start + count - 1) / BITMAP_WORD_BITS;
   for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
     bitmap_word_set(arena->free_summary, word);
@@ -163,6 +187,15 @@ static size_t claim_in_chunk(arena_t* arena, size_t chunk, const wanted_t* wante
   return found;
 }
 
+static size_t claim_short_run(arena_t* arena, const wanted_t* wanted, arena_hold_t* hold) {
+  uint32_t hint = atomic_get_seq_cst(&arena->run_hints[wanted->count]);
+  size_t from = hint > runs_begin(arena) ? hint : runs_begin(arena), longest;
+  size_t found = claim_run_in(arena, from, arena->slice_count, wanted, &longest, hold);
+  uint32_t next = (uint32_t)(found == ARENA_NOT_FOUND ? arena->slice_count : found + wanted->count);
+  atomic_cas_acq_rel(&arena->run_hints[wanted->count], &hint, next); // or somebody has set it back
+  return found;
+}
+
 // Runs start their search a quarter into the arena, away from the small pages that fill it from the front.
 size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
   if (count == 1 && alignment_slices <= 1) return claim_one(arena, hold);
@@ -170,6 +203,10 @@ size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_
   if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
   if (wanted.alignment == 1 && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
   bool is_long = wanted.kind == 0;
+  if (is_long && wanted.alignment == 1 && count <= RUN_HINTS) {
+    size_t found = claim_short_run(arena, &wanted, hold);
+    if (found != ARENA_NOT_FOUND) return found;
+  }
   size_t chunks = chunk_count(arena), first = is_long ? chunks / 4 : 0;
   if (is_long && chunks < 4) { // the quarter lies inside of a chunk
     size_t longest;

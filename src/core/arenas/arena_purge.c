@@ -13,6 +13,8 @@
 // After that, committed memory may grow by as much before it happens again.
 #define GROWTH_STEP_MIN   (1u << 20)
 #define GROWTH_STEP_SHARE 32
+// And only in runs of at least so many slices: pieces would be committed again at once.
+#define GROWTH_RUN_SLICES 8
 #define PURGE_LONG_MS     1000
 // How long a forced purge waits for another's to end.
 #define FORCED_YIELDS 2000
@@ -194,6 +196,7 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
                      .hold = hold_for_purge(hands),
                      .runs_left = scope == PURGE_DUE ? PURGE_STEP_RUNS : SIZE_MAX,
                      .smallest = run_slices_min()};
+  if (scope == PURGE_WAITING && run.smallest < GROWTH_RUN_SLICES) run.smallest = GROWTH_RUN_SLICES;
   if (scope == PURGE_FREE) purge_all_free(arena, &run);
   if (purge_round(arena, scope, &run)) {
     atomic_set_release(&arena->purge_from, os_clock_ms());
