@@ -198,6 +198,20 @@ static bool check_lists(heap_t* heap, void* arg) {
   return true;
 }
 
+// Of a page that nobody owns all is as the last look at it should have left it.
+static bool check_abandoned(page_t* page, void* arg) {
+  MI_UNUSED(arg);
+  uintptr_t owner = page->owner;
+  if ((owner & (PAGE_OWNER_CLAIMED | PAGE_OWNER_LISTING)) != 0)
+    schedule_fail("somebody took the page at %p for a moment and left it so", (void*)page->start);
+  if (!page_is_abandoned(owner) || (owner & PAGE_OWNER_SINGLE) != 0) return true;
+  if (page_used(page) == page_remote_count(page))
+    schedule_fail("nobody's page at %p is empty, and still there", (void*)page->start);
+  if (page_available(page) * LISTED_FREE_SHARE >= page->reserved && !page->is_listed)
+    schedule_fail("nobody's page at %p has room, and isn't listed", (void*)page->start);
+  return true;
+}
+
 // As the statistics count: blocks in use are those that we know.
 static void check_counts(bool is_exact) {
   static stats_blocks_t sums;
@@ -247,11 +261,16 @@ void world_end(world_loss_t loss) {
     if (blocks[i].p != NULL) world_check(i);
   subproc_visit_heaps(subproc_main(), &check_lists, NULL);
   check_counts(is_exact);
+  if (!is_any_killed) arena_visit_pages(&subproc_main()->arenas, &check_abandoned, NULL);
   for (int i = 0; i < block_count; i++)
     if (blocks[i].p != NULL) world_free(i);
+  left_t left = {0};
+  theap_collect(theap_current(), true); // of its own pages only: others go with their last block
+  arena_visit_pages(&subproc_main()->arenas, &count_page, &left);
+  if (!is_any_killed && left.pages != 0) schedule_fail("%zu pages outlive their last block", left.pages);
   thread_collect(world_self(), true);
   check_counts(is_exact);
-  left_t left = {0};
+  left = (left_t){0};
   arena_visit(&subproc_main()->arenas, &check_arena, &left);
   arena_visit_pages(&subproc_main()->arenas, &count_page, &left);
   if (is_any_killed ? left.pages > loss.pages : left.pages != 0) schedule_fail("%zu pages are left over", left.pages);
