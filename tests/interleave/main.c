@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-static const scenario_t* const groups[] = {scenarios_pages, NULL};
+static const scenario_t* const groups[] = {scenarios_pages, scenarios_slices, scenarios_heaps, NULL};
 
 static void usage(void) {
   printf("usage: interleave [--bound N] [--scenario NAME]... [--schedule S] [--list]\n\n"

@@ -11,7 +11,9 @@ void model_begin(void); // once: maps the address space
 #define MODEL_SIZE (64 * MI_MIB)
 uint8_t* model_memory(void);
 
+bool model_is_reserved(const void* start, size_t size);
 bool model_is_committed(const void* start, size_t size);
+size_t model_committed_bytes(void);
 
 extern uint32_t model_clock_ms;
 extern bool model_commits_fail;

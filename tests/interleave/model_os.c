@@ -41,7 +41,7 @@ uint8_t* model_memory(void) { return (uint8_t*)MODEL_BASE; }
 
 static size_t slice_of(const void* p) { return ((uintptr_t)p - MODEL_BASE) / OS_GRANULARITY; }
 
-static bool is_in_one(const void* start, size_t size) {
+bool model_is_reserved(const void* start, size_t size) {
   for (size_t i = 0; i < reservation_count; i++) {
     const reservation_t* at = &reservations[i];
     if ((const uint8_t*)start >= at->base && (size_t)((const uint8_t*)start - at->base) + size <= at->size)
@@ -51,10 +51,16 @@ static bool is_in_one(const void* start, size_t size) {
 }
 
 bool model_is_committed(const void* start, size_t size) {
-  if (size == 0 || !is_in_one(start, size)) return false;
+  if (size == 0 || !model_is_reserved(start, size)) return false;
   for (size_t i = slice_of(start); i <= slice_of((const uint8_t*)start + size - 1); i++)
     if (!committed[i]) return false;
   return true;
+}
+
+size_t model_committed_bytes(void) {
+  size_t count = 0;
+  for (size_t i = 0; i < SLICES; i++) count += committed[i];
+  return count * OS_GRANULARITY;
 }
 
 // ---- memory -------------------------------------------------------------------------------------------------------
@@ -94,7 +100,7 @@ void* os_reserve_and_commit(size_t size) {
 }
 
 static void check_slices(const char* call, const void* start, size_t size) {
-  if (size == 0 || ((uintptr_t)start | size) % OS_GRANULARITY != 0 || !is_in_one(start, size))
+  if (size == 0 || ((uintptr_t)start | size) % OS_GRANULARITY != 0 || !model_is_reserved(start, size))
     schedule_fail("%s of %zu bytes at %p", call, size, start);
 }
 

@@ -474,6 +474,7 @@ static bool parse(const char* text) {
 }
 
 schedule_result_t schedule_scenario(const scenario_t* scenario, int bound, const char* text) {
+  madvise(model_memory(), MODEL_SIZE, MADV_DONTNEED); // zero again, and not there to be looked at each time
   image_restore(IMAGE_BEGIN);
   keep->scenario = scenario;
   keep->failed = keep->is_any_new = false;

@@ -1,7 +1,7 @@
 #include "interleave/world.h"
 
 #include "api/alloc_fast.h"
-#include "core/arenas/arena_parts.h"
+#include "core/arenas/arena_slices.h"
 #include "core/memory/bitmap.h"
 #include "core/heaps/theap_pages.h"
 
@@ -152,6 +152,21 @@ static bool count_page(page_t* page, void* arg) {
   return true;
 }
 
+// The hints are wrong only towards "perhaps": what is free can be found.
+static void check_hints(const arena_t* arena, size_t chunk) {
+  size_t from = chunk * CHUNK_SLICES, to = from + CHUNK_SLICES, longest = 0;
+  if (to > arena->slice_count) to = arena->slice_count;
+  uint32_t fits = 0;
+  for (size_t at = from; at < to; at++) {
+    size_t run = bitmap_next(arena->free, at, arena->slice_count, false) - at;
+    if (run > longest) longest = run;
+    if (at % 8 == 0 && run >= 8) fits |= FITS_BYTE;
+    if (at % 64 == 0 && run >= 64) fits |= FITS_WORD;
+  }
+  if ((fits & ~(uint32_t)arena->fits[chunk]) != 0) schedule_fail("the hints miss a run for a page");
+  if (longest > arena->longest[chunk]) schedule_fail("the hints miss a run of %zu free slices", longest);
+}
+
 // Bits are what they say: committed slices have memory, those that aren't dirty are zero.
 static void check_arena(arena_t* arena, void* arg) {
   left_t* left = arg;
@@ -174,8 +189,20 @@ static void check_arena(arena_t* arena, void* arg) {
       schedule_fail("the summary misses slices that wait for their purge");
     if (waiting != 0 && arena->purge_waiting == 0) schedule_fail("nobody will purge slices that wait for it");
   }
+  for (size_t chunk = 0; chunk * CHUNK_SLICES < arena->slice_count; chunk++) check_hints(arena, chunk);
+  bool is_any_free = bitmap_next(arena->free, 0, arena->slice_count, true) < arena->slice_count;
+  if (is_any_free && (arena->set->open[arena->index / 64] >> arena->index % 64 & 1) == 0)
+    schedule_fail("an arena with free slices is closed");
+  if (arena->purge_busy != 0 && !schedule_is_dead(arena->purge_busy)) schedule_fail("an arena is still being purged");
   if (arena->purge_waiting != 0 && (arena->set->waiting[arena->index / 64] >> arena->index % 64 & 1) == 0)
     schedule_fail("an arena with slices that wait for their purge isn't marked");
+}
+
+// The system's idea of what is committed is the statistics', but for what nobody counts.
+static void check_committed(void) {
+  int64_t counted = stats_process.committed.current, there = (int64_t)model_committed_bytes();
+  if (counted != there)
+    schedule_fail("the statistics count %lld committed bytes, there are %lld", (long long)counted, (long long)there);
 }
 
 static bool check_lists(heap_t* heap, void* arg) {
@@ -261,19 +288,24 @@ void world_end(world_loss_t loss) {
     if (blocks[i].p != NULL) world_check(i);
   subproc_visit_heaps(subproc_main(), &check_lists, NULL);
   check_counts(is_exact);
-  if (!is_any_killed) arena_visit_pages(&subproc_main()->arenas, &check_abandoned, NULL);
+  left_t left = {0};
+  arena_visit(&subproc_main()->arenas, &check_arena, &left);
+  if (!is_any_killed) {
+    arena_visit_pages(&subproc_main()->arenas, &check_abandoned, NULL);
+    check_committed();
+  }
   for (int i = 0; i < block_count; i++)
     if (blocks[i].p != NULL) world_free(i);
-  left_t left = {0};
+  left = (left_t){0};
   theap_collect(theap_current(), true); // of its own pages only: others go with their last block
   arena_visit_pages(&subproc_main()->arenas, &count_page, &left);
-  if (!is_any_killed && left.pages != 0) schedule_fail("%zu pages outlive their last block", left.pages);
+  if (!is_any_killed && left.pages > loss.pages) schedule_fail("%zu pages outlive their last block", left.pages);
   thread_collect(world_self(), true);
   check_counts(is_exact);
   left = (left_t){0};
   arena_visit(&subproc_main()->arenas, &check_arena, &left);
   arena_visit_pages(&subproc_main()->arenas, &count_page, &left);
-  if (is_any_killed ? left.pages > loss.pages : left.pages != 0) schedule_fail("%zu pages are left over", left.pages);
+  if (left.pages > loss.pages) schedule_fail("%zu pages are left over", left.pages);
   if (left.taken > loss.slices) schedule_fail("%zu slices are lost", left.taken);
   if (left.pages == 0) subproc_visit_heaps(subproc_main(), &check_empty, NULL);
   if (is_exact && atomic_get_relaxed(&stats_process.pages.current) != 0) {
