@@ -164,19 +164,17 @@ void page_abandon_again(theap_t* theap, page_t* page, uintptr_t owner) {
 
 void page_retire(theap_t* theap, page_t* page) {
   page_unlist(page);
-  heap_t* heap = atomic_get_acquire(&page->heap);
-  if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == heap) {
+  bool is_counted = theap != NULL && atomic_get_relaxed(&theap->counts_of) == atomic_get_acquire(&page->heap);
+  if (is_counted) {
     theap->counts.allocated[page->bin] += (int64_t)page->allocated;
     theap->counts.freed[page->bin] += (int64_t)page->freed;
     theap->counts.pages_gone++;
     theap->counts.retired++;
   } else {
-    atomic_add_relaxed(&heap->allocated[page->bin], (int64_t)page->allocated);
-    atomic_add_relaxed(&heap->freed[page->bin], (int64_t)page->freed);
     stats_decrease(&stats_process.pages, 1);
     stats_count(&stats_process.pages_retired, 1);
   }
-  heap_page_remove(page);
+  heap_page_remove(page, is_counted);
   arena_page_free(page, theap != NULL ? &theap->thread->hands : NULL);
 }
 
