@@ -7,14 +7,22 @@
 #include <string.h>
 #include <time.h>
 
-static const scenario_t* const groups[] = {scenarios_pages, scenarios_slices, scenarios_heaps, NULL};
+static const struct {
+  const char* name;
+  const scenario_t* scenarios;
+} groups[] = {{"pages", scenarios_pages},
+              {"slices", scenarios_slices},
+              {"heaps", scenarios_heaps},
+              {"killed", scenarios_killed},
+              {NULL, NULL}};
 
 static void usage(void) {
-  printf("usage: interleave [--bound N] [--scenario NAME]... [--schedule S] [--list]\n\n"
+  printf("usage: interleave [--bound N] [--group NAME] [--scenario NAME]... [--schedule S] [--list]\n\n"
          "Runs two or three threads of the allocator in every order that at most N preemptions give (2), and checks\n"
          "after each that no block is handed out twice, none is damaged, and nothing is lost. A failure is printed with\n"
          "the schedule that led there.\n\n"
          "  --bound N        this many preemptions; more find more, and take longer\n"
+         "  --group NAME     pages, slices, heaps or killed alone\n"
          "  --scenario NAME  these alone; all whose names begin so\n"
          "  --schedule S     this schedule of one scenario, as a failure printed it: A12.B.A lets A pass 12 points, then\n"
          "                   B go as far as it can, then A; A3x kills A after 3\n"
@@ -36,7 +44,7 @@ static int misused(const char* what) {
 }
 
 int main(int argc, char** argv) {
-  const char* text = NULL;
+  const char *text = NULL, *group = NULL;
   int bound = -1, chosen_count = 0;
   bool is_list = false;
   char** chosen = calloc((size_t)argc, sizeof(char*));
@@ -50,6 +58,8 @@ int main(int argc, char** argv) {
       is_list = true;
     } else if (strcmp(argv[i], "--bound") == 0 && has_value) {
       bound = atoi(argv[++i]);
+    } else if (strcmp(argv[i], "--group") == 0 && has_value) {
+      group = argv[++i];
     } else if (strcmp(argv[i], "--scenario") == 0 && has_value) {
       chosen[chosen_count++] = argv[++i];
     } else if (strcmp(argv[i], "--schedule") == 0 && has_value) {
@@ -63,8 +73,9 @@ int main(int argc, char** argv) {
   uint64_t runs = 0, points = 0;
   unsigned count = 0, failed = 0;
   clock_t start = clock();
-  for (size_t g = 0; groups[g] != NULL; g++) {
-    for (const scenario_t* at = groups[g]; at->name != NULL; at++) {
+  for (size_t g = 0; groups[g].name != NULL; g++) {
+    if (group != NULL && strcmp(group, groups[g].name) != 0) continue;
+    for (const scenario_t* at = groups[g].scenarios; at->name != NULL; at++) {
       if (!is_chosen(at->name, chosen, chosen_count)) continue;
       count++;
       if (is_list) {
