@@ -121,7 +121,7 @@ const scenario_t scenarios_killed[] = {
     {"killed-huge", "killed while it frees and takes huge blocks", prepare_pages, {free_and_take_run, take_run, NULL},
      judge_pages, KILL_A, 3},
     {"killed-purging", "killed while it purges what another takes", prepare_old, {purge, take_run, NULL}, judge_pages,
-     KILL_A, 3},
+     KILL_A, 2},
     {"killed-deleting", "killed while it deletes a heap whose blocks another frees", prepare_heap,
      {delete_heap, free_both, NULL}, judge_pages, KILL_A, 2},
     {"killed-destroying", "killed while it destroys a heap, as another thread with blocks there ends", prepare_destroy,
