@@ -71,7 +71,7 @@ size_t os_processor_count(void) { return 2; }
 
 // Addresses are never given twice: fresh ones read as zero.
 void* os_reserve(size_t size) {
-  schedule_point(&next_free, POINT_WRITE);
+  schedule_point(&next_free, POINT_CHANGE);
   size_t alignment = size >= 4 * MI_MIB ? 4 * MI_MIB : OS_GRANULARITY;
   uint8_t* p = (uint8_t*)bits_align_up((uintptr_t)next_free, alignment);
   if (reservation_count == RESERVATIONS || size > MODEL_SIZE ||
@@ -106,7 +106,7 @@ static void check_slices(const char* call, const void* start, size_t size) {
 
 bool os_commit(void* start, size_t size) {
   check_slices("os_commit", start, size);
-  schedule_point(&committed[slice_of(start)], POINT_WRITE);
+  schedule_point(&committed[slice_of(start)], POINT_CHANGE);
   if (model_commits_fail) return false;
   for (size_t at = 0; at < size; at += OS_GRANULARITY) {
     uint8_t* slice = (uint8_t*)start + at;
@@ -118,7 +118,7 @@ bool os_commit(void* start, size_t size) {
 
 bool os_decommit(void* start, size_t size) {
   check_slices("os_decommit", start, size);
-  schedule_point(&committed[slice_of(start)], POINT_WRITE);
+  schedule_point(&committed[slice_of(start)], POINT_CHANGE);
   if (model_on_decommit != NULL) model_on_decommit(start, size);
   memset(start, DECOMMITTED, size);
   mark(start, size, false);
@@ -195,14 +195,14 @@ bool os_is_exiting(void) { return false; }
 void os_yield(void) { schedule_yield(); }
 
 bool os_lock_try(os_lock_t* lock) {
-  schedule_point(&lock->owner, POINT_WRITE);
+  schedule_point(&lock->owner, POINT_CHANGE);
   if (lock->owner != 0) return false;
   lock->owner = os_thread_id();
   return true;
 }
 
 bool os_lock_acquire(os_lock_t* lock) {
-  schedule_point(&lock->owner, POINT_WRITE);
+  schedule_point(&lock->owner, POINT_CHANGE);
   schedule_wait(&lock->owner);
   bool is_taken_over = lock->owner != 0;
   lock->owner = os_thread_id();
@@ -210,7 +210,7 @@ bool os_lock_acquire(os_lock_t* lock) {
 }
 
 void os_lock_release(os_lock_t* lock) {
-  schedule_point(&lock->owner, POINT_WRITE);
+  schedule_point(&lock->owner, POINT_CHANGE);
   if (lock->owner != os_thread_id()) schedule_fail("a lock is opened by a thread that doesn't hold it");
   lock->owner = 0;
 }

@@ -125,7 +125,7 @@ const scenario_t scenarios_killed[] = {
     {"killed-deleting", "killed while it deletes a heap whose blocks another frees", prepare_heap,
      {delete_heap, free_both, NULL}, judge_pages, KILL_A, 2},
     {"killed-destroying", "killed while it destroys a heap, as another thread with blocks there ends", prepare_destroy,
-     {destroy_heap, NULL, end_thread}, judge_destroy, KILL_A, 3},
+     {destroy_heap, NULL, end_thread}, judge_destroy, KILL_A, 2},
     {"killed-reaping", "killed while it reaps a dead thread that another finds, too", prepare_dead, {reap, reap, NULL},
      judge_pages, KILL_A, 3},
     {0},

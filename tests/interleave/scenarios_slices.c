@@ -109,7 +109,10 @@ static void grow(void) {
 
 static void prepare_commit_ahead(void) {
   world_begin(C);
+  schedule_as(C);
+  world_take(SMALL);
   option_set(option_page_commit_on_demand, 0);
+  schedule_as(0);
 }
 
 // ---- purges -------------------------------------------------------------------------------------------------------

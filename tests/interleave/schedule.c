@@ -18,6 +18,7 @@ enum {
   DEPTH_MAX = 1 << 16,
   SEGMENTS_MAX = 4096,
   ADDRESSES = 1 << 14,      // places of the table of addresses
+  STORES_MAX = 64,          // that wait
   POINTS_MAX = 1000 * 1000, // of one run: more is taken for an endless loop
   PAGE = 4096,
   FIRST_ID = 1000,
@@ -25,6 +26,12 @@ enum {
 };
 
 typedef enum thread_state_e { RUNS, WAITS, ENDED, KILLED } thread_state_t;
+
+typedef struct store_s { // that others needn't have seen yet
+  uint8_t* address;
+  unsigned size;
+  uint64_t before, after;
+} store_t;
 
 typedef struct coroutine_s {
   ucontext_t context;
@@ -34,12 +41,15 @@ typedef struct coroutine_s {
   const uint32_t* waits_for;
   bool has_yielded;
   bool has_begun;
+  bool is_late; // the others see what was before its stores
+  store_t stores[STORES_MAX];
+  unsigned store_count;
 } coroutine_t;
 
 typedef struct segment_s {
   unsigned thread;
   uint64_t points; // UINT64_MAX: until it ends, waits or yields
-  bool is_kill;
+  enum { SWITCHED, SWITCHED_LATE, SWITCHED_KILLED } how;
 } segment_t;
 
 typedef struct address_s {
@@ -144,12 +154,13 @@ static void segment_print(char* text, size_t capacity) {
   for (size_t i = 0; i <= keep->taken_count && length + 32 < capacity; i++) {
     segment_t at = i < keep->taken_count
                        ? keep->taken[i]
-                       : (segment_t){keep->self, UINT64_MAX, false}; // the last one is still going on
+                       : (segment_t){keep->self, UINT64_MAX, SWITCHED}; // the last one is still going on
     if (at.thread == 0) break;
     length += (size_t)snprintf(text + length, capacity - length, "%s%c", i == 0 ? "" : ".", 'A' + (int)at.thread - 1);
     if (at.points != UINT64_MAX)
       length += (size_t)snprintf(text + length, capacity - length, "%llu", (unsigned long long)at.points);
-    if (at.is_kill) length += (size_t)snprintf(text + length, capacity - length, "x");
+    const char* how = at.how == SWITCHED_KILLED ? "x" : at.how == SWITCHED_LATE ? "l" : "";
+    length += (size_t)snprintf(text + length, capacity - length, "%s", how);
   }
 }
 
@@ -229,12 +240,37 @@ static unsigned others_that_can(unsigned list[SCHEDULE_THREADS], bool with_yield
   return count;
 }
 
+// ---- stores that wait ---------------------------------------------------------------------------------------------
+
+static uint64_t value_get(const store_t* store) {
+  uint64_t value = 0;
+  memcpy(&value, store->address, store->size);
+  return value;
+}
+static void value_set(const store_t* store, uint64_t value) { memcpy(store->address, &value, store->size); }
+
+static void stores_hide(coroutine_t* thread) {
+  for (unsigned i = 0; i < thread->store_count; i++) {
+    thread->stores[i].after = value_get(&thread->stores[i]);
+    value_set(&thread->stores[i], thread->stores[i].before);
+  }
+  thread->is_late = true;
+}
+
+// The thread goes on, or the run is over: now they are seen, and take the place of what others wrote there meanwhile.
+static void stores_show(coroutine_t* thread) {
+  if (!thread->is_late) return;
+  for (unsigned i = 0; i < thread->store_count; i++) value_set(&thread->stores[i], thread->stores[i].after);
+  thread->is_late = false;
+  thread->store_count = 0;
+}
+
 // ---- switching ----------------------------------------------------------------------------------------------------
 
-static void segment_end(uint64_t points, bool is_kill) {
+static void segment_end(uint64_t points, unsigned how) {
   if (keep->self == 0) return;
   if (keep->taken_count == SEGMENTS_MAX) schedule_fail("more than %d switches", SEGMENTS_MAX);
-  keep->taken[keep->taken_count++] = (segment_t){keep->self, points, is_kill};
+  keep->taken[keep->taken_count++] = (segment_t){keep->self, points, how};
   keep->points_of_segment = 0;
 }
 
@@ -246,6 +282,7 @@ static void go_to(unsigned number) { // 0: the test
   model_slot = to->slot;
   keep->self = number;
   to->state = RUNS;
+  stores_show(to);
   if (before == 0) {
     swapcontext(&keep->main, &to->context);
   } else if (number == 0) {
@@ -292,9 +329,10 @@ static void switch_away(void) {
 
 void schedule_yield(void) {
   if (!keep->is_scheduled) return;
-  segment_end(UINT64_MAX, false);
+  segment_end(UINT64_MAX, SWITCHED);
   if (++keep->points_of_run > POINTS_MAX) schedule_fail("no end after %d points", POINTS_MAX);
   keep->threads[keep->self].has_yielded = true;
+  keep->threads[keep->self].store_count = 0;
   switch_away();
 }
 
@@ -304,13 +342,13 @@ void schedule_wait(const uint32_t* owner) {
     if (!keep->is_scheduled) schedule_fail("the test waits for a lock of thread %u", *owner);
     keep->threads[keep->self].state = WAITS;
     keep->threads[keep->self].waits_for = owner;
-    segment_end(UINT64_MAX, false);
+    segment_end(UINT64_MAX, SWITCHED);
     switch_away();
   }
 }
 
 static void end_here(bool is_kill) {
-  segment_end(is_kill ? keep->points_of_segment : UINT64_MAX, is_kill);
+  segment_end(is_kill ? keep->points_of_segment : UINT64_MAX, is_kill ? SWITCHED_KILLED : SWITCHED);
   keep->threads[keep->self].state = is_kill ? KILLED : ENDED;
   switch_away();
   abort(); // nobody comes back
@@ -342,7 +380,7 @@ static bool address_use(uintptr_t address, point_kind_t kind) {
     at->run = keep->run;
     at->readers = at->writers = 0;
   }
-  if (kind == POINT_WRITE) {
+  if (kind != POINT_READ) {
     at->writers |= self;
   } else {
     at->readers |= self;
@@ -369,8 +407,9 @@ static void follow_given(void) {
   if (keep->given_at >= keep->given_count) return;
   const segment_t* segment = &keep->given[keep->given_at];
   if (keep->points_of_segment != segment->points) return;
-  if (segment->is_kill) end_here(true);
-  segment_end(keep->points_of_segment, false);
+  if (segment->how == SWITCHED_KILLED) end_here(true);
+  segment_end(keep->points_of_segment, segment->how);
+  if (segment->how == SWITCHED_LATE) stores_hide(&keep->threads[keep->self]);
   unsigned number;
   if (given_next(&number)) go_to(number);
 }
@@ -389,19 +428,38 @@ void* schedule_point(const volatile void* address, point_kind_t kind) {
     follow_given();
   } else if (keep->preemptions < keep->bound) {
     unsigned list[SCHEDULE_THREADS], count = is_worth ? others_that_can(list, true) : 0;
+    unsigned ways = thread->store_count > 0 ? 2 : 1; // late as well
     bool may_kill = kind != POINT_READ && keep->kills == 0 && (keep->killable >> (keep->self - 1) & 1) != 0;
-    unsigned choice = choose(1 + count + (may_kill ? 1 : 0));
+    unsigned choice = choose(1 + count * ways + (may_kill ? 1 : 0));
     if (choice > 0) {
       keep->preemptions++;
-      if (choice > count) {
+      if (choice > count * ways) {
         keep->kills++;
         end_here(true);
       }
-      segment_end(keep->points_of_segment, false);
-      go_to(list[choice - 1]);
+      bool is_late = choice > count;
+      segment_end(keep->points_of_segment, is_late ? SWITCHED_LATE : SWITCHED);
+      if (is_late) stores_hide(thread);
+      go_to(list[(choice - 1) % count]);
     }
   }
+  if (kind == POINT_CHANGE) thread->store_count = 0;
   keep->points_of_segment++;
+  return same;
+}
+
+void* schedule_store(const volatile void* address, unsigned size) {
+  void* same = schedule_point(address, POINT_STORE);
+  if (keep == NULL || !keep->is_scheduled || keep->self == 0) return same;
+  address_t* shared = address_find((uintptr_t)address & ~(uintptr_t)7);
+  coroutine_t* thread = &keep->threads[keep->self];
+  if (!shared->is_shared) return same;
+  for (unsigned i = 0; i < thread->store_count; i++)
+    if (thread->stores[i].address == same) return same; // what was before the first of them counts
+  if (thread->store_count == STORES_MAX) thread->store_count = 0;
+  store_t* store = &thread->stores[thread->store_count++];
+  *store = (store_t){.address = same, .size = size};
+  store->before = value_get(store);
   return same;
 }
 
@@ -447,7 +505,8 @@ static bool run_once(const before_t* before) {
     coroutine_t* thread = &keep->threads[i];
     thread->slot = before->slots[i];
     thread->state = i > 0 && scenario->threads[i - 1] != NULL ? RUNS : ENDED;
-    thread->has_yielded = thread->has_begun = false;
+    thread->has_yielded = thread->has_begun = thread->is_late = false;
+    thread->store_count = 0;
     if (thread->state == RUNS) coroutine_make(thread);
   }
   keep->self = 0;
@@ -465,9 +524,10 @@ static bool parse(const char* text) {
   while (*text != 0) {
     if (keep->given_count == SEGMENTS_MAX || *text < 'A' || *text >= 'A' + SCHEDULE_THREADS) return false;
     segment_t* segment = &keep->given[keep->given_count++];
-    *segment = (segment_t){(unsigned)(*text++ - 'A' + 1), UINT64_MAX, false};
+    *segment = (segment_t){(unsigned)(*text++ - 'A' + 1), UINT64_MAX, SWITCHED};
     if (*text >= '0' && *text <= '9') segment->points = strtoull(text, (char**)(uintptr_t)&text, 10);
-    if (*text == 'x') segment->is_kill = true, text++;
+    if (*text == 'x') segment->how = SWITCHED_KILLED, text++;
+    if (*text == 'l') segment->how = SWITCHED_LATE, text++;
     if (*text == '.') text++;
   }
   return keep->given_count > 0;

@@ -6,8 +6,11 @@
 //   point       an atomic operation, a lock, a fence or a call of the system that is about to happen (points.h)
 //   preemption  a switch at a point of a thread that could go on. Switches where a thread ends, waits for a lock or
 //               yields cost nothing; all of them are tried
+//   late        a switch after which the others don't see what the thread stored last, until it goes on: a store may
+//               wait in the processor while the thread reads on. All stores since its last atomic change, but for
+//               sequentially consistent ones
 //   kill        the thread never goes on: it is dead then, and the system says so
-//   schedule    A12.B.A: A passes 12 points, then B runs until it ends or waits, then A. A12x: killed there
+//   schedule    A12.B.A: A passes 12 points, then B runs until it ends or waits, then A. A12x: killed there; A12l: late
 //
 // Depth first over all choices with at most so many preemptions (and kills, of which each counts one as well); a run
 // begins with the memory as the preparation left it. A point is worth a preemption if another thread uses the same
