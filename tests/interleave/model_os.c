@@ -210,7 +210,7 @@ bool os_lock_acquire(os_lock_t* lock) {
 }
 
 void os_lock_release(os_lock_t* lock) {
-  schedule_point(&lock->owner, POINT_CHANGE);
+  schedule_store(&lock->owner, sizeof(lock->owner));
   if (lock->owner != os_thread_id()) schedule_fail("a lock is opened by a thread that doesn't hold it");
   lock->owner = 0;
 }

@@ -131,6 +131,21 @@ static void prepare_ending_alone(void) { // B has no record yet, and may get A's
 // ---- collections --------------------------------------------------------------------------------------------------
 
 static void collect_all(void) { thread_collect(world_self(), true); }
+static bool see_block(heap_t* heap, const heap_area_t* area, void* block, size_t size, void* arg) {
+  MI_UNUSED(heap);
+  MI_UNUSED(size);
+  size_t* left = arg;
+  if (block == NULL) {
+    *left = area->used;
+  } else if ((*left)-- == 0) { // fewer may come: others free them
+    schedule_fail("a visit sees more blocks of a page than it announced");
+  }
+  return true;
+}
+static void visit_all(void) {
+  size_t left = 0;
+  heap_visit(heap_main(), HEAP_ABANDONED, NULL, true, &see_block, &left);
+}
 static void sweep(void) {
   theap_sweep(theap_current(), SIZE_MAX);
   world_take(SIZE);
@@ -218,6 +233,10 @@ const scenario_t scenarios_pages[] = {
      {end_thread, start_and_take, free_first}, end_well, 0, 0},
     {"collect-vs-last-free", "a full collection looks at nobody's page while its last blocks are freed", prepare_two_left,
      {NULL, collect_all, free_first_two}, end_well, 0, 0},
+    {"visit-vs-last-free", "nobody's page is visited while its last blocks are freed", prepare_two_left,
+     {NULL, visit_all, free_first_two}, end_well, 0, 3},
+    {"visit-vs-adopt", "nobody's page is visited while another adopts it", prepare_two_left,
+     {NULL, visit_all, take_one}, end_well, 0, 0},
     {"sweep-vs-free", "a sweep lets go of a page that others empty", prepare_swept,
      {sweep, free_third, free_fourth_to_last}, end_well, 0, 0},
     {"small-vs-free", "the fast paths while others free into the page", prepare_small,

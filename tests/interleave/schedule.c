@@ -282,6 +282,7 @@ static void go_to(unsigned number) { // 0: the test
   model_slot = to->slot;
   keep->self = number;
   to->state = RUNS;
+  if (!from->is_late) from->store_count = 0; // seen by whoever goes on
   stores_show(to);
   if (before == 0) {
     swapcontext(&keep->main, &to->context);
@@ -453,7 +454,7 @@ void* schedule_store(const volatile void* address, unsigned size) {
   if (keep == NULL || !keep->is_scheduled || keep->self == 0) return same;
   address_t* shared = address_find((uintptr_t)address & ~(uintptr_t)7);
   coroutine_t* thread = &keep->threads[keep->self];
-  if (!shared->is_shared) return same;
+  if (!shared->is_shared && !keep->is_given) return same;
   for (unsigned i = 0; i < thread->store_count; i++)
     if (thread->stores[i].address == same) return same; // what was before the first of them counts
   if (thread->store_count == STORES_MAX) thread->store_count = 0;

@@ -231,8 +231,10 @@ page_t* page_adopt(theap_t* theap, unsigned bin) {
   uint64_t best_available = 0;
   for (page_t* page = list->first; page != NULL && candidates > 0;) {
     page_t* next = page->next;
-    if (!page_is_abandoned(atomic_get_acquire(&page->owner))) {
-      list_take_locked(list, page); // its last owner took it back; the list didn't matter
+    uintptr_t owner = atomic_get_acquire(&page->owner);
+    if (!page_is_abandoned(owner)) {
+      // Its last owner took it back: the list didn't matter. Who only looks into it lets go of it as it was, listed.
+      if ((owner & PAGE_OWNER_CLAIMED) == 0) list_take_locked(list, page);
     } else {
       uint64_t available = page_glance(page, page_remote_count(page)).available;
       if (best == NULL || available < best_available) { // the fullest: emptier ones may yet become empty
