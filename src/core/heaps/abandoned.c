@@ -82,7 +82,7 @@ static page_list_t* list_lock_of(page_t* page) {
 // afterwards.
 static void page_list(page_t* page) {
   unsigned bin = atomic_get_relaxed(&page->bin);
-  heap_t* heap = atomic_get_acquire(&page->heap);
+  heap_t* heap = atomic_get_seq_cst(&page->heap);
   page_list_t* list = list_lock(heap, bin);
   // Only now is it sure what the page is: it may have been taken, freed or moved since.
   uintptr_t owner = atomic_get_acquire(&page->owner);
@@ -106,7 +106,8 @@ void page_move(page_t* page, heap_t* to) {
   page_list_t* list = list_lock_of(page);
   bool was_listed = page->is_listed;
   if (was_listed) list_take_locked(list, page);
-  atomic_set_release(&page->heap, to);
+  // Then the caller reads the remote list. Who frees writes that and reads the heap: one of the two lists the page.
+  (void)atomic_swap_seq_cst(&page->heap, to);
   os_lock_release(&list->lock);
   if (was_listed) page_list(page); // and the caller looks at it
 }
