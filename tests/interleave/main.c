@@ -18,13 +18,16 @@ static const struct {
 
 static void usage(void) {
   printf("usage: interleave [--bound N] [--group NAME] [--scenario NAME]... [--schedule S] [--list]\n\n"
-         "Runs two or three threads of the allocator in every order that at most N preemptions give (2), and checks\n"
-         "after each that no block is handed out twice, none is damaged, and nothing is lost. A failure is printed with\n"
+         "Runs two or three threads of the allocator in every order that at most N preemptions give (2), and "
+         "checks\n"
+         "after each that no block is handed out twice, none is damaged, and nothing is lost. A failure is "
+         "printed with\n"
          "the schedule that led there.\n\n"
          "  --bound N        this many preemptions; more find more, and take longer\n"
          "  --group NAME     pages, slices, heaps or killed alone\n"
          "  --scenario NAME  these alone; all whose names begin so\n"
-         "  --schedule S     this schedule of one scenario, as a failure printed it: A12.B.A lets A pass 12 points, then\n"
+         "  --schedule S     this schedule of one scenario, as a failure printed it: A12.B.A lets A pass 12 "
+         "points, then\n"
          "                   B go as far as it can, then A; A3x kills A after 3\n"
          "  --list           the scenarios\n"
          "  -h, --help       this text\n\n"
@@ -84,7 +87,8 @@ int main(int argc, char** argv) {
       }
       clock_t begin = clock();
       schedule_result_t result = schedule_scenario(at, bound, text);
-      printf("%-28s %8llu schedules, %5llu points each, %5.2f s%s\n", at->name, (unsigned long long)result.runs,
+      printf("%-28s %8llu schedules, %5llu points each, %5.2f s%s\n", at->name,
+             (unsigned long long)result.runs,
              (unsigned long long)(result.runs == 0 ? 0 : result.points / result.runs),
              (double)(clock() - begin) / CLOCKS_PER_SEC, result.failed ? "  FAILED" : "");
       fflush(stdout);

@@ -18,9 +18,10 @@ void* schedule_point(const volatile void* address, point_kind_t kind);
 // The same for a store that others may see late, as a processor's store buffer has it, of `size` bytes.
 void* schedule_store(const volatile void* address, unsigned size);
 
-#define POINT_AT(p, kind)                ((__typeof__(p))schedule_point((p), kind))
-#define POINT_STORE_AT(p, order) \
-  ((__typeof__(p))((order) == __ATOMIC_SEQ_CST ? schedule_point((p), POINT_CHANGE) : schedule_store((p), sizeof(*(p)))))
+#define POINT_AT(p, kind) ((__typeof__(p))schedule_point((p), kind))
+#define POINT_STORE_AT(p, order)                                                                             \
+  ((__typeof__(p))((order) == __ATOMIC_SEQ_CST ? schedule_point((p), POINT_CHANGE)                           \
+                                               : schedule_store((p), sizeof(*(p)))))
 #define __atomic_load_n(p, order)        __atomic_load_n(POINT_AT(p, POINT_READ), order)
 #define __atomic_store_n(p, x, order)    __atomic_store_n(POINT_STORE_AT(p, order), x, order)
 #define __atomic_exchange_n(p, x, order) __atomic_exchange_n(POINT_AT(p, POINT_CHANGE), x, order)
@@ -28,7 +29,7 @@ void* schedule_store(const volatile void* address, unsigned size);
 #define __atomic_fetch_sub(p, x, order)  __atomic_fetch_sub(POINT_AT(p, POINT_CHANGE), x, order)
 #define __atomic_fetch_or(p, x, order)   __atomic_fetch_or(POINT_AT(p, POINT_CHANGE), x, order)
 #define __atomic_fetch_and(p, x, order)  __atomic_fetch_and(POINT_AT(p, POINT_CHANGE), x, order)
-#define __atomic_compare_exchange_n(p, e, d, weak, success, failure) \
+#define __atomic_compare_exchange_n(p, e, d, weak, success, failure)                                         \
   __atomic_compare_exchange_n(POINT_AT(p, POINT_CHANGE), e, d, weak, success, failure)
 #define __atomic_signal_fence(order) ((void)schedule_point(0, POINT_FENCE), __atomic_signal_fence(order))
 

@@ -1,4 +1,6 @@
+// Coroutines, choices, and the search over them.
 #include "interleave/schedule.h"
+#include "interleave/image.h"
 #include "interleave/model.h"
 #include "core/report/counters.h"
 #include "os/os.h"
@@ -20,7 +22,6 @@ enum {
   ADDRESSES = 1 << 14,      // places of the table of addresses
   STORES_MAX = 64,          // that wait
   POINTS_MAX = 1000 * 1000, // of one run: more is taken for an endless loop
-  PAGE = 4096,
   FIRST_ID = 1000,
   BOUND = 2
 };
@@ -56,18 +57,9 @@ typedef struct address_s {
   uintptr_t address;
   uint64_t run; // to which the next two belong
   uint8_t readers, writers;
-  bool is_shared;   // worth a preemption
-  bool was_shared;  // found in this search, for the next
+  bool is_shared;  // worth a preemption
+  bool was_shared; // found in this search, for the next
 } address_t;
-
-typedef struct range_s { // of memory that is brought back
-  uint8_t* start;
-  size_t pages;
-  unsigned char* resident;
-  uint8_t** images[2]; // by page; NULL: it was zero
-} range_t;
-
-enum { IMAGE_BEGIN, IMAGE_PREPARED };
 
 // All that must outlive a run: not in static memory, which is brought back.
 typedef struct keep_s {
@@ -91,7 +83,6 @@ typedef struct keep_s {
   bool is_given, is_given_used;
   address_t addresses[ADDRESSES];
   bool is_any_new;
-  range_t ranges[2];
   const scenario_t* scenario;
 } keep_t;
 
@@ -100,51 +91,6 @@ static keep_t* keep;
 unsigned schedule_self(void) { return keep->self; }
 uint32_t schedule_id(unsigned number) { return FIRST_ID + number; }
 bool schedule_is_killed(unsigned number) { return keep->threads[number].state == KILLED; }
-
-// ---- memory that is brought back ----------------------------------------------------------------------------------
-
-extern char __data_start, _end;
-
-static void range_set(range_t* range, void* start, void* end) {
-  range->start = (uint8_t*)((uintptr_t)start & ~(uintptr_t)(PAGE - 1));
-  range->pages = (size_t)((uint8_t*)end - range->start + PAGE - 1) / PAGE;
-  range->resident = calloc(range->pages, 1);
-  for (int i = 0; i < 2; i++) range->images[i] = calloc(range->pages, sizeof(uint8_t*));
-}
-
-static const uint8_t zero_page[PAGE];
-
-static void image_take(int image) {
-  for (int r = 0; r < 2; r++) {
-    range_t* range = &keep->ranges[r];
-    if (mincore(range->start, range->pages * PAGE, range->resident) != 0) abort();
-    for (size_t i = 0; i < range->pages; i++) {
-      uint8_t* page = range->start + i * PAGE;
-      bool is_zero = (range->resident[i] & 1) == 0 || memcmp(page, zero_page, PAGE) == 0;
-      free(range->images[image][i]);
-      range->images[image][i] = NULL;
-      if (is_zero) continue;
-      range->images[image][i] = malloc(PAGE);
-      memcpy(range->images[image][i], page, PAGE);
-    }
-  }
-}
-
-static void image_restore(int image) {
-  for (int r = 0; r < 2; r++) {
-    range_t* range = &keep->ranges[r];
-    if (mincore(range->start, range->pages * PAGE, range->resident) != 0) abort();
-    for (size_t i = 0; i < range->pages; i++) {
-      const uint8_t* was = range->images[image][i];
-      if (was == NULL) {
-        if ((range->resident[i] & 1) == 0) continue;
-        was = zero_page;
-      }
-      uint8_t* page = range->start + i * PAGE;
-      if (memcmp(page, was, PAGE) != 0) memcpy(page, was, PAGE);
-    }
-  }
-}
 
 // ---- what a run says of itself ------------------------------------------------------------------------------------
 
@@ -156,7 +102,8 @@ static void segment_print(char* text, size_t capacity) {
                        ? keep->taken[i]
                        : (segment_t){keep->self, UINT64_MAX, SWITCHED}; // the last one is still going on
     if (at.thread == 0) break;
-    length += (size_t)snprintf(text + length, capacity - length, "%s%c", i == 0 ? "" : ".", 'A' + (int)at.thread - 1);
+    length += (size_t)snprintf(text + length, capacity - length, "%s%c", i == 0 ? "" : ".",
+                               'A' + (int)at.thread - 1);
     if (at.points != UINT64_MAX)
       length += (size_t)snprintf(text + length, capacity - length, "%llu", (unsigned long long)at.points);
     const char* how = at.how == SWITCHED_KILLED ? "x" : at.how == SWITCHED_LATE ? "l" : "";
@@ -324,7 +271,8 @@ static void switch_away(void) {
   }
   if (keep->self != 0 && keep->threads[keep->self].state == RUNS) return;
   for (unsigned i = 1; i <= SCHEDULE_THREADS; i++)
-    if (keep->threads[i].state == WAITS) schedule_fail("%c waits for a lock that nobody will open", 'A' + (int)i - 1);
+    if (keep->threads[i].state == WAITS)
+      schedule_fail("%c waits for a lock that nobody will open", 'A' + (int)i - 1);
   go_to(0);
 }
 
@@ -535,7 +483,6 @@ static bool parse(const char* text) {
 }
 
 schedule_result_t schedule_scenario(const scenario_t* scenario, int bound, const char* text) {
-  madvise(model_memory(), MODEL_SIZE, MADV_DONTNEED); // zero again, and not there to be looked at each time
   image_restore(IMAGE_BEGIN);
   keep->scenario = scenario;
   keep->failed = keep->is_any_new = false;
@@ -548,7 +495,8 @@ schedule_result_t schedule_scenario(const scenario_t* scenario, int bound, const
     exit(2);
   }
   memset(keep->addresses, 0, sizeof(keep->addresses));
-  for (unsigned i = 0; i <= SCHEDULE_THREADS; i++) keep->threads[i].slot = NULL, keep->threads[i].state = RUNS;
+  for (unsigned i = 0; i <= SCHEDULE_THREADS; i++)
+    keep->threads[i].slot = NULL, keep->threads[i].state = RUNS;
   model_slot = NULL;
   keep->self = 0;
   schedule_result_t result = {0};
@@ -589,7 +537,6 @@ void schedule_begin(void) {
   sigaction(SIGBUS, &action, NULL);
   sigaction(SIGILL, &action, NULL);
   sigaction(SIGFPE, &action, NULL);
-  range_set(&keep->ranges[0], &__data_start, &_end);
-  range_set(&keep->ranges[1], model_memory(), model_memory() + MODEL_SIZE);
+  image_init();
   image_take(IMAGE_BEGIN);
 }

@@ -68,7 +68,8 @@ static int watch(uint8_t* p, size_t size, bool is_zero) {
     if (blocks[i].p != NULL && p < blocks[i].p + blocks[i].size && p + size > blocks[i].p)
       schedule_fail("%p (%zu bytes) is handed out while block %d has it", (void*)p, size, i);
   if (!model_is_committed(p, size)) schedule_fail("there is no memory behind %p (%zu bytes)", (void*)p, size);
-  size_t step = size <= SLICE_SIZE ? sizeof(uint64_t) : SLICE_SIZE; // what is read once is looked at after each run
+  size_t step =
+      size <= SLICE_SIZE ? sizeof(uint64_t) : SLICE_SIZE; // what is read once is looked at after each run
   if (is_zero)
     for (size_t i = 0; i < size; i += step)
       if (*(uint64_t*)(p + i) != 0) schedule_fail("%p is said to be zero and isn't, at %zu", (void*)p, i);
@@ -144,7 +145,8 @@ size_t world_free_slices(void) {
 
 typedef struct left_s {
   size_t pages, taken; // slices that aren't free
-  bool is_any_killed;  // between setting a bit and the summary's: what others don't find then is lost for a while
+  bool
+      is_any_killed; // between setting a bit and the summary's: what others don't find then is lost for a while
 } left_t;
 
 static bool count_page(page_t* page, void* arg) {
@@ -174,11 +176,13 @@ static void check_arena(arena_t* arena, void* arg) {
   left->taken += arena->slice_count - bitmap_count(arena->free, 0, arena->slice_count);
   for (size_t word = 0; word < arena->word_count; word++) {
     uint64_t committed = arena->committed[word], clean = committed & ~arena->dirty[word];
-    if (!left->is_any_killed && arena->free[word] != 0 && (arena->free_summary[word / 64] >> word % 64 & 1) == 0)
+    if (!left->is_any_killed && arena->free[word] != 0 &&
+        (arena->free_summary[word / 64] >> word % 64 & 1) == 0)
       schedule_fail("the summary misses free slices");
     for (; committed != 0; committed &= committed - 1) {
       const uint8_t* slice = arena->base + (word * 64 + bits_lowest(committed)) * SLICE_SIZE;
-      if (!model_is_committed(slice, SLICE_SIZE)) schedule_fail("slice %p is marked as committed and isn't", (const void*)slice);
+      if (!model_is_committed(slice, SLICE_SIZE))
+        schedule_fail("slice %p is marked as committed and isn't", (const void*)slice);
     }
     for (; clean != 0; clean &= clean - 1) {
       const uint8_t* slice = arena->base + (word * 64 + bits_lowest(clean)) * SLICE_SIZE;
@@ -196,7 +200,8 @@ static void check_arena(arena_t* arena, void* arg) {
   bool is_any_free = bitmap_next(arena->free, 0, arena->slice_count, true) < arena->slice_count;
   if (is_any_free && (arena->set->open[arena->index / 64] >> arena->index % 64 & 1) == 0)
     schedule_fail("an arena with free slices is closed");
-  if (arena->purge_busy != 0 && !schedule_is_dead(arena->purge_busy)) schedule_fail("an arena is still being purged");
+  if (arena->purge_busy != 0 && !schedule_is_dead(arena->purge_busy))
+    schedule_fail("an arena is still being purged");
   if (arena->purge_waiting != 0 && (arena->set->waiting[arena->index / 64] >> arena->index % 64 & 1) == 0)
     schedule_fail("an arena with slices that wait for their purge isn't marked");
 }
@@ -205,7 +210,8 @@ static void check_arena(arena_t* arena, void* arg) {
 static void check_committed(void) {
   int64_t counted = stats_process.committed.current, there = (int64_t)model_committed_bytes();
   if (counted != there)
-    schedule_fail("the statistics count %lld committed bytes, there are %lld", (long long)counted, (long long)there);
+    schedule_fail("the statistics count %lld committed bytes, there are %lld", (long long)counted,
+                  (long long)there);
 }
 
 static bool check_lists(heap_t* heap, void* arg) {
@@ -216,9 +222,11 @@ static bool check_lists(heap_t* heap, void* arg) {
     const page_t* last = NULL;
     uint32_t count = 0;
     for (const page_t* page = list->first; page != NULL; last = page, page = page->next, count++)
-      if (page->previous != last || page->heap != heap || page->bin != bin || !page->is_listed || count > 1000)
+      if (page->previous != last || page->heap != heap || page->bin != bin || !page->is_listed ||
+          count > 1000)
         schedule_fail("a list of abandoned pages is damaged");
-    if (list->last != last || list->count != count) schedule_fail("a list of abandoned pages is damaged at its end");
+    if (list->last != last || list->count != count)
+      schedule_fail("a list of abandoned pages is damaged at its end");
   }
   if (heap->pages_lock.owner != 0) return true;
   const page_t* previous = NULL;
@@ -251,7 +259,8 @@ static void check_counts(bool is_exact) {
   counted = 0;
   for (unsigned bin = 1; bin < BIN_HUGE; bin++) counted += sums.allocated[bin] - sums.freed[bin];
   if (is_exact && counted != known)
-    schedule_fail("the statistics count %lld blocks in use, there are %lld", (long long)counted, (long long)known);
+    schedule_fail("the statistics count %lld blocks in use, there are %lld", (long long)counted,
+                  (long long)known);
 }
 
 static bool check_empty(heap_t* heap, void* arg) {
@@ -268,9 +277,11 @@ static void check_records(world_loss_t loss) {
     unsigned kind = thread_holder_kind(at->holder);
     owned += kind == THREAD_OWNED;
     lost += kind == THREAD_TAKEN;
-    if (at->hands.claimed.run != 0 || at->hands.purging.run != 0) schedule_fail("a thread ended with slices in its hands");
+    if (at->hands.claimed.run != 0 || at->hands.purging.run != 0)
+      schedule_fail("a thread ended with slices in its hands");
   }
-  if (owned != 1 || lost > loss.records) schedule_fail("%zu thread records are owned, %zu taken", owned, lost);
+  if (owned != 1 || lost > loss.records)
+    schedule_fail("%zu thread records are owned, %zu taken", owned, lost);
   owned = 0;
   for (theap_t* at = theap_first(); at != NULL; at = at->all_next) owned += at->state != THEAP_SPARE;
   if (owned < 1 || owned > 1 + (size_t)loss.records) schedule_fail("%zu theaps are in use", owned);
@@ -302,7 +313,8 @@ void world_end(world_loss_t loss) {
   left = (left_t){.is_any_killed = is_any_killed};
   theap_collect(theap_current(), true); // of its own pages only: others go with their last block
   arena_visit_pages(&subproc_main()->arenas, &count_page, &left);
-  if (!is_any_killed && left.pages > loss.pages) schedule_fail("%zu pages outlive their last block", left.pages);
+  if (!is_any_killed && left.pages > loss.pages)
+    schedule_fail("%zu pages outlive their last block", left.pages);
   thread_collect(world_self(), true);
   check_counts(is_exact);
   left = (left_t){.is_any_killed = is_any_killed};

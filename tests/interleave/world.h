@@ -48,9 +48,9 @@ void world_end_without_loss(void);
 size_t world_arenas(void);
 size_t world_free_slices(void);
 
-#define world_assert(condition) \
-  do { \
-    if (!(condition)) schedule_fail("%s:%d: %s", strrchr("/" __FILE__, '/') + 1, __LINE__, #condition); \
+#define world_assert(condition)                                                                              \
+  do {                                                                                                       \
+    if (!(condition)) schedule_fail("%s:%d: %s", strrchr("/" __FILE__, '/') + 1, __LINE__, #condition);      \
   } while (0)
 
 #endif
