@@ -1,4 +1,5 @@
-// The memory that a run may change, brought back before the next one: static memory and the model's address space.
+// The memory that a run may change, brought back before the next one: static memory and the model's address
+// space.
 #ifndef TESTS_INTERLEAVE_IMAGE_H
 #define TESTS_INTERLEAVE_IMAGE_H
 

@@ -1,6 +1,6 @@
-// The operating system of the interleaving tests: os/os.h for threads that are coroutines. A block of address space,
-// a clock that stands still, locks that the scheduler knows of. All of it is static memory or lies in that block, so
-// that the scheduler brings it back with everything else.
+// The operating system of the interleaving tests: os/os.h for threads that are coroutines. A block of address
+// space, a clock that stands still, locks that the scheduler knows of. All of it is static memory or lies in
+// that block, so that the scheduler brings it back with everything else.
 #ifndef TESTS_INTERLEAVE_MODEL_H
 #define TESTS_INTERLEAVE_MODEL_H
 

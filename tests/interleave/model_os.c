@@ -63,7 +63,7 @@ size_t model_committed_bytes(void) {
   return count * OS_GRANULARITY;
 }
 
-// ---- memory -------------------------------------------------------------------------------------------------------
+// ---- memory -----------------------------------------------------------------------------------------------
 
 void os_init(void) {}
 size_t os_page_size(void) { return 4096; }
@@ -158,7 +158,7 @@ void* os_reserve_large(size_t size, int numa_node) {
   return NULL;
 }
 
-// ---- the rest -----------------------------------------------------------------------------------------------------
+// ---- the rest ---------------------------------------------------------------------------------------------
 
 uint32_t os_clock_ms(void) { return model_clock_ms; }
 bool os_environment(const char* name, char* value, size_t capacity) {

@@ -1,4 +1,5 @@
-// The per-thread slot of the interleaving tests: a thread is a coroutine there, and this the slot of the running one.
+// The per-thread slot of the interleaving tests: a thread is a coroutine there, and this the slot of the
+// running one.
 #ifndef TESTS_INTERLEAVE_OS_SLOT_H
 #define TESTS_INTERLEAVE_OS_SLOT_H
 

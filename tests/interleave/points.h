@@ -1,6 +1,6 @@
-// In front of every source of the interleaving tests, the core's included (compiled with -include): each atomic
-// operation tells the scheduler of the address first, which may let another thread go on there. The core itself
-// knows nothing of it.
+// In front of every source of the interleaving tests, the core's included (compiled with -include): each
+// atomic operation tells the scheduler of the address first, which may let another thread go on there. The
+// core itself knows nothing of it.
 //
 // A function-like macro isn't expanded inside of itself, so the builtin that it ends with is the compiler's.
 #ifndef TESTS_INTERLEAVE_POINTS_H

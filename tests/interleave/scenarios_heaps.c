@@ -42,7 +42,7 @@ static void prepare_nearly_empty(void) {
   schedule_as(0);
 }
 
-// ---- destroyed ----------------------------------------------------------------------------------------------------
+// ---- destroyed --------------------------------------------------------------------------------------------
 
 static void forget_all(void) { // nobody may use them from here on
   for (int i = 0; i < 10; i++) world_forget(first + i);
@@ -73,7 +73,7 @@ static void make_heap(void) { // perhaps of the same record
   if (!heap_delete(another)) schedule_fail("the heap can't be deleted");
 }
 
-// ---- sub-processes ------------------------------------------------------------------------------------------------
+// ---- sub-processes ----------------------------------------------------------------------------------------
 
 static subproc_t* other;
 

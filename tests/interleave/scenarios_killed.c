@@ -1,6 +1,6 @@
-// A thread is killed at any point of what it does, while another one is at work on the same. What it had in its hands may
-// be lost: blocks that it was just taking or freeing, slices between two notes of its own (docs/lifecycle.md). Nothing
-// else may be, and nobody waits for it.
+// A thread is killed at any point of what it does, while another one is at work on the same. What it had in
+// its hands may be lost: blocks that it was just taking or freeing, slices between two notes of its own
+// (docs/lifecycle.md). Nothing else may be, and nobody waits for it.
 #include "interleave/scenarios.h"
 #include "interleave/world.h"
 

@@ -11,7 +11,7 @@ static int first; // of the page in question
 
 static void end_well(void) { world_end_without_loss(); }
 
-// ---- freed by others, collected by the owner ----------------------------------------------------------------------
+// ---- freed by others, collected by the owner --------------------------------------------------------------
 
 static void prepare_owned(void) {
   world_begin(C);
@@ -26,7 +26,7 @@ static void take_two(void) {
 static void free_first(void) { world_free(first); }
 static void free_second(void) { world_free(first + 1); }
 
-// ---- the page runs full -------------------------------------------------------------------------------------------
+// ---- the page runs full -----------------------------------------------------------------------------------
 
 // One block is left of the page: the next allocation but one abandons it.
 static void free_all_but_two(void) {
@@ -37,7 +37,7 @@ static void free_first_two(void) {
   world_free(first + 1);
 }
 
-// ---- the last blocks of nobody's page -----------------------------------------------------------------------------
+// ---- the last blocks of nobody's page ---------------------------------------------------------------------
 
 // A filled a page and ended; all blocks but two are free already.
 static void prepare_two_left(void) {
@@ -52,7 +52,7 @@ static void prepare_two_left(void) {
 }
 static void free_first_by_nobody(void) { world_free_by_nobody(first); }
 
-// ---- nobody's page is adopted, or taken back ----------------------------------------------------------------------
+// ---- nobody's page is adopted, or taken back --------------------------------------------------------------
 
 static void prepare_full_left(void) { // all eight blocks of it in use
   world_begin(C);
@@ -104,7 +104,7 @@ static void free_last_of_second(void) {
   world_free(first + 15);
 }
 
-// ---- a thread ends ------------------------------------------------------------------------------------------------
+// ---- a thread ends ----------------------------------------------------------------------------------------
 
 static void prepare_ending(void) {
   world_begin(C);
@@ -128,7 +128,7 @@ static void prepare_ending_alone(void) { // B has no record yet, and may get A's
   schedule_as(0);
 }
 
-// ---- collections --------------------------------------------------------------------------------------------------
+// ---- collections ------------------------------------------------------------------------------------------
 
 static void collect_all(void) { thread_collect(world_self(), true); }
 static bool see_block(heap_t* heap, const heap_area_t* area, void* block, size_t size, void* arg) {
@@ -165,7 +165,7 @@ static void free_fourth_to_last(void) {
   for (int i = 3; i < 8; i++) world_free(first + i);
 }
 
-// ---- the direct way, for small blocks -----------------------------------------------------------------------------
+// ---- the direct way, for small blocks ---------------------------------------------------------------------
 
 static void prepare_small(void) { // a whole list of 4 KiB is taken in at once
   world_begin(C);
@@ -181,10 +181,10 @@ static void take_and_free_small(void) {
   world_free(block);
 }
 
-// ---- freed twice --------------------------------------------------------------------------------------------------
+// ---- freed twice ------------------------------------------------------------------------------------------
 
-// The only block in use: whatever the order, one more comes back than went out. That is refused, and nothing is lost
-// for it but what stood in the list.
+// The only block in use: whatever the order, one more comes back than went out. That is refused, and nothing
+// is lost for it but what stood in the list.
 static void* doubly;
 
 static void prepare_double(void) {

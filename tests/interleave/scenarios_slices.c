@@ -25,7 +25,7 @@ static void prepare_nearly_full(void) {
   world_assert(world_free_slices() == 16 && world_arenas() == 1);
 }
 
-// ---- runs ---------------------------------------------------------------------------------------------------------
+// ---- runs -------------------------------------------------------------------------------------------------
 
 static void take_run(void) { held[4 + schedule_self()] = world_take(9 * SLICE); }
 static void take_medium(void) { world_take(MEDIUM); }
@@ -74,7 +74,7 @@ static void claim_across(void) {
   slices_let_go(the_arena(), start, count, hold_for_claim(NULL) == NULL ? &hands->claimed : NULL);
 }
 
-// ---- huge blocks --------------------------------------------------------------------------------------------------
+// ---- huge blocks ------------------------------------------------------------------------------------------
 
 static void* shared_block;
 
@@ -105,7 +105,7 @@ static void grow(void) {
   memset(p + 12 * SLICE, 0x55, 4 * SLICE);
 }
 
-// ---- commits ------------------------------------------------------------------------------------------------------
+// ---- commits ----------------------------------------------------------------------------------------------
 
 static void prepare_commit_ahead(void) {
   world_begin(C);
@@ -115,7 +115,7 @@ static void prepare_commit_ahead(void) {
   schedule_as(0);
 }
 
-// ---- purges -------------------------------------------------------------------------------------------------------
+// ---- purges -----------------------------------------------------------------------------------------------
 
 enum { DELAY = 100 };
 
@@ -161,7 +161,7 @@ static void judge_purged(void) {
   world_end((world_loss_t){0});
 }
 
-// ---- records ------------------------------------------------------------------------------------------------------
+// ---- records ----------------------------------------------------------------------------------------------
 
 typedef struct MI_ALIGNED(64) record_s {
   struct record_s* next;

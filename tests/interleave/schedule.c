@@ -1,4 +1,5 @@
 // Coroutines, choices, and the search over them.
+// long because all of it works on one record, that of the run
 #include "interleave/schedule.h"
 #include "interleave/image.h"
 #include "interleave/model.h"
@@ -92,7 +93,7 @@ unsigned schedule_self(void) { return keep->self; }
 uint32_t schedule_id(unsigned number) { return FIRST_ID + number; }
 bool schedule_is_killed(unsigned number) { return keep->threads[number].state == KILLED; }
 
-// ---- what a run says of itself ------------------------------------------------------------------------------------
+// ---- what a run says of itself ----------------------------------------------------------------------------
 
 static void segment_print(char* text, size_t capacity) {
   size_t length = 0;
@@ -136,7 +137,7 @@ static void on_fault(int signal) {
   _exit(1);
 }
 
-// ---- choices ------------------------------------------------------------------------------------------------------
+// ---- choices ----------------------------------------------------------------------------------------------
 
 static unsigned choose(unsigned count) {
   if (count <= 1) return 0;
@@ -187,7 +188,7 @@ static unsigned others_that_can(unsigned list[SCHEDULE_THREADS], bool with_yield
   return count;
 }
 
-// ---- stores that wait ---------------------------------------------------------------------------------------------
+// ---- stores that wait -------------------------------------------------------------------------------------
 
 static uint64_t value_get(const store_t* store) {
   uint64_t value = 0;
@@ -204,7 +205,8 @@ static void stores_hide(coroutine_t* thread) {
   thread->is_late = true;
 }
 
-// The thread goes on, or the run is over: now they are seen, and take the place of what others wrote there meanwhile.
+// The thread goes on, or the run is over: now they are seen, and take the place of what others wrote there
+// meanwhile.
 static void stores_show(coroutine_t* thread) {
   if (!thread->is_late) return;
   for (unsigned i = 0; i < thread->store_count; i++) value_set(&thread->stores[i], thread->stores[i].after);
@@ -212,7 +214,7 @@ static void stores_show(coroutine_t* thread) {
   thread->store_count = 0;
 }
 
-// ---- switching ----------------------------------------------------------------------------------------------------
+// ---- switching --------------------------------------------------------------------------------------------
 
 static void segment_end(uint64_t points, unsigned how) {
   if (keep->self == 0) return;
@@ -253,7 +255,8 @@ static bool given_next(unsigned* number) {
   exit(2);
 }
 
-// The running thread can't go on, or doesn't want to: all others are tried. It has the last word if nobody else can.
+// The running thread can't go on, or doesn't want to: all others are tried. It has the last word if nobody
+// else can.
 static void switch_away(void) {
   unsigned list[SCHEDULE_THREADS], number;
   if (given_next(&number)) {
@@ -308,7 +311,7 @@ static void run_thread(void) {
   end_here(false);
 }
 
-// ---- points -------------------------------------------------------------------------------------------------------
+// ---- points -----------------------------------------------------------------------------------------------
 
 static address_t* address_find(uintptr_t address) {
   for (size_t at = address * 0x9e3779b97f4a7c15u >> 50, tries = 0; tries < ADDRESSES; at++, tries++) {
@@ -412,7 +415,7 @@ void* schedule_store(const volatile void* address, unsigned size) {
   return same;
 }
 
-// ---- a scenario ---------------------------------------------------------------------------------------------------
+// ---- a scenario -------------------------------------------------------------------------------------------
 
 void schedule_as(unsigned number) {
   keep->threads[keep->self].slot = model_slot;

@@ -17,7 +17,7 @@ typedef struct watched_s {
 static watched_t blocks[BLOCKS];
 static int block_count;
 
-// ---- threads ------------------------------------------------------------------------------------------------------
+// ---- threads ----------------------------------------------------------------------------------------------
 
 static void on_decommit(const void* start, size_t size) {
   for (int i = 0; i < block_count; i++)
@@ -57,7 +57,7 @@ void world_end_thread(void) {
   thread_give_back(self);
 }
 
-// ---- blocks -------------------------------------------------------------------------------------------------------
+// ---- blocks -----------------------------------------------------------------------------------------------
 
 static uint64_t tag_of(int block) { return 0x1234567800000000u + (uint64_t)block; }
 
@@ -122,7 +122,7 @@ int world_fill_page(size_t size, unsigned room) {
   return first;
 }
 
-// ---- the end ------------------------------------------------------------------------------------------------------
+// ---- the end ----------------------------------------------------------------------------------------------
 
 static void add_arena(arena_t* arena, void* arg) {
   MI_UNUSED(arena);
@@ -145,8 +145,7 @@ size_t world_free_slices(void) {
 
 typedef struct left_s {
   size_t pages, taken; // slices that aren't free
-  bool
-      is_any_killed; // between setting a bit and the summary's: what others don't find then is lost for a while
+  bool is_any_killed;  // a killed thread may leave hints that miss something
 } left_t;
 
 static bool count_page(page_t* page, void* arg) {

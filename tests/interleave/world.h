@@ -11,8 +11,8 @@
 
 enum { A = 1, B, C };
 
-// Options for small scenarios, an arena of 16 MiB; free memory isn't purged. Then threads A to `last` get their
-// records.
+// Options for small scenarios, an arena of 16 MiB; free memory isn't purged. Then threads A to `last` get
+// their records.
 void world_begin(unsigned last);
 
 // The running thread's record, if it has one.
@@ -20,8 +20,8 @@ thread_t* world_self(void);
 void world_start_thread(void); // the running thread gets a record
 void world_end_thread(void);   // and gives it back
 
-// Blocks by number. Taking checks that nobody has any of it, that there is memory behind it, and zeros if they were
-// promised. Freeing checks the contents.
+// Blocks by number. Taking checks that nobody has any of it, that there is memory behind it, and zeros if
+// they were promised. Freeing checks the contents.
 int world_take(size_t size);
 int world_take_in(heap_t* heap, size_t size);
 void world_free(int block);
@@ -32,16 +32,16 @@ void world_check(int block);
 // The block's bytes are somebody else's business from here on (its heap was destroyed, it was freed twice).
 void world_forget(int block);
 
-// Takes blocks until the running thread's page of the class has room for `room` more. Returns the first one's number;
-// the others follow.
+// Takes blocks until the running thread's page of the class has room for `room` more. Returns the first one's
+// number; the others follow.
 int world_fill_page(size_t size, unsigned room);
 
 typedef struct world_loss_s {
   unsigned blocks, pages, slices, records;
 } world_loss_t;
 
-// All threads end but those killed; contents are as they were; all blocks are freed; nothing is left but at most
-// `loss`. Statistics are exact if nothing was lost.
+// All threads end but those killed; contents are as they were; all blocks are freed; nothing is left but at
+// most `loss`. Statistics are exact if nothing was lost.
 void world_end(world_loss_t loss);
 void world_end_without_loss(void);
 
