@@ -105,6 +105,40 @@ static void prepare_dead(void) {
 }
 static void reap(void) { thread_reap(world_self(), SIZE_MAX); }
 
+// Blocks that are linked a system page at a time; the next one wants a further list. Others came back meanwhile.
+enum { TINY = 1024, TINY_EACH = SLICE_SIZE / TINY };
+static void prepare_tiny(void) {
+  world_begin(C);
+  schedule_as(A);
+  first = world_take(TINY);
+  for (int i = 1; i < 4; i++) world_take(TINY);
+  schedule_as(0);
+}
+static void take_tiny(void) {
+  int block = world_take(TINY);
+  world_take(TINY);
+  world_free(block);
+  theap_collect(theap_current(), false);
+}
+static void judge_tiny(void) { // all of the page, as far as it isn't lost
+  schedule_as(B);
+  thread_reap(world_self(), SIZE_MAX);
+  for (int i = 0; i < TINY_EACH; i++) world_take(TINY);
+  judge_pages();
+}
+// The page empties, is kept, and is in use again.
+static void prepare_kept(void) {
+  prepare_tiny();
+  schedule_as(A);
+  for (int i = 1; i < 4; i++) world_free(first + i);
+  schedule_as(0);
+}
+static void keep_and_use(void) {
+  world_free(first);
+  theap_collect(theap_current(), true);
+  world_take(TINY);
+}
+
 enum { KILL_A = 1 << 0, KILL_C = 1 << 2 };
 
 const scenario_t scenarios_killed[] = {
@@ -127,6 +161,20 @@ const scenario_t scenarios_killed[] = {
      prepare_pages,
      {free_both, take_one, NULL},
      judge_pages,
+     KILL_A,
+     3},
+    {"killed-extending",
+     "killed while it takes blocks, others of which come back",
+     prepare_tiny,
+     {take_tiny, free_both, NULL},
+     judge_tiny,
+     KILL_A,
+     3},
+    {"killed-keeping",
+     "killed while its page empties, is kept, goes and another comes",
+     prepare_kept,
+     {keep_and_use, NULL, NULL},
+     judge_tiny,
      KILL_A,
      3},
     {"killed-ending",
