@@ -4,7 +4,7 @@
 #include "interleave/scenarios.h"
 #include "interleave/world.h"
 
-enum { SIZE = 8192, RUN = 12 * SLICE_SIZE, DELAY = 100 };
+enum { SIZE = 8192, RUN = 20 * SLICE_SIZE, KEPT_RUN = 12 * SLICE_SIZE, DELAY = 100 };
 
 static int first, huge;
 static heap_t* heap;
@@ -54,6 +54,10 @@ static void free_and_take_run(void) {
   world_take(RUN);
 }
 static void take_run(void) { world_take(RUN); }
+static void keep_and_take(void) {
+  world_free(world_take(KEPT_RUN));
+  world_take(KEPT_RUN);
+}
 
 static void prepare_old(void) {
   prepare_pages();
@@ -198,6 +202,13 @@ const scenario_t scenarios_killed[] = {
      judge_pages,
      KILL_A,
      3},
+    {"killed-keeping-huge",
+     "killed while it keeps a page of one block for the next",
+     prepare_pages,
+     {keep_and_take, take_run, NULL},
+     judge_pages,
+     KILL_A,
+     2},
     {"killed-purging",
      "killed while it purges what another takes",
      prepare_old,

@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-enum { SLICE = SLICE_SIZE, ARENA_SLICES = 256, SMALL = 8192, MEDIUM = 65536, LARGE = 512 * 1024 };
+// A run of more than 16 slices goes back to its arena with its block; shorter ones are kept for the next block.
+enum { SLICE = SLICE_SIZE, ARENA_SLICES = 256, SMALL = 8192, MEDIUM = 65536, RUN = 20, KEPT_RUN = 12 };
 
 static int held[8]; // blocks of the preparation
 
@@ -14,15 +15,15 @@ static void end_well(void) { world_end_without_loss(); }
 
 static arena_t* the_arena(void) { return subproc_main()->arenas.arenas[0]; }
 
-// Runs that leave 16 slices in one piece; searches for runs begin a quarter into the arena.
+// Runs that leave 20 slices in one piece; searches for runs begin a quarter into the arena.
 static void prepare_nearly_full(void) {
   world_begin(C);
   schedule_as(A);
   held[0] = world_take(96 * SLICE);
   held[1] = world_take(96 * SLICE);
-  world_take(48 * SLICE);
+  world_take(44 * SLICE);
   schedule_as(0);
-  world_assert(world_free_slices() == 16 && world_arenas() == 1);
+  world_assert(world_free_slices() == 20 && world_arenas() == 1);
 }
 
 // ---- runs -------------------------------------------------------------------------------------------------
@@ -31,7 +32,7 @@ static void take_run(void) { held[4 + schedule_self()] = world_take(9 * SLICE); 
 static void take_medium(void) { world_take(MEDIUM); }
 static void take_small(void) { world_take(SMALL); }
 static void take_and_free_run(void) {
-  int block = world_take(9 * SLICE);
+  int block = world_take(RUN * SLICE);
   world_free(block);
 }
 static void free_held(void) { world_free(held[0]); }
@@ -41,13 +42,11 @@ static void free_other_held(void) { world_free(held[1]); }
 static void prepare_full(void) {
   prepare_nearly_full();
   schedule_as(A);
-  held[2] = world_take(16 * SLICE);
+  held[2] = world_take(RUN * SLICE);
   schedule_as(0);
   world_assert(world_free_slices() == 0);
 }
 static void free_last_run(void) { world_free(held[2]); }
-
-static void take_large(void) { world_take(LARGE); } // a word of the bitmap
 
 static void prepare_nothing(void) { world_begin(0); }
 static void start_and_take_small(void) {
@@ -81,9 +80,26 @@ static void* shared_block;
 static void prepare_huge(void) {
   world_begin(C);
   schedule_as(A);
-  held[0] = world_take(12 * SLICE);
+  held[0] = world_take(RUN * SLICE);
   shared_block = world_address(held[0]);
   schedule_as(0);
+}
+static void prepare_kept(void) {
+  world_begin(C);
+  schedule_as(A);
+  held[0] = world_take(KEPT_RUN * SLICE);
+  shared_block = world_address(held[0]);
+  schedule_as(0);
+}
+static void take_kept(void) { held[4] = world_take(KEPT_RUN * SLICE); }
+static void judge_kept(void) {
+  for (unsigned i = A; i <= B; i++) { // kept by one of the two, for one block
+    schedule_as(i);
+    take_kept();
+  }
+  schedule_as(0);
+  model_messages = 0;
+  world_end((world_loss_t){0});
 }
 static void free_shared(void) {
   world_forget(held[0]);
@@ -99,10 +115,10 @@ static void free_shared_by_nobody(void) {
 }
 static void grow(void) {
   uint8_t* p = world_address(held[0]);
-  if (!theap_expand(theap_current(), p, 16 * SLICE)) return;
-  world_assert(model_is_committed(p, 16 * SLICE));
-  world_assert(theap_usable_size(p) >= 16 * SLICE);
-  memset(p + 12 * SLICE, 0x55, 4 * SLICE);
+  if (!theap_expand(theap_current(), p, (RUN + 4) * SLICE)) return;
+  world_assert(model_is_committed(p, (RUN + 4) * SLICE));
+  world_assert(theap_usable_size(p) >= (RUN + 4) * SLICE);
+  memset(p + RUN * SLICE, 0x55, 4 * SLICE);
 }
 
 // ---- commits ----------------------------------------------------------------------------------------------
@@ -124,8 +140,8 @@ static void prepare_waiting(void) {
   world_begin(C);
   option_set(option_purge_delay, DELAY);
   schedule_as(A);
-  held[0] = world_take(12 * SLICE);
-  held[1] = world_take(12 * SLICE);
+  held[0] = world_take(RUN * SLICE);
+  held[1] = world_take(RUN * SLICE);
   held[2] = world_take(SMALL);
   world_free(held[0]);
   model_clock_ms += DELAY;
@@ -135,10 +151,9 @@ static void purge_due(void) { arena_purge(&subproc_main()->arenas, false, &world
 static void purge_all(void) { arena_purge(&subproc_main()->arenas, true, &world_self()->hands); }
 static void purge_by_timer(void) { arena_purge(&subproc_main()->arenas, false, NULL); }
 static void take_waiting(void) {
-  int block = world_take(12 * SLICE);
+  int block = world_take(RUN * SLICE);
   world_check(block);
 }
-static void take_one_waiting(void) { world_take(SMALL); }
 
 // The first round makes them old, the second one purges them.
 static void prepare_old(void) {
@@ -215,13 +230,6 @@ const scenario_t scenarios_slices[] = {
      end_well,
      0,
      3},
-    {"large-vs-release",
-     "the same, a large page",
-     prepare_full,
-     {free_held, NULL, take_large},
-     end_well,
-     0,
-     3},
     {"run-vs-release",
      "a run is looked for in vain while one opens",
      prepare_full,
@@ -271,6 +279,13 @@ const scenario_t scenarios_slices[] = {
      judge_huge,
      0,
      3},
+    {"kept-free-twice",
+     "the same, a block whose page is kept for the next one",
+     prepare_kept,
+     {free_shared, free_shared, NULL},
+     judge_kept,
+     0,
+     3},
     {"huge-free-by-nobody",
      "the same, one of them has no heap",
      prepare_huge,
@@ -288,7 +303,7 @@ const scenario_t scenarios_slices[] = {
     {"purge-vs-claim",
      "slices are purged that others take",
      prepare_old,
-     {purge_due, take_waiting, take_one_waiting},
+     {purge_due, take_waiting, NULL},
      judge_purged,
      0,
      0},

@@ -162,7 +162,7 @@ static void check_hints(const arena_t* arena, size_t chunk) {
   for (size_t at = from; at < to; at++) {
     size_t run = bitmap_next(arena->free, at, arena->slice_count, false) - at;
     if (run > longest) longest = run;
-    if (at % 8 == 0 && run >= 8) fits |= FITS_BYTE;
+    if (at % PAGE_MEDIUM_SLICES == 0 && run >= PAGE_MEDIUM_SLICES) fits |= FITS_MEDIUM;
     if (at % 64 == 0 && run >= 64) fits |= FITS_WORD;
   }
   if ((fits & ~(uint32_t)arena->fits[chunk]) != 0) schedule_fail("the hints miss a run for a page");
@@ -253,7 +253,7 @@ static bool check_abandoned(page_t* page, void* arg) {
 static void check_counts(bool is_exact) {
   static stats_blocks_t sums;
   stats_collect_blocks(&sums);
-  int64_t known = 0, counted = sums.huge_allocated_bytes - sums.huge_freed_bytes > 0;
+  int64_t known = 0, counted = 0;
   for (int i = 0; i < block_count; i++) known += blocks[i].p != NULL && blocks[i].size <= LARGE_SIZE_MAX;
   counted = 0;
   for (unsigned bin = 1; bin < BIN_HUGE; bin++) counted += sums.allocated[bin] - sums.freed[bin];
