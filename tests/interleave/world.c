@@ -235,6 +235,19 @@ static bool check_lists(heap_t* heap, void* arg) {
   return true;
 }
 
+// Blocks of it are in use, in its lists, or untouched: none is lost.
+static bool check_blocks(page_t* page, void* arg) {
+  MI_UNUSED(arg);
+  if (page->bin == BIN_HUGE) return true;
+  uint64_t count = 0;
+  for (block_t* at = page->free; at != NULL && count <= page->extended; count++)
+    if (!block_get_next(page, at, &at)) break;
+  if (count + page_used(page) != page->extended)
+    schedule_fail("the page at %p has lost blocks: %u, %llu free, %llu used", (void*)page->start,
+                  page->extended, (unsigned long long)count, (unsigned long long)page_used(page));
+  return true;
+}
+
 // Of a page that nobody owns all is as the last look at it should have left it.
 static bool check_abandoned(page_t* page, void* arg) {
   MI_UNUSED(arg);
@@ -305,6 +318,7 @@ void world_end(world_loss_t loss) {
   arena_visit(&subproc_main()->arenas, &check_arena, &left);
   if (!is_any_killed) {
     arena_visit_pages(&subproc_main()->arenas, &check_abandoned, NULL);
+    if (loss.blocks == 0) arena_visit_pages(&subproc_main()->arenas, &check_blocks, NULL);
     check_committed();
   }
   for (int i = 0; i < block_count; i++)
