@@ -165,6 +165,22 @@ static void free_fourth_to_last(void) {
   for (int i = 3; i < 8; i++) world_free(first + i);
 }
 
+// A page that seems empty to one is taken over by another meanwhile, and let go of with a block in use.
+static int handed;
+static void prepare_handing(void) {
+  prepare_two_left();
+  handed = -1;
+}
+static void take_and_leave(void) {
+  handed = world_take(SIZE);
+  world_end_thread();
+}
+static void free_handed(void) {
+  int block = handed;
+  handed = -1;
+  if (block >= 0) world_free_by_nobody(block);
+}
+
 // ---- the direct way, for small blocks ---------------------------------------------------------------------
 
 static void prepare_small(void) { // a whole list of 4 KiB is taken in at once
@@ -309,6 +325,13 @@ const scenario_t scenarios_pages[] = {
      "nobody's page is visited while another adopts it",
      prepare_two_left,
      {NULL, visit_all, take_one},
+     end_well,
+     0,
+     0},
+    {"look-vs-adopt",
+     "a page that looks empty is adopted and abandoned before it can be taken",
+     prepare_handing,
+     {free_handed, free_first_two, take_and_leave},
      end_well,
      0,
      0},
