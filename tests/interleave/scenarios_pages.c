@@ -169,6 +169,9 @@ static void free_fourth_to_last(void) {
 static int handed;
 static void prepare_handing(void) {
   prepare_two_left();
+  schedule_as(B);
+  world_free(first);
+  schedule_as(0);
   handed = -1;
 }
 static void take_and_leave(void) {
@@ -331,10 +334,10 @@ const scenario_t scenarios_pages[] = {
     {"look-vs-adopt",
      "a page that looks empty is adopted and abandoned before it can be taken",
      prepare_handing,
-     {free_handed, free_first_two, take_and_leave},
+     {free_handed, free_second, take_and_leave},
      end_well,
      0,
-     0},
+     3},
     {"sweep-vs-free",
      "a sweep lets go of a page that others empty",
      prepare_swept,
