@@ -337,7 +337,7 @@ const scenario_t scenarios_pages[] = {
      {free_handed, free_second, take_and_leave},
      end_well,
      0,
-     3},
+     0},
     {"sweep-vs-free",
      "a sweep lets go of a page that others empty",
      prepare_swept,
