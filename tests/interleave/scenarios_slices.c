@@ -46,6 +46,14 @@ static void prepare_full(void) {
   schedule_as(0);
   world_assert(world_free_slices() == 0);
 }
+// One slice is left in a word of the bitmap.
+static void prepare_one_left(void) {
+  prepare_nearly_full();
+  schedule_as(A);
+  held[2] = world_take((RUN - 1) * SLICE);
+  schedule_as(0);
+  world_assert(world_free_slices() == 1);
+}
 static void free_last_run(void) { world_free(held[2]); }
 
 static void prepare_nothing(void) { world_begin(0); }
@@ -234,6 +242,13 @@ const scenario_t scenarios_slices[] = {
      "a run is looked for in vain while one opens",
      prepare_full,
      {free_last_run, NULL, take_run},
+     end_well,
+     0,
+     3},
+    {"last-vs-release",
+     "the last free slice of a word is taken while others of the word come back",
+     prepare_one_left,
+     {free_last_run, take_small, NULL},
      end_well,
      0,
      3},
