@@ -6,13 +6,17 @@ usage: mutate.py [options] [NAME...]
   --list FILE    the mutations (default: mutations.toml beside this script)
   --folder DIR   where the copy of the tree and its build lie (default: build-mutate at the top)
   --show         print the mutations and whether each still fits the sources, and end
+  -t, --trust    don't try the tests without a mutation first
+  -k, --keep-going
+                 run all tests of a mutation, not only up to the first that fails
   -v, --verbose  print the end of what the failing test said
   -h, --help     this text
   NAME...        these mutations only
 
 The tree as it lies there, uncommitted changes included, is copied and built natively; your own build folders
 stay as they are. A mutation is caught when one of its tests fails, or does not come to an end. Its tests must pass
-without it, which is tried first. The exit code is 0 when all were caught.
+without it, which is tried first. What is built is what the next test needs, on one processor, as others may be at
+work. The exit code is 0 when all were caught, but for those that are said to survive, which must.
 """
 import argparse
 import json
@@ -24,6 +28,8 @@ import tomllib
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 LIMIT = 300  # seconds for one test; what the mutation lets wait for ever is caught
+BUILDS = {"plain": [],
+          "threads": ["-Db_sanitize=thread", "-Db_lundef=false", "--buildtype=debugoptimized"]}
 
 
 def die(text):
@@ -43,6 +49,9 @@ def load(path):
         missing = {"name", "file", "text", "with", "tests"} - set(mutation)
         if missing or mutation["name"] in names:
             die(f"{path}: {mutation.get('name', 'a mutation')} has no {', '.join(missing) or 'name of its own'}")
+        unknown = set(mutation) - {"name", "file", "text", "with", "tests", "build", "survives"}
+        if unknown or mutation.get("build", "plain") not in BUILDS:
+            die(f"{path}: {mutation['name']}: {', '.join(unknown) or 'there is no such build'}")
         names.add(mutation["name"])
     return mutations
 
@@ -76,10 +85,11 @@ def copy_tree(tree):
 
 
 class Build:
-    def __init__(self, tree, folder):
+    def __init__(self, tree, folder, options):
         self.folder = folder
+        self.env = {**os.environ, "TSAN_OPTIONS": f"suppressions={tree}/tests/tsan-suppressions.txt exitcode=66"}
         if not os.path.exists(os.path.join(folder, "build.ninja")):
-            configured = run(["meson", "setup", folder, tree])
+            configured = run(["meson", "setup", folder, tree, *options])
             if configured.returncode != 0:
                 die("meson setup failed:\n" + configured.stdout)
         tests = json.loads(run(["meson", "introspect", "--tests", folder], check=True).stdout)
@@ -94,20 +104,28 @@ class Build:
         paths = [os.path.normpath(part) for part in parts if part.startswith("/")]
         return sorted({os.path.relpath(path, self.folder) for path in paths if path.startswith(self.folder + "/")})
 
-    def compile(self, names):
-        return run(["ninja", "-C", self.folder, *self.programs(names)])
-
-    def failing(self, names):
-        """The first test that fails, and what it said; None."""
+    def failing(self, names, all_of_them=False):
+        """The tests that fail, the first one alone unless all are asked for, and what each said."""
+        failing = []
         for name in names:
+            compiled = run(["nice", "-n", "15", "ninja", "-j1", "-C", self.folder, *self.programs([name])])
+            if compiled.returncode != 0:
+                raise DoesNotCompile(compiled.stdout)
             test = self.tests[name]
             try:
-                done = run(test["cmd"], cwd=self.folder, env={**os.environ, **test["env"]}, timeout=LIMIT)
+                done = run(test["cmd"], cwd=self.folder, env={**self.env, **test["env"]}, timeout=LIMIT)
+                said = done.stdout if done.returncode != 0 else None
             except subprocess.TimeoutExpired:
-                return name, f"no end after {LIMIT} s"
-            if done.returncode != 0:
-                return name, done.stdout
-        return None
+                said = f"no end after {LIMIT} s"
+            if said is not None:
+                failing.append((name, said))
+                if not all_of_them:
+                    break
+        return failing
+
+
+class DoesNotCompile(Exception):
+    pass
 
 
 def main():
@@ -116,6 +134,8 @@ def main():
     parser.add_argument("--list", default=os.path.join(os.path.dirname(__file__), "mutations.toml"))
     parser.add_argument("--folder", default=os.path.join(ROOT, "build-mutate"))
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("-t", "--trust", action="store_true")
+    parser.add_argument("-k", "--keep-going", action="store_true")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
@@ -131,17 +151,23 @@ def main():
 
     tree = os.path.join(os.path.realpath(options.folder), "tree")
     copy_tree(tree)
-    build = Build(tree, os.path.join(os.path.realpath(options.folder), "build"))
-    needed = sorted({name for mutation in mutations for name in mutation["tests"]})
-    print(f"[0/{len(mutations)}] without a mutation: {', '.join(needed)}", flush=True)
-    compiled = build.compile(needed)
-    if compiled.returncode != 0:
-        die("the tree does not build:\n" + compiled.stdout[-3000:])
-    failing = build.failing(needed)
-    if failing:
-        die(f"{failing[0]} fails without any mutation:\n{failing[1][-3000:]}")
+    builds = {}
+    for name in BUILDS:
+        needed = sorted({test for m in mutations if m.get("build", "plain") == name for test in m["tests"]})
+        if not needed:
+            continue
+        builds[name] = Build(tree, os.path.join(os.path.realpath(options.folder), f"build-{name}"), BUILDS[name])
+        if options.trust:
+            continue
+        print(f"[0/{len(mutations)}] without a mutation, {name} build: {', '.join(needed)}", flush=True)
+        try:
+            failing = builds[name].failing(needed)
+        except DoesNotCompile as error:
+            die("the tree does not build:\n" + str(error)[-3000:])
+        if failing:
+            die(f"{failing[0][0]} fails without any mutation:\n{failing[0][1][-3000:]}")
 
-    missed = []
+    missed, explained = [], 0
     for number, mutation in enumerate(mutations, 1):
         head = f"[{number}/{len(mutations)}] {mutation['name']:36}"
         why = misfit(mutation)
@@ -151,24 +177,30 @@ def main():
                 before = file.read()
             with open(path, "w", encoding="utf-8") as file:
                 file.write(before.replace(mutation["text"], mutation["with"]))
+            failing = []
             try:
-                compiled = build.compile(mutation["tests"])
-                failing = build.failing(mutation["tests"]) if compiled.returncode == 0 else None
+                failing = builds[mutation.get("build", "plain")].failing(mutation["tests"], options.keep_going)
+                if not failing and "survives" not in mutation:
+                    why = "SURVIVES: " + ", ".join(mutation["tests"]) + " pass"
+                elif failing and "survives" in mutation:
+                    why = f"is said to survive, and is caught by {failing[0][0]}"
+            except DoesNotCompile as error:
+                why = "does not compile: " + next((l for l in str(error).splitlines() if "error:" in l), "")
             finally:
                 with open(path, "w", encoding="utf-8") as file:
                     file.write(before)
-            if compiled.returncode != 0:
-                why = "does not compile: " + next((l for l in compiled.stdout.splitlines() if "error:" in l), "")
-            elif failing is None:
-                why = "SURVIVES: " + ", ".join(mutation["tests"]) + " pass"
-        if why is None:
-            print(f"{head} caught by {failing[0]}", flush=True)
+        if why is None and not failing:
+            explained += 1
+            print(f"{head} survives: {mutation['survives']}", flush=True)
+        elif why is None:
+            print(f"{head} caught by {', '.join(name for name, _ in failing)}", flush=True)
             if options.verbose:
-                print("    " + "\n    ".join(failing[1].splitlines()[-8:]))
+                print("    " + "\n    ".join(failing[0][1].splitlines()[-8:]))
         else:
             missed.append(mutation["name"])
             print(f"{head} {why}", flush=True)
-    print(f"{len(mutations) - len(missed)} caught, {len(missed)} not: {', '.join(missed) or '-'}")
+    print(f"{len(mutations) - len(missed) - explained} caught, {explained} survive as explained, "
+          f"{len(missed)} not: {', '.join(missed) or '-'}")
     return 1 if missed else 0
 
 

@@ -82,7 +82,7 @@ static page_list_t* list_lock_of(page_t* page) {
 // afterwards.
 static void page_list(page_t* page) {
   unsigned bin = atomic_get_relaxed(&page->bin);
-  heap_t* heap = atomic_get_acquire(&page->heap);
+  heap_t* heap = atomic_get_seq_cst(&page->heap);
   page_list_t* list = list_lock(heap, bin);
   // Only now is it sure what the page is: it may have been taken, freed or moved since.
   uintptr_t owner = atomic_get_acquire(&page->owner);
@@ -106,7 +106,8 @@ void page_move(page_t* page, heap_t* to) {
   page_list_t* list = list_lock_of(page);
   bool was_listed = page->is_listed;
   if (was_listed) list_take_locked(list, page);
-  atomic_set_release(&page->heap, to);
+  // Then the caller reads the remote list. Who frees writes that and reads the heap: one of the two lists the page.
+  (void)atomic_swap_seq_cst(&page->heap, to);
   os_lock_release(&list->lock);
   if (was_listed) page_list(page); // and the caller looks at it
 }
@@ -164,19 +165,17 @@ void page_abandon_again(theap_t* theap, page_t* page, uintptr_t owner) {
 
 void page_retire(theap_t* theap, page_t* page) {
   page_unlist(page);
-  heap_t* heap = atomic_get_acquire(&page->heap);
-  if (theap != NULL && atomic_get_relaxed(&theap->counts_of) == heap) {
+  bool is_counted = theap != NULL && atomic_get_relaxed(&theap->counts_of) == atomic_get_acquire(&page->heap);
+  if (is_counted) {
     theap->counts.allocated[page->bin] += (int64_t)page->allocated;
     theap->counts.freed[page->bin] += (int64_t)page->freed;
     theap->counts.pages_gone++;
     theap->counts.retired++;
   } else {
-    atomic_add_relaxed(&heap->allocated[page->bin], (int64_t)page->allocated);
-    atomic_add_relaxed(&heap->freed[page->bin], (int64_t)page->freed);
     stats_decrease(&stats_process.pages, 1);
     stats_count(&stats_process.pages_retired, 1);
   }
-  heap_page_remove(page);
+  heap_page_remove(page, is_counted);
   arena_page_free(page, theap != NULL ? &theap->thread->hands : NULL);
 }
 
@@ -233,8 +232,10 @@ page_t* page_adopt(theap_t* theap, unsigned bin) {
   uint64_t best_available = 0;
   for (page_t* page = list->first; page != NULL && candidates > 0;) {
     page_t* next = page->next;
-    if (!page_is_abandoned(atomic_get_acquire(&page->owner))) {
-      list_take_locked(list, page); // its last owner took it back; the list didn't matter
+    uintptr_t owner = atomic_get_acquire(&page->owner);
+    if (!page_is_abandoned(owner)) {
+      // Its last owner took it back: the list didn't matter. Who only looks into it lets go of it as it was, listed.
+      if ((owner & PAGE_OWNER_CLAIMED) == 0) list_take_locked(list, page);
     } else {
       uint64_t available = page_glance(page, page_remote_count(page)).available;
       if (best == NULL || available < best_available) { // the fullest: emptier ones may yet become empty

@@ -153,13 +153,29 @@ static void unlink_page_locked(heap_t* heap, page_t* page) {
   page->heap_next = page->heap_previous = NULL;
 }
 
-void heap_page_remove(page_t* page) {
+// All of its blocks are free.
+static void count_page(heap_t* heap, const page_t* page) {
+  if (page->bin == BIN_HUGE) {
+    atomic_add_relaxed(&heap->freed[BIN_HUGE], 1);
+    atomic_add_relaxed(&heap->huge_freed_bytes, (int64_t)page->block_size);
+  } else {
+    atomic_add_relaxed(&heap->allocated[page->bin], (int64_t)page->allocated);
+    atomic_add_relaxed(&heap->freed[page->bin], (int64_t)page->freed);
+  }
+}
+
+void heap_page_remove(page_t* page, bool is_counted) {
   for (;;) { // the heap may be deleted meanwhile: then the page is its main heap's
     heap_t* heap = atomic_get_acquire(&page->heap);
-    if (heap_is_main(heap)) return;
+    if (heap_is_main(heap)) {
+      if (!is_counted) count_page(heap, page);
+      return;
+    }
     pages_lock(heap);
     bool is_its = atomic_get_acquire(&page->heap) == heap;
     if (is_its) {
+      // As long as a page is in its list, the heap's counts stay where they are.
+      if (!is_counted) count_page(heap, page);
       unlink_page_locked(heap, page);
       atomic_set_release(&page->heap, heap->subproc->main); // not to be found for a list that is made anew
     }

@@ -148,9 +148,10 @@ MI_INLINE bool heap_is_main(const heap_t* heap) {
   return heap == atomic_get_relaxed(&atomic_get_relaxed(&heap->subproc)->main);
 }
 
-// The page has just been made for `heap`, or is about to go back to its arena.
+// The page has just been made for `heap`, or is about to go back to its arena: then the heap counts its blocks,
+// unless a theap has (`is_counted`).
 void heap_page_add(heap_t* heap, page_t* page);
-void heap_page_remove(page_t* page);
+void heap_page_remove(page_t* page, bool is_counted);
 
 // Goes on with heaps whose deletion or destruction a thread began that was killed since.
 void heaps_end_left(void);

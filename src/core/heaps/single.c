@@ -127,30 +127,29 @@ void* single_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_ze
   return page->start;
 }
 
-static void count_freed(theap_t* theap, heap_t* heap, int64_t size) {
-  if (counts_here(theap, heap)) {
-    theap->counts.freed[BIN_HUGE]++;
-    theap->counts.huge_freed_bytes += size;
-  } else {
-    atomic_add_relaxed(&heap->freed[BIN_HUGE], 1);
-    atomic_add_relaxed(&heap->huge_freed_bytes, size);
-    stats_decrease(&stats_process.huge_bytes, (size_t)size);
-  }
+static void count_freed(theap_t* theap, int64_t size) {
+  theap->counts.freed[BIN_HUGE]++;
+  theap->counts.huge_freed_bytes += size;
 }
 
 void single_free(theap_t* theap, page_t* page) {
   int64_t size = (int64_t)page->block_size;
   if (keep(theap, page)) {
-    count_freed(theap, theap->heap, size);
+    count_freed(theap, size); // a page of the main heap, by a theap of it
     return;
   }
   // Whoever takes the owner away frees it; a second free of the same block finds nobody's page.
   if (!arena_page_take(page, false, hands_of(theap))) return;
-  heap_t* heap = atomic_get_acquire(&page->heap);
-  count_freed(theap, heap, size);
-  count_page_gone(theap, heap);
+  bool is_counted = counts_here(theap, atomic_get_acquire(&page->heap));
+  if (is_counted) {
+    count_freed(theap, size);
+    theap->counts.pages_gone++;
+  } else {
+    stats_decrease(&stats_process.huge_bytes, (size_t)size);
+    stats_decrease(&stats_process.pages, 1);
+  }
+  heap_page_remove(page, is_counted); // before its size changes
   guarded_page_free(page);
-  heap_page_remove(page);
   arena_page_free(page, hands_of(theap));
 }
 

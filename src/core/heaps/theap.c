@@ -355,6 +355,7 @@ free_result_t theap_free(theap_t* theap, void* p) {
   page_t* page = page_map_page(p);
   if (page == NULL) return FREE_NOT_OURS;
   uintptr_t owner = atomic_get_acquire(&page->owner);
+  if (MI_UNLIKELY(owner == 0)) return FREE_NOT_OURS; // freed twice, and its page went with the first free
   bool is_interior = (owner & PAGE_OWNER_INTERIOR) != 0;
   block_t* block = (owner & PAGE_OWNER_SINGLE) != 0 ? (block_t*)page->start
                    : MI_UNLIKELY(is_interior)       ? page_block_of(page, p)

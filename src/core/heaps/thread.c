@@ -173,7 +173,7 @@ static void end_page_in_hand(const arena_hands_t* hands) {
   page_t* page = page_map_record(hands->claimed.arena->base + (size_t)(run >> 32) * SLICE_SIZE);
   if (page == NULL || atomic_get_acquire(&page->owner) != 0 || page->heap == NULL) return;
   guarded_page_free(page);
-  heap_page_remove(page);
+  heap_page_remove(page, true); // perhaps it was
 }
 
 static void salvage_all(thread_t* dead, theap_t* by) {
