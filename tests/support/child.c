@@ -306,7 +306,8 @@ bool child_aborted(const child_result_t* result) { return !result->timed_out && 
 bool child_faulted(const child_result_t* result) {
   return !result->timed_out &&
          (result->signal == SIGSEGV || result->signal == SIGBUS ||
-          (result->exit_code != 0 && strstr(result->error, "AddressSanitizer") != NULL));
+          // AddressSanitizer tells of it, and then exits, or aborts if its options say so (Meson 1.6 sets them).
+          ((result->exit_code != 0 || result->signal == SIGABRT) && strstr(result->error, "AddressSanitizer") != NULL));
 }
 
 #endif
