@@ -90,10 +90,10 @@ LONE_PREFIXES = {"cs", "ds", "es", "ss", "fs", "gs", "lock", "repz", "repnz", "d
 
 def has_apx_bits(code):
     """Registers r16 to r31, which objdump knows since 2.43: by a prefix of their own (REX2), or by bits of EVEX that had to have
-    one value before."""
+    one value before, map 4 among them."""
     while code and code[0] in PREFIXES:
         code = code[1:]
-    return code[:1] == b"\xd5" or (code[:1] == b"\x62" and len(code) > 2 and bool(code[1] & 8 or not code[2] & 4))
+    return code[:1] == b"\xd5" or (code[:1] == b"\x62" and len(code) > 2 and bool(code[1] & 8 or code[1] & 7 == 4 or not code[2] & 4))
 
 
 EXPECTED_REFUSALS = [
