@@ -207,12 +207,15 @@ void check_end(void) {
 
 static uint32_t stack_of(const CONTEXT* context) {
   frame_t frames[STACK_FRAMES_MAX];
-#if MI_64BIT
+#if defined(__x86_64__)
   uintptr_t registers[16] = {context->Rax, context->Rcx, context->Rdx, context->Rbx,
                              context->Rsp, context->Rbp, context->Rsi, context->Rdi,
                              context->R8,  context->R9,  context->R10, context->R11,
                              context->R12, context->R13, context->R14, context->R15};
   uintptr_t pc = context->Rip;
+#elif defined(__aarch64__)
+  uintptr_t registers[16] = {context->Fp};
+  uintptr_t pc = context->Pc;
 #else
   uintptr_t registers[16] = {[4] = context->Esp};
   uintptr_t pc = context->Eip;

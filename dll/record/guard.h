@@ -16,7 +16,7 @@
 
 typedef enum guard_state_e { GUARD_UNUSED, GUARD_LIVE, GUARD_FREED } guard_state_t;
 
-typedef struct guard_run_s {
+typedef struct MI_ALIGNED(8) guard_run_s { // as store_take aligns: they lie side by side
   uintptr_t start;                 // of the pages
   uintptr_t address;               // of the block
   size_t size;                     // as asked for

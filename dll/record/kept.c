@@ -1,6 +1,7 @@
 #include "kept.h"
 
 #include "redirect/parse.h"
+#include "stack.h"
 
 // Of the C runtimes: functions whose blocks are the caller's to free.
 static const char* const hands_out[] = {
@@ -67,12 +68,33 @@ static bool is_cxx(const image_t* image) {
          (name[0] == 'm' && name[1] == 's' && name[2] == 'v' && name[3] == 'c' && name[4] == 'p');
 }
 
-static bool starts_in_entry(const image_t* image, uint32_t offset) {
+#if defined(__aarch64__)
+static bool is_in_entry(const image_t* image, uint32_t offset) { // its tables are of another form
+  MI_UNUSED(image);
+  MI_UNUSED(offset);
+  return false;
+}
+#elif MI_64BIT
+static bool is_in_entry(const image_t* image, uint32_t offset) {
   parse_image_t parsed;
-  if (image->entry == 0 || image->is_unloaded || offset < image->entry) return false;
-  if (parse_image((const void*)image->base, SIZE_MAX, NULL, &parsed) != NULL) return false;
+  if (offset < image->entry || parse_image((const void*)image->base, SIZE_MAX, NULL, &parsed) != NULL)
+    return false;
   size_t size = parse_function_size(&parsed, image->entry);
   return size != 0 && offset - image->entry < size;
+}
+#else
+// The entry point may be a short function that ends in a jump to the one that does it all.
+static bool is_in_entry(const image_t* image, uint32_t offset) {
+  uintptr_t address = image->base + offset, start = image->base + image->entry,
+            end = stack_function_end(start);
+  if (address >= start && address < end) return true;
+  start = stack_function_tail(start);
+  return start != 0 && address >= start && address < stack_function_end(start);
+}
+#endif
+
+static bool starts_in_entry(const image_t* image, uint32_t offset) {
+  return image->entry != 0 && !image->is_unloaded && is_in_entry(image, offset);
 }
 
 kept_t kept_by(const stack_t* stack, const image_t** keeper) {

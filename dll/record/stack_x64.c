@@ -3,7 +3,7 @@
 #include "base/atomics.h"
 #include "store.h"
 
-#if MI_64BIT
+#if defined(__x86_64__)
 
 #define RECIPES_MAX 65536u
 #define SLOTS       (4 * RECIPES_MAX)

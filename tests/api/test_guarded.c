@@ -51,7 +51,7 @@ static int child_main(const char* mode) {
     mi_theap_guarded_set_sample_rate(theap, 1, 1);
     char* small = mi_heap_malloc(heap, 64); // below the bounds
     small[mi_usable_size(small) - 1] = 1;
-    char* p = mi_heap_malloc(heap, 128);
+    char* p = api_opaque_pointer(mi_heap_malloc(heap, 128));
     beyond = p + mi_usable_size(p);
     *beyond = 1;
     return NO_FAULT;

@@ -80,7 +80,7 @@ class Consumer:
         target = self.run([*self.cc, "-dumpmachine"]).stdout.strip()
         headers = os.path.join(gcc, "include", "c++")
         cxx = ["-stdlib++-isystem", headers, "-stdlib++-isystem", os.path.join(headers, target)] if name.endswith("++") else []
-        return [name, "--target=" + target, "-L" + gcc, *cxx]
+        return [name, "--target=" + target, "-B" + gcc, "-L" + gcc, *cxx]  # -B: GCC's crtbegin.o, which tells of exception tables
 
     # ---- running ----------------------------------------------------------------------------------------------------
 

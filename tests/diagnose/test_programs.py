@@ -2,7 +2,8 @@
 """Real programs do under each mode what they do without: exit code and output, byte for byte. Those that aren't there are
 skipped by name (wine-ci/setup --downloads fetches 7-Zip and ffmpeg, wine-ci/demo builds sqlite3 and Lua).
 
-usage: test_programs.py --mi-run FILE --mi-report FILE --dll FILE --downloads FOLDER --built FOLDER [CASE]...
+usage: test_programs.py --arch x86_64|i686 --mi-run FILE --mi-report FILE --dll FILE --downloads FOLDER --built FOLDER
+                        [CASE]...
 """
 import argparse
 import os
@@ -22,11 +23,12 @@ def programs():
     """name: (file, command lines, what is sent, files beside)"""
     text = "\n".join(f"line {i * 7919 % 1000} of a text that packs well" for i in range(20000)).encode()
     sql = (WORK / "work-1.sql").read_bytes() + (WORK / "work-2.sql").read_bytes()
-    yield "7za", options.downloads / "7zip-bin/x64/7za.exe", [
+    yield "7za", options.downloads / f"7zip-bin/{'x64' if options.arch == 'x86_64' else 'ia32'}/7za.exe", [
         (["a", "-sitext", "-mx1", "-mmt2", "-bd", "-bb0", "packed.7z"], text), (["x", "-so", "packed.7z"], b"")], ()
-    yield "ffmpeg", options.downloads / "ffmpeg/ffmpeg.exe", [(
-        ["-hide_banner", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=5:duration=1",
-         "-c:v", "mpeg4", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-f", "nut", "pipe:1"], b"")], ()
+    if options.arch == "x86_64":  # fetched for 64 bits only
+        yield "ffmpeg", options.downloads / "ffmpeg/ffmpeg.exe", [(
+            ["-hide_banner", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=5:duration=1",
+             "-c:v", "mpeg4", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-f", "nut", "pipe:1"], b"")], ()
     yield "sqlite3", options.built / "crt/sqlite3.exe", [(["-batch", ":memory:"], sql)], ()
     yield "lua", options.built / "crt/lua.exe", [(["work.lua"], b"go on\n")], (WORK / "work.lua",)
 
@@ -68,6 +70,7 @@ def cases():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", choices=["x86_64", "i686"], required=True)
     for name in ("mi-run", "mi-report", "dll"):
         parser.add_argument("--" + name, required=True)
     for name in ("downloads", "built"):

@@ -3,7 +3,9 @@
 compares. Not compared: what differs from machine to machine (addresses, threads, folders, times, what C runtimes keep, how often
 they allocate, frames outside of the program).
 
-usage: test_tutorial.py DOCUMENT --mi-run FILE --mi-report FILE --dll FILE --cc COMPILER
+usage: test_tutorial.py DOCUMENT --bits 64|32 --mi-run FILE --mi-report FILE --dll FILE --cc COMPILER
+
+The document shows a 64-bit program.
 """
 import argparse
 import re
@@ -56,6 +58,8 @@ def tutorial():
                 build()
             for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.M) if language == "console" else ():
                 words = command.split()
+                if options.bits == "32":  # a pointer and an int
+                    shown = shown.replace("at offset 8 of a block of 16 bytes", "at offset 4 of a block of 8 bytes")
                 check(words[0] == "mi-run", f"what is {words[0]}?")
                 fatal = "Invalid write" in shown or "Invalid read" in shown
                 out, error = folder.run("mi-run.exe", *words[1:], expect=None if fatal else 0)
@@ -67,6 +71,7 @@ def tutorial():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("document")
+    parser.add_argument("--bits", choices=["64", "32"], required=True)
     for name in ("mi-run", "mi-report", "dll", "cc"):
         parser.add_argument("--" + name, required=True)
     options = parser.parse_args()

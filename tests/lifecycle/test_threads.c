@@ -88,14 +88,18 @@ static void assert_flat(level_t before, level_t after) {
   assert_int_equal(after.blocks, before.blocks);
 }
 
-// One after the other: nothing but the last thread's leavings may be in memory, collected or not.
+// One after the other: nothing but the last threads' leavings may be in memory. How many of them wait for their purge is
+// chance; what is left of them after a collection is not.
 static void check_rounds(HANDLE (*start)(size_t seed), size_t rounds) {
   run_rounds(start, 200, 1); // up to the level that the work itself needs
+  mi_collect(true);
   level_t before = level_now();
   run_rounds(start, rounds, 1);
   level_t after = level_now();
-  assert_flat(before, after);
   assert_int_equal(after.threads_total - before.threads_total, rounds); // each had a heap of its own
+  assert_in_range(after.committed, 0, before.committed + (8 << 20));
+  mi_collect(true);
+  assert_flat(before, level_now());
 }
 
 static void test_create_thread_400(void** state) {
@@ -146,7 +150,7 @@ static void test_at_once(void** state) {
 
 static volatile LONG pool_done;
 static HANDLE pool_event;
-enum { POOL_ITEMS = 400 };
+enum { POOL_ITEMS = sizeof(void*) == 4 ? 60 : 400 }; // the pool may start a thread, with its stack, for each
 
 static void pool_item_finished(void) {
   if (InterlockedIncrement(&pool_done) == POOL_ITEMS) SetEvent(pool_event);

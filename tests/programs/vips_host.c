@@ -49,13 +49,36 @@ static void need(int condition, const char* what) {
 static const char* const runtime_names[] = {"msvcrt.dll", "ucrtbase.dll"};
 enum { RUNTIMES = sizeof(runtime_names) / sizeof(runtime_names[0]) };
 static HANDLE runtime_heaps[RUNTIMES];
+static HMODULE runtimes[RUNTIMES];
 static volatile LONG is_mimalloc_here, blocks[2]; // before, after
 typedef LPVOID WINAPI heap_alloc_t(HANDLE heap, DWORD flags, SIZE_T size);
 static heap_alloc_t* heap_alloc;
 
+// Wine 10's ucrtbase.dll works on the process's heap, from which it also takes what it keeps for itself about each thread, zeroed.
+// Which function of a runtime it is that wants a zeroed block: the export that begins next below the caller.
+static int is_for_itself(int number, DWORD flags, const BYTE* caller) {
+  const BYTE *base = (const BYTE*)runtimes[number], *nearest = base;
+  const IMAGE_NT_HEADERS* headers = (const IMAGE_NT_HEADERS*)(base + ((const IMAGE_DOS_HEADER*)base)->e_lfanew);
+  if (!(flags & HEAP_ZERO_MEMORY) || (SIZE_T)(caller - base) >= headers->OptionalHeader.SizeOfImage)
+    return 0; // calloc may end in a jump to HeapAlloc: then its caller is ours
+  DWORD at = headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_EXPORT].VirtualAddress;
+  const IMAGE_EXPORT_DIRECTORY* exports = (const IMAGE_EXPORT_DIRECTORY*)(base + at);
+  const DWORD* functions = (const DWORD*)(base + exports->AddressOfFunctions);
+  for (DWORD i = 0; i < exports->NumberOfFunctions; i++) {
+    const BYTE* function = base + functions[i];
+    if (function <= caller && function > nearest) nearest = function;
+  }
+  static const char* const givers[] = {"calloc", "_recalloc", "_calloc_base", "_recalloc_base"};
+  for (unsigned i = 0; i < sizeof(givers) / sizeof(givers[0]); i++) {
+    if ((const BYTE*)(uintptr_t)GetProcAddress(runtimes[number], givers[i]) == nearest) return 0;
+  }
+  return 1;
+}
+
 static LPVOID WINAPI counting_heap_alloc(HANDLE heap, DWORD flags, SIZE_T size) {
   for (int i = 0; i < RUNTIMES; i++) {
-    if (heap == runtime_heaps[i]) InterlockedIncrement(&blocks[is_mimalloc_here]);
+    if (heap == runtime_heaps[i] && !is_for_itself(i, flags, __builtin_return_address(0)))
+      InterlockedIncrement(&blocks[is_mimalloc_here]);
   }
   return heap_alloc(heap, flags, size);
 }
@@ -65,6 +88,7 @@ static void look_for_mimalloc(void) { is_mimalloc_here = GetModuleHandleA("mimal
 static void watch_runtime(int number) {
   BYTE* base = (BYTE*)LoadLibraryA(runtime_names[number]);
   need(base != NULL, runtime_names[number]);
+  runtimes[number] = (HMODULE)base;
   intptr_t (*get_heap_handle)(void) = (void*)(uintptr_t)GetProcAddress((HMODULE)base, "_get_heap_handle");
   need(get_heap_handle != NULL, "_get_heap_handle");
   runtime_heaps[number] = (HANDLE)get_heap_handle();

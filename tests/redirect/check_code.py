@@ -89,15 +89,16 @@ LONE_PREFIXES = {"cs", "ds", "es", "ss", "fs", "gs", "lock", "repz", "repnz", "d
 
 
 def has_apx_bits(code):
-    """Bits of EVEX that had to have one value before they came to mean registers r16 to r31: objdump 2.43 knows them."""
+    """Registers r16 to r31, which objdump knows since 2.43: by a prefix of their own (REX2), or by bits of EVEX that had to have
+    one value before, map 4 among them."""
     while code and code[0] in PREFIXES:
         code = code[1:]
-    return code[:1] == b"\x62" and len(code) > 2 and bool(code[1] & 8 or not code[2] & 4)
+    return code[:1] == b"\xd5" or (code[:1] == b"\x62" and len(code) > 2 and bool(code[1] & 8 or code[1] & 7 == 4 or not code[2] & 4))
 
 
 EXPECTED_REFUSALS = [
     ("of APX", re.compile(r"\{rex2"), lambda b: True),
-    ("of APX", re.compile(r"^(?!.*\bbound\b)"), has_apx_bits),
+    ("of APX", re.compile(r"^(?!.*\b(?:bound|aad)\b)"), has_apx_bits),
     ("branch with an operand-size prefix", re.compile(r"^(?:\S+ )*?(?:data16 |addr(?:16|32) )*"
                                                       r"(?:(?:j|call|loop|xbegin)\w*)(?:,p[nt])?\s"), lambda b: 0x66 in b[:4]),
     ("xbegin", re.compile(r"\bxbegin"), lambda b: b"\xc7\xf8" in b),

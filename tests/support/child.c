@@ -301,12 +301,16 @@ void child_self(char path[CHILD_PATH_MAX]) {
   path[length > 0 ? length : 0] = 0;
 }
 
-bool child_aborted(const child_result_t* result) { return !result->timed_out && result->signal == SIGABRT; }
 // AddressSanitizer turns the signal into exit code 1 and a report.
 bool child_faulted(const child_result_t* result) {
   return !result->timed_out &&
          (result->signal == SIGSEGV || result->signal == SIGBUS ||
-          (result->exit_code != 0 && strstr(result->error, "AddressSanitizer") != NULL));
+          // AddressSanitizer tells of it, and then exits, or aborts if its options say so (Meson 1.6 sets them).
+          ((result->exit_code != 0 || result->signal == SIGABRT) && strstr(result->error, "AddressSanitizer") != NULL));
+}
+// AddressSanitizer's way to end at a fault isn't the program's.
+bool child_aborted(const child_result_t* result) {
+  return !result->timed_out && result->signal == SIGABRT && !child_faulted(result);
 }
 
 #endif

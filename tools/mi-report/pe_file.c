@@ -65,8 +65,12 @@ static void add_symbol(pe_file_t* file, size_t* capacity, uint32_t rva, const ch
     free(file->symbols);
     file->symbols = larger;
   }
-  if (!file->is_64 && name[0] == '_') name++; // the C compiler's
   file->symbols[file->symbol_count++] = (pe_symbol_t){rva, name};
+}
+
+// The C compiler's prefix, which sections and exports don't have.
+static const char* without_prefix(const pe_file_t* file, const char* name) {
+  return !file->is_64 && name != NULL && name[0] == '_' ? name + 1 : name;
 }
 
 // "f" of ".text$f" and ".text.startup.f": where a function has a section of its own, that names it even if it is static and its
@@ -86,7 +90,7 @@ static void read_coff_symbols(pe_file_t* file, size_t* capacity, uint64_t symbol
     bool is_function = (type >> 4 & 3) == 2 && (storage == 2 || storage == 3); // external or static
     if (is_function && section >= 1 && section <= file->section_count)
       add_symbol(file, capacity, file->sections[section - 1].rva + u32(symbol + 8),
-                 name_of(file, symbol, strings, false));
+                 without_prefix(file, name_of(file, symbol, strings, false)));
     bool is_section = type == 0 && storage == 3 && symbol[17] > 0;
     const char* name = is_section ? function_of_section(name_of(file, symbol, strings, false)) : NULL;
     if (name != NULL && section >= 1 && section <= file->section_count)

@@ -97,19 +97,20 @@ void symbols_resolve(report_t* report, const symbol_options_t* options) {
   }
 }
 
-// libstdc++'s memory for exceptions when there is none left; GCC's emulated thread-local storage.
-static bool is_for_ever(const char* function) {
-  return (strncmp(function, "_GLOBAL__", 9) == 0 && strstr(function, "__freeres") != NULL) ||
-         strcmp(function, "__emutls_get_address") == 0;
+// libstdc++'s memory for exceptions when there is none left; GCC's emulated thread-local storage; its 32-bit start-up code.
+static bool is_for_ever(const char* function, size_t depth) {
+  if (strcmp(function, "__gcc_register_frame") == 0) return true;
+  return depth < 3 && ((strncmp(function, "_GLOBAL__", 9) == 0 && strstr(function, "__freeres") != NULL) ||
+                       strcmp(function, "__emutls_get_address") == 0);
 }
 
 void symbols_mark_kept(report_t* report) {
   for (size_t i = 0; i < report->stack_count; i++) {
     stack_t* stack = &report->stacks[i];
-    for (size_t k = 0; k < stack->count && k < 3 && stack->kept == NULL; k++) {
+    for (size_t k = 0; k < stack->count && stack->kept == NULL; k++) {
       const code_t* code = stack->frames[k];
       for (size_t n = 0; n < code->location_count; n++) {
-        if (is_for_ever(code->locations[n].function)) stack->kept = "linked", stack->keeper = code->module;
+        if (is_for_ever(code->locations[n].function, k)) stack->kept = "linked", stack->keeper = code->module;
       }
     }
   }

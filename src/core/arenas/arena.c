@@ -339,6 +339,14 @@ void arena_release_if_empty(arena_t* arena) {
   // The record isn't used again: somebody may still be looking at it.
 }
 
+void arena_release_empty(arena_set_t* set) {
+  size_t count = atomic_get_acquire(&set->count);
+  for (size_t i = 0; i < count; i++) {
+    arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+    if (arena != NULL) arena_release_if_empty(arena);
+  }
+}
+
 void arena_release_all(arena_set_t* set) {
   size_t count = atomic_get_acquire(&set->count);
   for (size_t i = 0; i < count; i++) {

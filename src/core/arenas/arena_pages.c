@@ -217,9 +217,12 @@ page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, si
     if (page == NULL && !is_own && source->only == NULL && slice_count > PAGE_LARGE_SLICES)
       page = outside_allocate(set, slice_count, alignment);
     if (page != NULL) return page;
-    // The system may be short of memory that we hold without need, if it is enough to matter.
-    if (slice_count * SLICE_SIZE > (size_t)atomic_get_relaxed(&stats_process.committed.current)) break;
+    // The system may be short of memory that we hold without need, if it is enough to matter; with 32 bits of
+    // address space, too, which empty arenas hold with or without memory.
+    size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
+    if (MI_64BIT && slice_count * SLICE_SIZE > committed) break;
     arena_purge(set, true, source->hands);
+    if (!MI_64BIT) arena_release_empty(set);
   }
   return NULL;
 }

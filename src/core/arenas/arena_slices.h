@@ -85,5 +85,6 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
 
 // 32-bit: gives the address space of an arena without a page back, if there is another one.
 void arena_release_if_empty(arena_t* arena);
+void arena_release_empty(arena_set_t* set); // of every such arena
 
 #endif
