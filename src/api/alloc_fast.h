@@ -37,8 +37,12 @@ MI_INLINE bool block_free_fast(void* p) {
   page_t* page = page_map_record_in(table, p);
   // A slice without a page has owner 0 and a limit of 0, so in a thread without a theap the second test fails for
   // it.
-  if (MI_UNLIKELY(atomic_get_relaxed(&page->owner) != (uintptr_t)os_slot_get_fast())) return false;
-  if (MI_SECURE) return theap_free_checked(page, (block_t*)p);
+  uintptr_t owner = atomic_get_relaxed(&page->owner);
+  if (MI_UNLIKELY(owner != (uintptr_t)os_slot_get_fast())) return false;
+  if (MI_SECURE) {
+    theap_t* theap = (theap_t*)owner;
+    return MI_LIKELY(theap != NULL) && rack_put(theap, &theap->racks, page->bin, p);
+  }
   if (MI_UNLIKELY(!page_is_block(page, p))) return false;
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(freed >= page->allocated)) return false;
@@ -97,6 +101,10 @@ MI_INLINE void* block_reallocate_aligned(void* p, size_t size, size_t alignment,
 // ---- the hot path -----------------------------------------------------------------------------------------
 // `theap`: the calling thread's, or NULL when it isn't at hand. NULL: take the slow path.
 MI_INLINE void* block_malloc_fast(const theap_t* theap, size_t size) {
+  if (MI_SECURE && !MI_DEBUG) {
+    bool has_rack = MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX - BLOCK_TAIL);
+    return has_rack ? rack_take(theap->racks.by_words[(size + BLOCK_TAIL + 7) >> 3]) : NULL;
+  }
   return MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX - BLOCK_TAIL)
              ? block_pop(page_for_small(theap, size))
              : NULL;
@@ -104,6 +112,12 @@ MI_INLINE void* block_malloc_fast(const theap_t* theap, size_t size) {
 
 MI_INLINE void* block_calloc_fast(const theap_t* theap, size_t size) {
   if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX - BLOCK_TAIL)) return NULL;
+  if (MI_SECURE && !MI_DEBUG) {
+    rack_t* rack = theap->racks.by_words[(size + BLOCK_TAIL + 7) >> 3];
+    void* block = rack_take(rack);
+    if (MI_LIKELY(block != NULL)) mem_zero(block, rack->tail);
+    return block;
+  }
   page_t* page = page_for_small(theap, size);
   void* p = block_pop(page);
   if (MI_LIKELY(p != NULL))

@@ -68,8 +68,8 @@ MI_INLINE uint64_t block_link(uint64_t pad, uint32_t index) {
   return (uint64_t)code << 32 | ((uint32_t)pad ^ index);
 }
 
-MI_INLINE uint64_t block_mark(uint64_t pad) { return pad ^ block_keys[2]; }   // of a free block
-MI_INLINE uint64_t block_canary(uint64_t pad) { return pad ^ block_keys[3]; } // of a block in use
+MI_INLINE uint64_t block_mark(uint64_t pad) { return ~pad; }  // of a free block
+MI_INLINE uint64_t block_canary(uint64_t pad) { return pad; } // of a block in use
 
 MI_INLINE uint64_t* block_words(const block_t* block) { return (uint64_t*)(uintptr_t)block; }
 
@@ -153,7 +153,7 @@ MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
 }
 
 // A freed block whose reuse is delayed is in no list: mark and another code stand in it.
-MI_INLINE uint64_t block_delayed_code(uint64_t pad) { return pad ^ block_keys[1]; }
+MI_INLINE uint64_t block_delayed_code(uint64_t pad) { return pad; }
 MI_INLINE void block_set_delayed(const page_t* page, block_t* block, uint64_t pad) {
   block_words(block)[0] = block_delayed_code(pad);
   block_words(block)[1] = block_mark(pad);
@@ -172,6 +172,9 @@ MI_INLINE void block_hand_out_fresh(const page_t* page, block_t* block) {
   block_words(block)[0] = block_words(block)[1] = 0;
   *block_tail(page, block) = block_canary(block_pad(block));
 }
+
+// The page goes with blocks in use: none of them may seem to be in use in the page that comes after it.
+void block_strike_all(const page_t* page);
 
 // A block in use ends with its canary, a free one with 0.
 MI_INLINE bool block_tail_is_whole(const page_t* page, const block_t* block) {
