@@ -130,6 +130,15 @@ MI_INLINE void* block_malloc_aligned_fast(const theap_t* theap, size_t size, siz
   if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX || !bits_is_power_of_two(alignment) ||
                   alignment > SMALL_SIZE_MAX))
     return NULL;
+  if (MI_SECURE && !MI_DEBUG) {
+    size_t block_size = bits_align_up(size + BLOCK_TAIL, alignment);
+    if (MI_UNLIKELY(block_size > SMALL_SIZE_MAX)) return NULL;
+    rack_t* rack = theap->racks.by_words[(block_size + 7) >> 3];
+    if (MI_UNLIKELY(((rack->tail + 8) & (alignment - 1)) != 0)) return NULL;
+    void* block = rack_take(rack);
+    if (zero && MI_LIKELY(block != NULL)) mem_zero(block, rack->tail);
+    return block;
+  }
   size_t rounded = bits_align_up(size, alignment);
   if (MI_UNLIKELY(rounded > SMALL_SIZE_MAX - BLOCK_TAIL)) return NULL;
   page_t* page = page_for_small(theap, rounded);

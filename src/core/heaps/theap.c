@@ -121,8 +121,9 @@ static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
   *is_zero = false;
   rack_t* rack = MI_SECURE ? theap->racks.by_bin[bin] : NULL;
   if (MI_SECURE && rack != RACK_NONE) {
-    block_t* block = rack_take_from(&theap->racks, rack, NULL);
-    if (block != NULL) return block;
+    block_t* block = rack_take(rack);
+    if (MI_LIKELY(block != NULL)) return block;
+    if (rack->top > rack->bottom && (block = rack_take_from(&theap->racks, rack, NULL)) != NULL) return block;
   }
   page_t* page = theap->bins[bin].first;
   if (page == NULL || page->free == NULL) {
