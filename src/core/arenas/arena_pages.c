@@ -348,7 +348,7 @@ bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands) {
   bitmap_clear(arena->aging, start, more);
   bitmap_clear(arena->old, start, more);
   // What was the guard becomes the block's, and the last of the new slices is one: see arena_page_guard.
-  size_t guard = MI_SECURE && page->block_size < page->slice_count * SLICE_SIZE ? 1 : 0;
+  size_t guard = MI_SECURE && bitmap_count(arena->committed, start - 1, 1) == 0 ? 1 : 0;
   if (!slices_commit(arena, start - guard, more, more, hands, claimed)) {
     slices_let_go(arena, start, more, claimed);
     return false;
