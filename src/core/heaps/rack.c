@@ -56,7 +56,7 @@ static void fill_from_room(racks_t* racks, rack_t* rack, page_t* page) {
   page->allocated += count;
   atomic_compiler_fence();
   page->extended += (uint32_t)count;
-  rack->filled += (uint32_t)count;
+  rack->filled += count;
   block_t** stack = rack->bottom;
   uint64_t random = racks->random, step = racks->step;
   for (size_t i = 0; i < count; i++, at += page->block_size) {
@@ -95,7 +95,6 @@ block_t* rack_take_from(racks_t* racks, rack_t* rack, page_t* page) {
 static void give_back(theap_t* theap, rack_t* rack, block_t* block) {
   page_t* page = page_map_record(block);
   uint64_t pad = block_pad(block);
-  rack->filled--;
   if (MI_UNLIKELY(!rack_block_is_whole(block, rack->tail, pad))) report_damage(block);
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(page->owner != (uintptr_t)theap || freed >= page->allocated)) {
@@ -147,11 +146,11 @@ void racks_turn(theap_t* theap) {
 
 // What went round without its page's counting it is counted with blocks of pages that are gone.
 static void settle(theap_t* theap, rack_t* rack, unsigned bin) {
-  int64_t more = (int64_t)(rack->taken - (uint64_t)(int32_t)rack->filled);
+  int64_t more = (int64_t)(rack->taken - rack->filled);
   theap->counts.allocated[bin] += more;
   theap->counts.freed[bin] += more;
-  rack->taken = 0;
-  rack->filled = rack->seen = 0;
+  rack->taken = rack->filled = 0;
+  rack->seen = 0;
 }
 
 static void empty_stack(theap_t* theap, rack_t* rack) {
@@ -214,7 +213,7 @@ void racks_count(const theap_t* theap, int64_t* allocated, int64_t* freed) {
   if (!racks->is_attached) return;
   for (unsigned bin = 2; bin < RACK_BINS; bin++) {
     const rack_t* rack = racks->by_bin[bin];
-    int64_t more = (int64_t)(rack->taken - (uint64_t)(int32_t)rack->filled);
+    int64_t more = (int64_t)(rack->taken - rack->filled);
     allocated[bin] += more;
     freed[bin] += more + (int64_t)stack_count(rack);
   }

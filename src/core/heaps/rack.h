@@ -36,9 +36,8 @@
 typedef struct MI_ALIGNED(64) rack_s {
   block_t **top, **bottom, **limit; // of the stack; an empty one that takes nothing: this is no rack
   size_t tail;             // the offset of a block's last word
-  uint64_t taken;          // blocks that the program got
+  uint64_t taken, filled;  // blocks that the program got, and that came from pages
   uint32_t reach;          // offsets in a page below this one may be blocks' starts
-  uint32_t filled;         // blocks that came from pages, less those that went back
   uint32_t seen;           // `taken` when the thread's tick last looked
   block_t* stack[]; // from the third on: below are two times NULL
 } rack_t;
