@@ -39,11 +39,8 @@ MI_INLINE bool block_free_fast(void* p) {
   // it.
   uintptr_t owner = atomic_get_relaxed(&page->owner);
   if (MI_UNLIKELY(owner != (uintptr_t)os_slot_get_fast())) return false;
-  if (MI_SECURE) {
-    theap_t* theap = (theap_t*)owner;
-    return MI_LIKELY(theap != NULL) && rack_put(theap, &theap->racks, page->bin, p);
-  }
   if (MI_UNLIKELY(!page_is_block(page, p))) return false;
+  if (MI_SECURE) return rack_put((theap_t*)owner, &((theap_t*)owner)->racks, page->bin, p);
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(freed >= page->allocated)) return false;
   block_t *block = (block_t*)p, *first = page->free;

@@ -47,7 +47,7 @@ static void fill_from_list(rack_t* rack, page_t* page) {
 
 // From the page's untouched end, in random order.
 static void fill_from_room(racks_t* racks, rack_t* rack, page_t* page) {
-  size_t count = FILL_SIZE / page->block_size, left = page->reserved - page->extended;
+  size_t count = FILL_SIZE / page->block_size, left = (size_t)(page->reserved - page->extended);
   if (count > FILL_BLOCKS) count = FILL_BLOCKS;
   if (count > (size_t)(rack->limit - rack->bottom)) count = (size_t)(rack->limit - rack->bottom);
   if (count == 0) count = 1;
@@ -55,7 +55,7 @@ static void fill_from_room(racks_t* racks, rack_t* rack, page_t* page) {
   uint8_t* at = page->start + page->extended * page->block_size;
   page->allocated += count;
   atomic_compiler_fence();
-  page->extended += (uint32_t)count;
+  page_set_extended(page, page->extended + count);
   rack->filled += count;
   block_t** stack = rack->bottom;
   uint64_t random = racks->random, step = racks->step;
