@@ -351,10 +351,10 @@ static void test_guard_moves(void** state) {
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest cases[] = {
-      CASE(test_freed_is_zero),     CASE(test_fresh_is_clean),    CASE(test_reuse_waits),
-      CASE(test_order_is_random),   CASE(test_fresh_order_is_random), CASE(test_counts_are_exact),
-      CASE(test_collect_empties),   CASE(test_double_free),       CASE(test_inside),
-      CASE(test_copied_code),       CASE(test_written_after_free), CASE(test_destroyed_heap),
+      CASE(test_freed_is_zero),   CASE(test_fresh_is_clean),        CASE(test_reuse_waits),
+      CASE(test_order_is_random), CASE(test_fresh_order_is_random), CASE(test_counts_are_exact),
+      CASE(test_collect_empties), CASE(test_double_free),           CASE(test_inside),
+      CASE(test_copied_code),     CASE(test_written_after_free),    CASE(test_destroyed_heap),
       CASE(test_guard_moves),
   };
   return check_run(cases);

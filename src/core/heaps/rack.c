@@ -6,18 +6,20 @@
 
 #if MI_SECURE
 
-#define STACK_BLOCKS 216         // in a stack at most
+#define STACK_BLOCKS 216           // in a stack at most
 #define STACK_BYTES  (32 * MI_KIB) // of blocks there, but
-#define STACK_LEAST  16          // so many always
-#define FILL_BLOCKS  64          // taken from a page's list, or cut, at a time
-#define FILL_SIZE    (4 * MI_KIB) // cut at a time
+#define STACK_LEAST  16            // so many always
+#define FILL_BLOCKS  64            // taken from a page's list, or cut, at a time
+#define FILL_SIZE    (4 * MI_KIB)  // cut at a time
 
 // An empty stack where no block can be put.
 #define NOTHING rack_none_instance.nothing
 rack_none_t rack_none_instance = {.rack = {.top = NOTHING + 2, .bottom = NOTHING + 2}};
 
 // A number that depends on the process's keys and `salt`.
-static uint64_t seed_of(const void* salt) { return block_mix((uintptr_t)salt ^ block_keys[2], block_keys[3]); }
+static uint64_t seed_of(const void* salt) {
+  return block_mix((uintptr_t)salt ^ block_keys[2], block_keys[3]);
+}
 
 static size_t stack_count(const rack_t* rack) { return (size_t)(rack->top - rack->bottom); }
 
@@ -27,7 +29,7 @@ static MI_COLD void report_damage(const block_t* block) {
 
 // ---- from pages ---------------------------------------------------------------------------------------------------
 
-#define NEXT_RANDOM(random, step) ((random) = (random) * 0x5851f42d4c957f2du + (step))
+#define NEXT_RANDOM(random, step) ((random) = (random)*0x5851f42d4c957f2du + (step))
 
 // From the page's list.
 static void fill_from_list(rack_t* rack, page_t* page) {

@@ -3,42 +3,45 @@
 //   free ----> the thread's waiting blocks, of all sizes
 //   malloc --> the top of the stack of that size
 //
-//   RACK_WAITING are waiting: those that were there before them go onto their stacks, in random order (racks_turn)
+//   RACK_WAITING are waiting: those that did before them go onto their stacks, in random order (racks_turn)
 //   a stack is empty: rack_take_from fills it from a page. It is full: half of it goes back to its pages
 //
 // So a freed block is reused after some dozens of other frees, nobody knows after how many. Both calls touch
 // neither a page's list nor its counts, nor what the other one writes, which would make malloc wait until the
-// last free has found its page: all that is done for many blocks at a time.
+// last free has found its page: all that is done for many blocks at a time. Whosever page it is: a thread
+// allocates what it freed.
 //
 // A block in a rack is zero but for its first word, which holds its pad (pages/block.h); a block in use ends
-// with its pad. So one comparison tells free whether `p` is a block in use: an address that is no block's start,
-// or was freed before, or whose block was written beyond its end, has no pad there. Nothing in the block leads
-// anywhere: whoever writes to it after its free can't make malloc hand out an address of his.
+// with its pad. So one comparison tells free whether `p` is a block in use: what was freed before, or written
+// to beyond its end, has no pad there. Nothing in a freed block leads anywhere: whoever writes to it can't make
+// malloc hand out an address of his, and is found out when it is that block's turn.
 //
 // A rack's blocks count as allocated in their pages, so that those don't go. `taken` and `filled` tell the
-// statistics what really was.
+// statistics what really was. A thread that is killed loses what is in its racks.
 #ifndef CORE_HEAPS_RACK_H
 #define CORE_HEAPS_RACK_H
 
 #include "core/pages/block.h"
 
 // Blocks in pages of one slice have racks: bins 2 to RACK_BINS - 1.
-#define RACK_BINS       (BIN_SMALL_LAST + 8 * 3 + 1)
-#define RACK_WAITING    32 // blocks of a turn, a power of two
+#define RACK_BINS    (BIN_SMALL_LAST + 8 * 3 + 1)
+#define RACK_WAITING 32 // blocks of a turn, a power of two
 
-#define RACK_ZEROED     1024 // blocks up to this size are zeroed by free
+#define RACK_ZEROED  1024 // blocks up to this size are zeroed by free
 
 // The sizes of what a theap has for them: next to nothing in builds without racks.
-#define RACK_BYTES_ALL  (MI_SECURE ? 44 * MI_KIB : sizeof(uint64_t))
-#define RACK_SIZES      (MI_SECURE ? SMALL_WORDS + 1 : 1)
-#define RACK_ANY_BIN    (MI_SECURE ? BIN_COUNT : 1)
+#define RACK_BYTES_ALL (MI_SECURE ? 44 * MI_KIB : sizeof(uint64_t))
+#define RACK_SIZES     (MI_SECURE ? SMALL_WORDS + 1 : 1)
+#define RACK_ANY_BIN   (MI_SECURE ? BIN_COUNT : 1)
+#define RACK_PLACES    (MI_SECURE ? RACK_WAITING : 1)
 
+// The blocks of one size.
 typedef struct MI_ALIGNED(64) rack_s {
-  block_t **top, **bottom, **limit; // of the stack; an empty one that takes nothing: this is no rack
-  size_t tail;             // the offset of a block's last word
-  uint64_t taken, filled;  // blocks that the program got, and that came from pages
-  uint32_t reach;          // offsets in a page below this one may be blocks' starts
-  uint32_t seen;           // `taken` when the thread's tick last looked
+  block_t **top, **bottom, **limit; // of the stack
+  size_t tail;                      // the offset of a block's last word
+  uint64_t taken, filled;           // blocks that the program got, and that came from pages
+  uint32_t reach;   // offsets in a page below this one may be blocks' starts; 0: this is no rack
+  uint32_t seen;    // `taken` when the thread's tick last looked
   block_t* stack[]; // from the third on: below are two times NULL
 } rack_t;
 
@@ -49,14 +52,14 @@ typedef struct waiting_s {
 
 // A theap's racks.
 typedef struct MI_ALIGNED(64) racks_s {
-  waiting_t *end, *limit;  // of the blocks of this turn, and of the room for them
-  uint64_t random, step;   // for the order in which blocks come out of a turn
-  bool is_attached;        // false: it is a late theap, or of a heap that may be destroyed
-  bool is_shown;           // to malloc: not while each block is counted, for guarded sampling
-  uint8_t ticked;          // the bin that the last tick looked at
-  rack_t* by_words[RACK_SIZES]; // for malloc, by size in 8-byte words
-  rack_t* by_bin[RACK_ANY_BIN]; // that of RACK_NONE for larger blocks
-  waiting_t waiting[MI_SECURE ? 2 : 1][RACK_WAITING]; // those of this turn, and of the one before
+  waiting_t *end, *limit;            // of the blocks of this turn, and of the room for them
+  uint64_t random, step;             // for the order in which blocks come out of a turn
+  bool is_attached;                  // false: it is a late theap, or of a heap that may be destroyed
+  bool is_shown;                     // to malloc: not while each block is counted, for guarded sampling
+  uint8_t ticked;                    // the bin that the last tick looked at
+  rack_t* by_words[RACK_SIZES];      // for malloc, by size in 8-byte words
+  rack_t* by_bin[RACK_ANY_BIN];      // that of RACK_NONE for larger blocks
+  waiting_t waiting[2][RACK_PLACES]; // those of this turn, and of the one before
   MI_ALIGNED(64) uint8_t memory[RACK_BYTES_ALL];
 } racks_t;
 
