@@ -98,8 +98,9 @@ static void give_back(theap_t* theap, rack_t* rack, block_t* block) {
   page_t* page = page_map_record(block);
   uint64_t pad = block_pad(block);
   if (MI_UNLIKELY(!rack_block_is_whole(block, rack->tail, pad))) report_damage(block);
-  uint64_t freed = page->freed + 1;
-  if (MI_UNLIKELY(page->owner != (uintptr_t)theap || freed >= page->allocated)) {
+  bool is_own = atomic_get_relaxed(&page->owner) == (uintptr_t)theap;
+  uint64_t freed = is_own ? page->freed + 1 : 0;
+  if (MI_UNLIKELY(!is_own || freed >= page->allocated)) {
     theap_release_block(theap, page, block);
     return;
   }

@@ -337,7 +337,7 @@ _Static_assert(THEAP_RING == 1 || THEAP_RING == 32, "ring_swap takes five bits")
 
 // True: the block stays in the ring.
 static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
-  if (theap == NULL || page->heap != theap->heap || !theap->has_ring) return false;
+  if (theap == NULL || !theap->has_ring || atomic_get_relaxed(&page->heap) != theap->heap) return false;
   block_set_delayed(page, block, block_pad(block));
   block_t* before = ring_swap(theap, block);
   if (before != NULL) ring_release(theap, before);
@@ -348,7 +348,8 @@ static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
 MI_INLINE bool rack_takes(theap_t* theap, const page_t* page, void* p, uintptr_t owner) {
   if (theap == NULL || (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) != 0) return false;
   racks_t* racks = &theap->racks;
-  if (!racks->is_attached || page->heap != theap->heap) return false;
+  if (!racks->is_attached || atomic_get_relaxed(&page->heap) != atomic_get_relaxed(&theap->heap))
+    return false;
   return rack_put(theap, racks, page->bin, p);
 }
 
