@@ -350,7 +350,7 @@ MI_INLINE bool rack_takes(theap_t* theap, const page_t* page, void* p, uintptr_t
   racks_t* racks = &theap->racks;
   if (!racks->is_attached || atomic_get_relaxed(&page->heap) != atomic_get_relaxed(&theap->heap))
     return false;
-  return rack_put(theap, racks, page->bin, p);
+  return block_index(page, p) != BLOCK_NONE && rack_put(theap, racks, page->bin, p);
 }
 
 free_result_t theap_free(theap_t* theap, void* p) {
