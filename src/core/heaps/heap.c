@@ -294,7 +294,6 @@ static void release_page(page_t* page, arena_hands_t* hands) {
   if (page->bin == BIN_HUGE && is_interior)
     page_map_mark_inside(page, page->slice_count, false); // wherever the block starts
   guarded_page_free(page);
-  if (MI_SECURE) block_strike_all(page);
   arena_page_free(page, hands);
 }
 

@@ -25,12 +25,6 @@ void block_init(void) {
     atomic_set_release(&block_reciprocals[bin], (uint32_t)(((uint64_t)1 << 32) / size_class_size(bin) + 1));
 }
 
-void block_strike_all(const page_t* page) {
-  if (page->bin == BIN_HUGE) return;
-  for (size_t i = 0; i < page->extended; i++)
-    *block_tail(page, (const block_t*)(page->start + i * page->block_size)) = 0;
-}
-
 static bool is_first(void) {
   static uint32_t reported;
   return atomic_swap_acq_rel(&reported, 1u) == 0;

@@ -174,9 +174,6 @@ MI_INLINE void block_hand_out_fresh(const page_t* page, block_t* block) {
   *block_tail(page, block) = block_canary(block_pad(block));
 }
 
-// The page goes with blocks in use: none of them may seem to be in use in the page that comes after it.
-void block_strike_all(const page_t* page);
-
 // A block in use ends with its canary, a free one with 0.
 MI_INLINE bool block_tail_is_whole(const page_t* page, const block_t* block) {
   return *block_tail(page, block) == block_canary(block_pad(block));
