@@ -39,7 +39,19 @@ MI_INLINE void* allocate_medium(size_t size, bool zero) {
   if (MI_UNLIKELY(theap == NULL ||
                   size - (SMALL_SIZE_MAX - BLOCK_TAIL + 1) >= LARGE_SIZE_MAX - SMALL_SIZE_MAX))
     return NULL;
-  page_t* page = theap->bins[size_class_bin(size + BLOCK_TAIL)].first;
+  unsigned bin = size_class_bin(size + BLOCK_TAIL);
+  if (MI_SECURE) {
+    if (theap->guard_rate != 0 || os_bell_is_per_fiber || theap->slow_calls + 1 >= THEAP_TICK_CALLS)
+      return NULL;
+    rack_t* rack = theap->racks.by_bin[bin];
+    block_t* block = rack_take(rack);
+    if (MI_LIKELY(block != NULL)) {
+      theap->slow_calls++;
+      if (zero) mem_zero(block, rack->tail);
+      return block;
+    }
+  }
+  page_t* page = theap->bins[bin].first;
   if (MI_UNLIKELY(page == NULL || theap->guard_rate != 0 || os_bell_is_per_fiber)) return NULL;
   if (MI_UNLIKELY(theap->slow_calls + 1 >= THEAP_TICK_CALLS)) return NULL;
   theap->slow_calls++;

@@ -37,9 +37,10 @@ MI_INLINE bool block_free_fast(void* p) {
   page_t* page = page_map_record_in(table, p);
   // A slice without a page has owner 0 and a limit of 0, so in a thread without a theap the second test fails for
   // it.
-  if (MI_UNLIKELY(atomic_get_relaxed(&page->owner) != (uintptr_t)os_slot_get_fast())) return false;
-  if (MI_SECURE) return theap_free_checked(page, (block_t*)p);
+  uintptr_t owner = atomic_get_relaxed(&page->owner);
+  if (MI_UNLIKELY(owner != (uintptr_t)os_slot_get_fast())) return false;
   if (MI_UNLIKELY(!page_is_block(page, p))) return false;
+  if (MI_SECURE) return rack_put((theap_t*)owner, &((theap_t*)owner)->racks, page->bin, p);
   uint64_t freed = page->freed + 1;
   if (MI_UNLIKELY(freed >= page->allocated)) return false;
   block_t *block = (block_t*)p, *first = page->free;
@@ -97,6 +98,10 @@ MI_INLINE void* block_reallocate_aligned(void* p, size_t size, size_t alignment,
 // ---- the hot path -----------------------------------------------------------------------------------------
 // `theap`: the calling thread's, or NULL when it isn't at hand. NULL: take the slow path.
 MI_INLINE void* block_malloc_fast(const theap_t* theap, size_t size) {
+  if (MI_SECURE && !MI_DEBUG) {
+    bool has_rack = MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX - BLOCK_TAIL);
+    return has_rack ? rack_take(theap->racks.by_words[(size + BLOCK_TAIL + 7) >> 3]) : NULL;
+  }
   return MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX - BLOCK_TAIL)
              ? block_pop(page_for_small(theap, size))
              : NULL;
@@ -104,6 +109,12 @@ MI_INLINE void* block_malloc_fast(const theap_t* theap, size_t size) {
 
 MI_INLINE void* block_calloc_fast(const theap_t* theap, size_t size) {
   if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX - BLOCK_TAIL)) return NULL;
+  if (MI_SECURE && !MI_DEBUG) {
+    rack_t* rack = theap->racks.by_words[(size + BLOCK_TAIL + 7) >> 3];
+    void* block = rack_take(rack);
+    if (MI_LIKELY(block != NULL)) mem_zero(block, rack->tail);
+    return block;
+  }
   page_t* page = page_for_small(theap, size);
   void* p = block_pop(page);
   if (MI_LIKELY(p != NULL))
@@ -116,6 +127,15 @@ MI_INLINE void* block_malloc_aligned_fast(const theap_t* theap, size_t size, siz
   if (MI_UNLIKELY(theap == NULL || size > SMALL_SIZE_MAX || !bits_is_power_of_two(alignment) ||
                   alignment > SMALL_SIZE_MAX))
     return NULL;
+  if (MI_SECURE && !MI_DEBUG) {
+    size_t block_size = bits_align_up(size + BLOCK_TAIL, alignment);
+    if (MI_UNLIKELY(block_size > SMALL_SIZE_MAX)) return NULL;
+    rack_t* rack = theap->racks.by_words[(block_size + 7) >> 3];
+    if (MI_UNLIKELY(((rack->tail + 8) & (alignment - 1)) != 0)) return NULL;
+    void* block = rack_take(rack);
+    if (zero && MI_LIKELY(block != NULL)) mem_zero(block, rack->tail);
+    return block;
+  }
   size_t rounded = bits_align_up(size, alignment);
   if (MI_UNLIKELY(rounded > SMALL_SIZE_MAX - BLOCK_TAIL)) return NULL;
   page_t* page = page_for_small(theap, rounded);

@@ -350,11 +350,13 @@ bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands) {
   if (!slices_try_claim(arena, start, more, claimed)) return false;
   bitmap_clear(arena->aging, start, more);
   bitmap_clear(arena->old, start, more);
-  if (!slices_commit(arena, start, more, more, hands, claimed)) {
+  // What was the guard becomes the block's, and the last of the new slices is one: see arena_page_guard.
+  size_t guard = MI_SECURE && bitmap_count(arena->committed, start - 1, 1) == 0 ? 1 : 0;
+  if (!slices_commit(arena, start - guard, more, more, hands, claimed)) {
     slices_let_go(arena, start, more, claimed);
     return false;
   }
-  bitmap_set(arena->dirty, start, more);
+  bitmap_set(arena->dirty, start - guard, more);
   if (page_has_inside_marks(page->slice_count)) page_map_mark_inside(page, page->slice_count, false);
   hold_nothing(claimed);
   page->slice_count = (uint32_t)slice_count;

@@ -6,6 +6,7 @@
 
 static void refresh_small(theap_t* theap) {
   for (unsigned bin = 1; bin < BIN_HUGE; bin++) queue_first_changed(theap, bin);
+  if (MI_SECURE && theap->racks.is_attached) racks_show(theap, theap->guard_rate == 0);
 }
 
 void theap_guarded_set_rate(theap_t* theap, size_t rate, size_t seed) {

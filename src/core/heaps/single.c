@@ -158,11 +158,14 @@ bool theap_expand(theap_t* theap, void* p, size_t size) {
   if (size <= usable) return true;
   if (usable == 0) return false;
   page_t* page = page_map_page(p);
-  if (page == NULL || page->bin != BIN_HUGE || size > PTRDIFF_MAX || guarded_is_page(page)) return false;
+  if (page == NULL || page->bin != BIN_HUGE || size > PTRDIFF_MAX) return false;
+  // A guard of a whole slice moves with the block's end; that of guarded sampling stays.
+  bool has_guard = MI_SECURE && page->slice_count * SLICE_SIZE - page->block_size == SLICE_SIZE;
+  if (guarded_is_page(page) && !has_guard) return false;
   size_t before = page->block_size;
   size_t needed = size + (size_t)((uint8_t*)p - page->start);
-  if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE), hands_of(theap))) return false;
-  page->block_size = page->slice_count * SLICE_SIZE;
+  if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE) + has_guard, hands_of(theap))) return false;
+  page->block_size = (has_guard ? arena_page_guard(page) : page->slice_count) * SLICE_SIZE;
   if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
   int64_t more = (int64_t)(page->block_size - before);
   if (counts_here(theap, page->heap)) {

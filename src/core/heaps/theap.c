@@ -22,6 +22,7 @@ static void theap_tick(theap_t* theap) {
   singles_give_up_one(theap);
   theap->heartbeat++;
   theap_flush_levels(theap);
+  if (MI_SECURE) racks_tick(theap);
   // Pages deep in a queue see their remote frees late: a few of them are looked at each time, so that
   // generic_collect slow calls look at all of some hundreds.
   long sweep_calls = option_get(option_generic_collect);
@@ -107,14 +108,30 @@ static void check_still_freed(const page_t* page, const block_t* block) {
   }
 }
 
+// The rack of the bin is empty: it is filled from `page`, and others if need be.
+static void* rack_from_pages(theap_t* theap, unsigned bin, page_t* page) {
+  block_t* block;
+  while ((block = rack_take_from(&theap->racks, theap->racks.by_bin[bin], page)) == NULL)
+    if ((page = theap_find_page(theap, bin)) == NULL) return NULL;
+  return block;
+}
+
 // Not for BIN_HUGE.
 static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
+  *is_zero = false;
+  rack_t* rack = MI_SECURE ? theap->racks.by_bin[bin] : NULL;
+  if (MI_SECURE && rack != RACK_NONE) {
+    block_t* block = rack_take(rack);
+    if (MI_LIKELY(block != NULL)) return block;
+    if (rack->top > rack->bottom && (block = rack_take_from(&theap->racks, rack, NULL)) != NULL) return block;
+  }
   page_t* page = theap->bins[bin].first;
   if (page == NULL || page->free == NULL) {
     page = theap_find_page(theap, bin);
     if (page == NULL) return NULL;
   }
   if (page->free == NULL) theap->counts.extended++;
+  if (MI_SECURE && rack != RACK_NONE) return rack_from_pages(theap, bin, page);
   if (MI_DEBUG && MI_SECURE && page->free != NULL) check_still_freed(page, page->free);
   block_t* block = page_take(page, is_zero);
   if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size - BLOCK_TAIL);
@@ -288,11 +305,15 @@ static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_
   }
 }
 
+void theap_release_block(theap_t* theap, page_t* page, block_t* block) {
+  release_block(theap, page, block, atomic_get_acquire(&page->owner));
+}
+
 static void ring_release(theap_t* theap, block_t* block) {
   page_t* page = page_map_page(block);
   if (!block_delayed_is_whole(page, block, block_pad(block))) block_report(MISUSE_LINK, page, block, NULL);
   if (MI_DEBUG) check_still_freed(page, block);
-  release_block(theap, page, block, atomic_get_acquire(&page->owner));
+  theap_release_block(theap, page, block);
 }
 
 void theap_flush_ring(theap_t* theap) {
@@ -316,38 +337,20 @@ _Static_assert(THEAP_RING == 1 || THEAP_RING == 32, "ring_swap takes five bits")
 
 // True: the block stays in the ring.
 static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
-  if (theap == NULL || page->heap != theap->heap || !theap->has_ring) return false;
+  if (theap == NULL || !theap->has_ring || atomic_get_relaxed(&page->heap) != theap->heap) return false;
   block_set_delayed(page, block, block_pad(block));
   block_t* before = ring_swap(theap, block);
   if (before != NULL) ring_release(theap, before);
   return true;
 }
 
-bool theap_free_checked(page_t* page, block_t* block) {
-  theap_t* theap = (theap_t*)page->owner;
-  if (MI_UNLIKELY(block_index(page, block) == BLOCK_NONE || page->block_size > SMALL_SIZE_MAX)) return false;
-  uint64_t pad = block_pad(block);
-  if (MI_UNLIKELY(*block_tail(page, block) != block_canary(pad) || page->heap != theap->heap ||
-                  !theap->has_ring))
+// Whosever page it is: what this thread frees it allocates again.
+MI_INLINE bool rack_takes(theap_t* theap, const page_t* page, void* p, uintptr_t owner) {
+  if (theap == NULL || (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) != 0) return false;
+  racks_t* racks = &theap->racks;
+  if (!racks->is_attached || atomic_get_relaxed(&page->heap) != atomic_get_relaxed(&theap->heap))
     return false;
-  mem_zero(block, page->block_size);
-  block_set_delayed(page, block, pad);
-  block_t* before = ring_swap(theap, block);
-  if (MI_UNLIKELY(before == NULL)) return true;
-  page_t* other = page_map_record(before);
-  uint64_t freed = other->freed + 1;
-  pad = block_pad(before);
-  if (MI_LIKELY(other->owner == (uintptr_t)theap && freed < other->allocated &&
-                block_delayed_is_whole(other, before, pad))) {
-    block_set_next_by(other, before, pad, other->free);
-    atomic_compiler_fence();
-    other->free = before;
-    atomic_compiler_fence();
-    other->freed = freed;
-  } else {
-    ring_release(theap, before);
-  }
-  return true;
+  return block_index(page, p) != BLOCK_NONE && rack_put(theap, racks, page->bin, p);
 }
 
 free_result_t theap_free(theap_t* theap, void* p) {
@@ -356,6 +359,7 @@ free_result_t theap_free(theap_t* theap, void* p) {
   if (page == NULL) return FREE_NOT_OURS;
   uintptr_t owner = atomic_get_acquire(&page->owner);
   if (MI_UNLIKELY(owner == 0)) return FREE_NOT_OURS; // freed twice, and its page went with the first free
+  if (MI_SECURE && rack_takes(theap, page, p, owner)) return FREE_DONE;
   bool is_interior = (owner & PAGE_OWNER_INTERIOR) != 0;
   block_t* block = (owner & PAGE_OWNER_SINGLE) != 0 ? (block_t*)page->start
                    : MI_UNLIKELY(is_interior)       ? page_block_of(page, p)
@@ -390,6 +394,7 @@ size_t theap_usable_size(const void* p) {
 
 void theap_collect(theap_t* theap, bool force) {
   if (MI_SECURE) theap_flush_ring(theap);
+  if (MI_SECURE) racks_flush(theap);
   theap_sweep(theap, SIZE_MAX);
   singles_give_up(theap);
   if (force) {

@@ -19,6 +19,7 @@
 #define CORE_HEAPS_THEAP_H
 
 #include "core/heaps/heap.h"
+#include "core/heaps/rack.h"
 
 typedef struct page_queue_s {
   page_t* first;
@@ -70,6 +71,8 @@ typedef struct MI_ALIGNED(64) theap_s {
   struct theap_s *heap_next, *heap_previous;     // the heap's theaps, guarded by its theaps_lock
   struct theap_s* all_next;                      // all records, push only
   struct theap_s* list_next;                     // stack of spares
+  // Secure builds: where small blocks go and come from (core/heaps/rack.h).
+  racks_t racks;
 } theap_t;
 
 // theap_t.state. A heap may be destroyed by one thread while others, which have theaps in it, end: whoever
@@ -98,9 +101,8 @@ typedef enum free_result_e { FREE_DONE, FREE_NOT_OURS } free_result_t;
 // none). NULL pointers are fine.
 free_result_t theap_free(theap_t* theap, void* p);
 
-// Secure builds: the same for a block of the calling thread's default theap, in a page without flags. False,
-// and nothing done, when it has to take the long way.
-bool theap_free_checked(page_t* page, block_t* block);
+// Secure builds: a block that was free, and held back, goes to its page. `theap` as above.
+void theap_release_block(theap_t* theap, page_t* page, block_t* block);
 
 // Bytes usable from `p` on; 0 when `p` isn't one of our blocks.
 size_t theap_usable_size(const void* p);

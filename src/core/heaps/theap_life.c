@@ -9,7 +9,9 @@
 #include "core/report/counters.h"
 #include "base/memory.h"
 
-theap_t theap_none = {.small = {[0 ... SMALL_WORDS] = (page_t*)(uintptr_t)&page_none}};
+theap_t theap_none = {.small = {[0 ... SMALL_WORDS] = (page_t*)(uintptr_t)&page_none},
+                      .racks.by_words = {[0 ... RACK_SIZES - 1] = RACK_NONE},
+                      .racks.by_bin = {[0 ... RACK_ANY_BIN - 1] = RACK_NONE}};
 
 static theap_t* all_theaps; // push only, so that anyone may walk it
 static uint64_t spares;
@@ -182,6 +184,7 @@ theap_t* theap_make(thread_t* thread, heap_t* heap) {
   atomic_set_release(&theap->state, (uint32_t)THEAP_OWNED);
   theap->has_ring = MI_SECURE && heap_is_main(heap) && !thread_is_late(thread);
   guarded_init(theap);
+  if (MI_SECURE) (theap->has_ring && !MI_DEBUG ? racks_attach : racks_detach)(theap);
   thread_link(thread, theap);
   if (heap == thread->subproc->main && thread->main == NULL) {
     thread->main = theap;
@@ -215,6 +218,7 @@ void theap_end(theap_t* theap) {
     return;
   }
   if (MI_SECURE) theap_flush_ring(theap);
+  if (MI_SECURE) racks_flush(theap);
   theap_abandon_all(theap);
   leave_heap(theap);
   thread_unlink(thread, theap);

@@ -238,6 +238,7 @@ void theap_forget_pages(theap_t* theap) {
   mem_zero(theap->singles, sizeof(theap->singles));
   theap->singles_slices = 0;
   theap->sweep_page = NULL;
+  if (MI_SECURE) racks_forget(theap);
 }
 
 void theap_abandon_all(theap_t* theap) {

@@ -1,6 +1,7 @@
 // What is written into blocks, and how it is checked.
 //
 //   free block     link to the next one | mark "free" (from 16 bytes on, secure and checking builds)
+//                  or, while a secure build's thread keeps it (heaps/rack.h): its code, then zeros
 //   block in use   the program's ... | tail: a canary of 8 bytes at its end (secure and checking builds)
 //
 // In a secure build (MI_SECURE, also part of checking builds) a link is the next block's index in its page,
@@ -68,8 +69,8 @@ MI_INLINE uint64_t block_link(uint64_t pad, uint32_t index) {
   return (uint64_t)code << 32 | ((uint32_t)pad ^ index);
 }
 
-MI_INLINE uint64_t block_mark(uint64_t pad) { return pad ^ block_keys[2]; }   // of a free block
-MI_INLINE uint64_t block_canary(uint64_t pad) { return pad ^ block_keys[3]; } // of a block in use
+MI_INLINE uint64_t block_mark(uint64_t pad) { return ~pad; }  // of a free block
+MI_INLINE uint64_t block_canary(uint64_t pad) { return pad; } // of a block in use
 
 MI_INLINE uint64_t* block_words(const block_t* block) { return (uint64_t*)(uintptr_t)block; }
 
@@ -153,7 +154,7 @@ MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
 }
 
 // A freed block whose reuse is delayed is in no list: mark and another code stand in it.
-MI_INLINE uint64_t block_delayed_code(uint64_t pad) { return pad ^ block_keys[1]; }
+MI_INLINE uint64_t block_delayed_code(uint64_t pad) { return pad; }
 MI_INLINE void block_set_delayed(const page_t* page, block_t* block, uint64_t pad) {
   block_words(block)[0] = block_delayed_code(pad);
   block_words(block)[1] = block_mark(pad);

@@ -46,6 +46,7 @@ static block_t* link_shuffled(const page_t* page, uint8_t* first, size_t count) 
   for (size_t i = 0; i < count; i++) {
     block_t* block = (block_t*)(first + order[i] * page->block_size);
     if (MI_DEBUG) mem_fill(block, FILL_FREED, page->block_size);
+    if (!page->is_zero || MI_DEBUG) *block_tail(page, block) = 0;
     block_set_next(page, block, list);
     list = block;
   }

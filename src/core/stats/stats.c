@@ -57,6 +57,7 @@ void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const s
     if (!is_of(&sum, at->counts_of) || (theap != NULL && at != theap)) continue;
     add_counts(blocks, at->counts.allocated, at->counts.freed, at->counts.huge_allocated_bytes,
                at->counts.huge_freed_bytes);
+    if (MI_SECURE) racks_count(at, blocks->allocated, blocks->freed);
   }
   for (subproc_t* in = subproc_first(); in != NULL; in = in->next) {
     if (atomic_get_acquire(&in->state) != HEAP_LIVE || (subproc != NULL && in != subproc)) continue;
