@@ -92,7 +92,8 @@ static MI_NOINLINE void* clean_malloc_slow(size_t size, const void* caller) {
 
 static void* __cdecl redirect_clean_malloc(size_t size) {
   theap_t* theap = runtime_theap_fast();
-  if (!MI_SECURE && MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX)) { // a secure build's blocks end with a canary
+  if (!MI_SECURE &&
+      MI_LIKELY(theap != NULL && size <= SMALL_SIZE_MAX)) { // a secure build's blocks end with a canary
     page_t* page = page_for_small(theap, size);
     void* p = block_pop(page);
     if (MI_LIKELY(p != NULL)) {

@@ -17,15 +17,15 @@
 typedef enum guard_state_e { GUARD_UNUSED, GUARD_LIVE, GUARD_FREED } guard_state_t;
 
 typedef struct MI_ALIGNED(8) guard_run_s { // as store_take aligns: they lie side by side
-  uintptr_t start;                 // of the pages
-  uintptr_t address;               // of the block
-  size_t size;                     // as asked for
-  uint32_t pages;                  // that are accessible while it lives
-  uint32_t state;                  // guard_state_t
-  uint32_t allocated_at, freed_at; // numbers of stacks
-  uint32_t allocated_by, freed_by; // threads
-  uint32_t freed_ms;               // clock
-  uint32_t next;                   // in its queue
+  uintptr_t start;                         // of the pages
+  uintptr_t address;                       // of the block
+  size_t size;                             // as asked for
+  uint32_t pages;                          // that are accessible while it lives
+  uint32_t state;                          // guard_state_t
+  uint32_t allocated_at, freed_at;         // numbers of stacks
+  uint32_t allocated_by, freed_by;         // threads
+  uint32_t freed_ms;                       // clock
+  uint32_t next;                           // in its queue
 } guard_run_t;
 
 // `memory`: bytes of address space. `is_exact`: no slack, whatever that does to alignment.

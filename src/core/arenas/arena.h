@@ -45,9 +45,9 @@ typedef struct arena_s {
   void* commit_arg;
   uint32_t purge_from; // clock from which the period of the next purge counts, meaningful while purge_waiting
   uint32_t purge_waiting;
-  uint32_t purge_busy;   // the thread that purges, 0: none; others pass by
-  uint32_t purge_since;  // clock of its beginning
-  uint32_t purge_cursor; // where the next bounded purge goes on, in words
+  uint32_t purge_busy;               // the thread that purges, 0: none; others pass by
+  uint32_t purge_since;              // clock of its beginning
+  uint32_t purge_cursor;             // where the next bounded purge goes on, in words
   uint32_t run_hints[RUN_HINTS + 1]; // by length: no free run of that length starts before (arena_claim.c)
   uint8_t* fits;                     // per chunk: what may start there (arena_slices.h)
   uint16_t* longest;

@@ -189,7 +189,8 @@ static void purge_all_free(arena_t* arena, purge_run_t* run) {
 void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) {
   if (arena->is_pinned) return;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
-  uint32_t from = atomic_get_acquire(&arena->purge_from), now = os_clock_ms(); // in this order: never negative
+  uint32_t from = atomic_get_acquire(&arena->purge_from),
+           now = os_clock_ms(); // in this order: never negative
   if (scope == PURGE_DUE && now - from < purge_period()) return;
   if (!purge_enter(arena, scope, now)) return;
   purge_run_t run = {.arena = arena,

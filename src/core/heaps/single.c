@@ -120,7 +120,8 @@ void* single_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_ze
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
   *is_zero = false;
-  page_t* page = slice_count <= theap->singles_slices && alignment <= SLICE_SIZE ? reuse(theap, slice_count) : NULL;
+  page_t* page =
+      slice_count <= theap->singles_slices && alignment <= SLICE_SIZE ? reuse(theap, slice_count) : NULL;
   if (page == NULL) page = make(theap, slice_count, alignment, is_zero);
   if (page == NULL) return NULL;
   count_allocated(theap, page);

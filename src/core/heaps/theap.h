@@ -39,7 +39,7 @@ typedef struct theap_counts_s {
 #define THEAP_TICK_CALLS                                                                                     \
   64 // slow calls between two looks at kept pages, purges and the deferred free callback
 #define KEPT_SINGLES 8
-#define THEAP_RING (MI_SECURE ? 32 : 1) // used in secure builds
+#define THEAP_RING   (MI_SECURE ? 32 : 1) // used in secure builds
 
 typedef struct MI_ALIGNED(64) theap_s {
   page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
@@ -56,7 +56,7 @@ typedef struct MI_ALIGNED(64) theap_s {
   page_t* singles[KEPT_SINGLES]; // pages of one freed block each, kept for the next one (core/heaps/single.h)
   uint32_t singles_next;         // the place whose turn it is to be given up
   uint32_t singles_slices;       // of all of them
-  uint64_t heartbeat; // counts ticks, for the deferred free callback
+  uint64_t heartbeat;            // counts ticks, for the deferred free callback
   // Guarded sampling: `guard_left` slow-path sizes until the next one (core/heaps/guarded.c).
   size_t guard_rate, guard_left, guard_min, guard_max;
   block_t* ring[THEAP_RING]; // freed blocks whose reuse is delayed

@@ -60,8 +60,10 @@ MI_INLINE size_t bitmap_next(const uint64_t* bitmap, size_t at, size_t end, bool
   if (at >= end) return end;
   uint64_t word = atomic_get_relaxed(&bitmap[at / BITMAP_WORD_BITS]);
   word = (value ? word : ~word) >> at % BITMAP_WORD_BITS;
-  if (MI_LIKELY(word != 0)) at += bits_lowest(word);
-  else at = bitmap_next_word(bitmap, bits_align_down(at, BITMAP_WORD_BITS) + BITMAP_WORD_BITS, end, value);
+  if (MI_LIKELY(word != 0))
+    at += bits_lowest(word);
+  else
+    at = bitmap_next_word(bitmap, bits_align_down(at, BITMAP_WORD_BITS) + BITMAP_WORD_BITS, end, value);
   return at < end ? at : end;
 }
 

@@ -318,8 +318,7 @@ bool os_lock_acquire(os_lock_t* lock) {
     uint32_t holder = atomic_get_relaxed(&lock->owner);
     unsigned yields = spins - LOCK_SPINS;
     bool asks = yields >= LOCK_FIRST_CHECK && (bits_is_power_of_two(yields) || yields % LOCK_CHECK == 0);
-    if (asks && holder != 0 && os_thread_is_dead(holder) &&
-        atomic_cas_acq_rel(&lock->owner, &holder, self))
+    if (asks && holder != 0 && os_thread_is_dead(holder) && atomic_cas_acq_rel(&lock->owner, &holder, self))
       return true;
     // Yielding alone never lets a thread of lower priority run that holds the lock.
     if (yields % 64 == 63) {

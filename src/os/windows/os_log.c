@@ -84,7 +84,8 @@ static bool append(const char* text, size_t length) {
   HANDLE turn = turn_take();
   HANDLE file = CreateFileW(path, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                             NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
-  bool done = file != INVALID_HANDLE_VALUE && WriteFile(file, text, (DWORD)length, &written, NULL) && written == length;
+  bool done = file != INVALID_HANDLE_VALUE && WriteFile(file, text, (DWORD)length, &written, NULL) &&
+              written == length;
   if (file != INVALID_HANDLE_VALUE) CloseHandle(file);
   turn_end(turn);
   return done;
