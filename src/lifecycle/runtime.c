@@ -80,7 +80,7 @@ static void process_init(void) {
                                   .process_exit = &runtime_process_exit,
                                   .process_unload = &runtime_process_unload,
                                   .wants_exit = option_is_enabled(option_show_stats)});
-  if (!options_idle_purge_is_disabled()) arena_purge_wanted = &purge_wanted;
+  if (!options_idle_purge_is_disabled()) atomic_set_release(&arena_purge_wanted, &purge_wanted);
   reserve_at_start();
   if (!ok) {
     message_warning(

@@ -224,7 +224,7 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
     atomic_swap_seq_cst(&arena->purge_waiting, 1);
     bitmap_word_set(arena->set->waiting, arena->index);
   }
-  arena_purge_wanted(count);
+  atomic_get_acquire(&arena_purge_wanted)(count);
 }
 
 // For each arena of `bits` (a bitmap over the set): the index, or the count when there is none any more.
