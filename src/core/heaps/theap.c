@@ -108,8 +108,9 @@ static void check_still_freed(const page_t* page, const block_t* block) {
   }
 }
 
-// The rack of the bin is empty: it is filled from `page`, and others if need be.
-static void* rack_from_pages(theap_t* theap, unsigned bin, page_t* page) {
+// The rack of the bin is empty: it is filled from `page`, and others if need be. Inline: nobody calls it in other
+// builds, where an unoptimised one would ask for what it calls.
+MI_INLINE void* rack_from_pages(theap_t* theap, unsigned bin, page_t* page) {
   block_t* block;
   while ((block = rack_take_from(&theap->racks, theap->racks.by_bin[bin], page)) == NULL)
     if ((page = theap_find_page(theap, bin)) == NULL) return NULL;
