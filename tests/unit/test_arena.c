@@ -323,6 +323,36 @@ static void test_purge_is_wanted(void** state) {
 }
 
 // A page that is in use is never purged, also when it was taken from what waits for its purge.
+// Before more is committed than ever: about as much as is needed, from the end of the arena, not in small pieces; the
+// rest goes on waiting.
+static void test_growth(void** state) {
+  MI_UNUSED(state);
+  enum { PAGES = 8, NEEDED = 100 };
+  page_t* pages[2 * PAGES];
+  uint8_t* starts[2 * PAGES];
+  for (size_t i = 0; i < 2 * PAGES; i++) { // every second one stays: no two holes are one
+    pages[i] = allocate(i % 4 == 2 ? 4 : 64, 1);
+    starts[i] = pages[i]->start;
+  }
+  arena_t* arena = pages[0]->arena;
+  for (size_t i = 0; i < 2 * PAGES; i += 2) release(pages[i]);
+  stats_process.committed.peak = stats_process.committed.current;
+  page_t* page = allocate(NEEDED, 1);
+  size_t kept = 0;
+  for (size_t i = 0; i < 2 * PAGES; i += 2) {
+    size_t slice = (size_t)(starts[i] - arena->base) / SLICE_SIZE, count = i % 4 == 2 ? 4 : 64;
+    size_t waiting = bitmap_count(arena->aging, slice, count) + bitmap_count(arena->old, slice, count);
+    assert_int_equal(waiting, bitmap_count(arena->committed, slice, count));
+    assert_true(count == 64 || waiting == count);
+    if (count == 64) kept += waiting;
+  }
+  size_t purged = 64 * PAGES / 2 - kept;
+  assert_in_range(purged, NEEDED, NEEDED + 2 * 64);
+  assert_true(os_posix_is_committed(starts[0] < starts[4] ? starts[0] : starts[4], SLICE_SIZE));
+  release(page);
+  for (size_t i = 1; i < 2 * PAGES; i += 2) release(pages[i]);
+}
+
 static void test_purge_spares_used_pages(void** state) {
   MI_UNUSED(state);
   enum { PAGES = 40 };
@@ -470,6 +500,7 @@ int main(void) {
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
+      CASE(test_growth), // first: whether memory grows is the process's matter
       CASE(test_random_pages),
       CASE(test_queries),
       CASE(test_visit),

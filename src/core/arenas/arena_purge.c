@@ -68,14 +68,21 @@ typedef struct purge_run_s {
   arena_hold_t* hold;
   size_t start, count; // claimed so far
   size_t runs_left;    // that may yet be purged
+  size_t slices_left;  // the same
   size_t smallest;     // shorter runs aren't worth a call
+  bool is_early;       // before their time: then shorter ones go on waiting
 } purge_run_t;
+
+static bool run_is_done(const purge_run_t* run) { return run->runs_left == 0 || run->slices_left == 0; }
 
 static void run_end(purge_run_t* run) {
   if (run->count == 0) return;
   if (run->count >= run->smallest) {
     slices_purge(run->arena, run->start, run->count);
     run->runs_left--;
+    run->slices_left -= run->count < run->slices_left ? run->count : run->slices_left;
+  } else if (run->is_early) {
+    bitmap_set(run->arena->old, run->start, run->count);
   }
   slices_let_go(run->arena, run->start, run->count, run->hold);
   run->count = 0;
@@ -94,7 +101,7 @@ static uint64_t run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
       run_end(run); // first: the hand holds one run
       continue;
     }
-    if (run->count == 0 && run->runs_left == 0) return mask;
+    if (run->count == 0 && run_is_done(run)) return mask;
     if (bitmap_claim_part(arena->free, start, count) == 0) continue; // look again
     if (run->count == 0) run->start = start;
     run->count += count;
@@ -137,6 +144,26 @@ static uint64_t take_aging(arena_t* arena, size_t word) {
   return atomic_get_relaxed(&arena->aging[word]) == 0 ? 0 : atomic_swap_acq_rel(&arena->aging[word], 0);
 }
 
+// Nothing of the word waits any more, perhaps.
+static void word_settle(arena_t* arena, size_t word) {
+  if (atomic_get_relaxed(&arena->old[word]) != 0 || atomic_get_relaxed(&arena->aging[word]) != 0) return;
+  atomic_and_seq_cst(summary_word(arena, word), ~((uint64_t)1 << word % BITMAP_WORD_BITS));
+  if ((atomic_get_seq_cst(&arena->aging[word]) | atomic_get_seq_cst(&arena->old[word])) != 0)
+    bitmap_word_set(arena->waiting_summary, word);
+}
+
+// As much of what waits as is wanted, from the end of the arena on: claims begin at its front.
+static void purge_from_end(arena_t* arena, purge_run_t* run) {
+  for (size_t word = arena->word_count; word-- > 0 && !run_is_done(run);) {
+    if ((atomic_get_relaxed(summary_word(arena, word)) >> word % BITMAP_WORD_BITS & 1) == 0) continue;
+    uint64_t rest =
+        run_add_word(run, word, atomic_swap_acq_rel(&arena->old[word], 0) | take_aging(arena, word));
+    run_end(run);
+    if (rest != 0) atomic_or_acq_rel(&arena->old[word], rest);
+    word_settle(arena, word);
+  }
+}
+
 // A part of a round, or the whole: words from the cursor on. Returns whether the round came to its end.
 static bool purge_round(arena_t* arena, purge_scope_t scope, purge_run_t* run) {
   size_t budget = scope == PURGE_DUE ? PURGE_STEP_WORDS : SIZE_MAX;
@@ -159,11 +186,7 @@ static bool purge_round(arena_t* arena, purge_scope_t scope, purge_run_t* run) {
     uint64_t aging =
         take_aging(arena, word); // only now: a word that is come back to isn't a delay older for that
     if (aging != 0) atomic_or_acq_rel(&arena->old[word], aging);
-    if (atomic_get_relaxed(&arena->old[word]) == 0) {
-      atomic_and_seq_cst(summary_word(arena, word), ~((uint64_t)1 << word % BITMAP_WORD_BITS));
-      if ((atomic_get_seq_cst(&arena->aging[word]) | atomic_get_seq_cst(&arena->old[word])) != 0)
-        bitmap_word_set(arena->waiting_summary, word);
-    }
+    word_settle(arena, word);
     word++;
     budget--;
   }
@@ -196,8 +219,8 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
   purge_run_t run = {.arena = arena,
                      .hold = hold_for_purge(hands),
                      .runs_left = scope == PURGE_DUE ? PURGE_STEP_RUNS : SIZE_MAX,
+                     .slices_left = SIZE_MAX,
                      .smallest = run_slices_min()};
-  if (scope == PURGE_WAITING && run.smallest < GROWTH_RUN_SLICES) run.smallest = GROWTH_RUN_SLICES;
   if (scope == PURGE_FREE) purge_all_free(arena, &run);
   if (purge_round(arena, scope, &run)) {
     atomic_set_release(&arena->purge_from, os_clock_ms());
@@ -224,7 +247,7 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
     atomic_swap_seq_cst(&arena->purge_waiting, 1);
     bitmap_word_set(arena->set->waiting, arena->index);
   }
-  atomic_get_acquire(&arena_purge_wanted)(count);
+  atomic_get_acquire (&arena_purge_wanted)(count);
 }
 
 // For each arena of `bits` (a bitmap over the set): the index, or the count when there is none any more.
@@ -284,5 +307,14 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
   }
   if (waiting * SLICE_SIZE < committed / GROWTH_PURGE_SHARE) return;
   atomic_set_relaxed(&next_level, committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);
-  arena_purge_one(arena, PURGE_WAITING, hands);
+  if (!purge_enter(arena, PURGE_WAITING, os_clock_ms())) return;
+  purge_run_t run = {.arena = arena,
+                     .hold = hold_for_purge(hands),
+                     .runs_left = SIZE_MAX,
+                     .slices_left = (size + committed / GROWTH_STEP_SHARE) / SLICE_SIZE + 1,
+                     .smallest = run_slices_min(),
+                     .is_early = true};
+  if (run.smallest < GROWTH_RUN_SLICES) run.smallest = GROWTH_RUN_SLICES;
+  purge_from_end(arena, &run);
+  atomic_set_release(&arena->purge_busy, 0u);
 }

@@ -74,7 +74,7 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count);
 
 typedef enum purge_scope_e {
   PURGE_DUE,     // a part of what has waited for its delay
-  PURGE_WAITING, // all that waits
+  PURGE_WAITING, // some of what waits, before its time
   PURGE_FREE     // all that is free, also what was committed ahead of need
 } purge_scope_t;
 
