@@ -1,4 +1,5 @@
 // Arenas: slices handed out once, committed when handed out, zero when they say so, purged when free.
+// long because all cases work on pages that the same checks follow, and end with the same balance of memory.
 #include "support/check.h"
 #include "support/os_faults.h"
 #include "support/test_data.h"
