@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#endif
 
 static bool fail(pe_error_t* error, const char* what, const char* path) {
   const int code = errno;
@@ -52,9 +56,23 @@ bool file_exists(const char* path) {
   return file != NULL || (errno != ENOENT && errno != ENOTDIR);
 }
 
+// A program or DLL can't be written to until the system has dealt with the end of the last process that ran it, which may
+// be a moment after that process was seen to end: up to a second is waited for it.
+static FILE* open_to_write(const char* path, const char* mode) {
+  FILE* file = fopen(path, mode);
+#ifdef _WIN32
+  for (int tries = 0; file == NULL && errno == EACCES && tries < 20; tries++) {
+    Sleep(50);
+    errno = 0;
+    file = fopen(path, mode);
+  }
+#endif
+  return file;
+}
+
 bool file_is_writable(const char* path, pe_error_t* error) {
   errno = 0;
-  FILE* file = fopen(path, "r+b");
+  FILE* file = open_to_write(path, "r+b");
   if (file == NULL) return fail(error, "write", path);
   fclose(file);
   return true;
@@ -63,7 +81,7 @@ bool file_is_writable(const char* path, pe_error_t* error) {
 bool file_write(const char* path, const uint8_t* data, size_t size, pe_error_t* error) {
   const bool is_new = !file_exists(path);
   errno = 0;
-  FILE* file = fopen(path, "wb");
+  FILE* file = open_to_write(path, "wb");
   if (file == NULL) return fail(error, "write", path);
   bool good = fwrite(data, 1, size, file) == size && fflush(file) == 0;
   if (!good) fail(error, "write", path);
