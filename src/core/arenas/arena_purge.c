@@ -247,7 +247,8 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
     atomic_swap_seq_cst(&arena->purge_waiting, 1);
     bitmap_word_set(arena->set->waiting, arena->index);
   }
-  atomic_get_acquire (&arena_purge_wanted)(count);
+  void (*wanted)(size_t slice_count) = atomic_get_acquire(&arena_purge_wanted);
+  wanted(count);
 }
 
 // For each arena of `bits` (a bitmap over the set): the index, or the count when there is none any more.
@@ -307,7 +308,7 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
   }
   if (waiting * SLICE_SIZE < committed / GROWTH_PURGE_SHARE) return;
   atomic_set_relaxed(&next_level, committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);
-  if (!purge_enter(arena, PURGE_WAITING, os_clock_ms())) return;
+  if (!purge_enter(arena, PURGE_DUE, os_clock_ms())) return;
   purge_run_t run = {.arena = arena,
                      .hold = hold_for_purge(hands),
                      .runs_left = SIZE_MAX,

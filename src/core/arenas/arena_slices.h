@@ -73,9 +73,8 @@ void slices_purge(arena_t* arena, size_t start, size_t count);
 void slices_schedule_purge(arena_t* arena, size_t start, size_t count);
 
 typedef enum purge_scope_e {
-  PURGE_DUE,     // a part of what has waited for its delay
-  PURGE_WAITING, // some of what waits, before its time
-  PURGE_FREE     // all that is free, also what was committed ahead of need
+  PURGE_DUE, // a part of what has waited for its delay
+  PURGE_FREE // all that is free, also what was committed ahead of need
 } purge_scope_t;
 
 void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands);
