@@ -420,8 +420,8 @@ mi_decl_moved_block void* mi_heap_realloc_aligned(mi_heap_t* heap, void* p, size
                                                   size_t alignment) mi_attr_noexcept mi_attr_alloc_size(3);
 /** mi_realloc_aligned_at() in `heap`. */
 mi_decl_moved_block void* mi_heap_realloc_aligned_at(mi_heap_t* heap, void* p, size_t newsize,
-                                                     size_t alignment,
-                                                     size_t offset) mi_attr_noexcept mi_attr_alloc_size(3);
+                                                     size_t alignment, size_t offset) mi_attr_noexcept
+    mi_attr_alloc_size(3);
 
 /** mi_rezalloc() in `heap`. */
 mi_decl_moved_block void* mi_heap_rezalloc(mi_heap_t* heap, void* p, size_t newsize) mi_attr_noexcept
@@ -434,8 +434,8 @@ mi_decl_moved_block void* mi_heap_rezalloc_aligned(mi_heap_t* heap, void* p, siz
                                                    size_t alignment) mi_attr_noexcept mi_attr_alloc_size(3);
 /** mi_rezalloc_aligned_at() in `heap`. */
 mi_decl_moved_block void* mi_heap_rezalloc_aligned_at(mi_heap_t* heap, void* p, size_t newsize,
-                                                      size_t alignment,
-                                                      size_t offset) mi_attr_noexcept mi_attr_alloc_size(3);
+                                                      size_t alignment, size_t offset) mi_attr_noexcept
+    mi_attr_alloc_size(3);
 /** mi_recalloc_aligned() in `heap`. */
 mi_decl_moved_block void* mi_heap_recalloc_aligned(mi_heap_t* heap, void* p, size_t newcount, size_t size,
                                                    size_t alignment) mi_attr_noexcept
@@ -580,8 +580,8 @@ typedef bool(mi_cdecl mi_commit_fun_t)(bool commit, void* start, size_t size, bo
  * @param commit_fun     called to commit and decommit it, with `commit_fun_arg`; NULL: the system is asked
  * @param commit_fun_arg see there
  */
-mi_decl_export bool mi_manage_memory(void* start, size_t size, bool is_committed, bool is_pinned, bool is_zero,
-                                     int numa_node, bool exclusive, mi_commit_fun_t* commit_fun,
+mi_decl_export bool mi_manage_memory(void* start, size_t size, bool is_committed, bool is_pinned,
+                                     bool is_zero, int numa_node, bool exclusive, mi_commit_fun_t* commit_fun,
                                      void* commit_fun_arg, mi_arena_id_t* arena_id) mi_attr_noexcept;
 
 /**
@@ -719,12 +719,10 @@ mi_decl_new_block void* mi_theap_calloc(mi_theap_t* theap, size_t count,
                                         size_t size) mi_attr_noexcept mi_attr_malloc
     mi_attr_alloc_size2(2, 3);
 /** mi_malloc_small() in `theap`: `size` must not exceed #MI_SMALL_SIZE_MAX. */
-mi_decl_new_block void* mi_theap_malloc_small(mi_theap_t* theap,
-                                              size_t size) mi_attr_noexcept mi_attr_malloc
+mi_decl_new_block void* mi_theap_malloc_small(mi_theap_t* theap, size_t size) mi_attr_noexcept mi_attr_malloc
     mi_attr_alloc_size(2);
 /** mi_zalloc_small() in `theap`: `size` must not exceed #MI_SMALL_SIZE_MAX. */
-mi_decl_new_block void* mi_theap_zalloc_small(mi_theap_t* theap,
-                                              size_t size) mi_attr_noexcept mi_attr_malloc
+mi_decl_new_block void* mi_theap_zalloc_small(mi_theap_t* theap, size_t size) mi_attr_noexcept mi_attr_malloc
     mi_attr_alloc_size(2);
 /** mi_malloc_aligned() in `theap`. */
 mi_decl_new_block void* mi_theap_malloc_aligned(mi_theap_t* theap, size_t size,
@@ -945,8 +943,12 @@ mi_decl_export void mi_stats_merge(void) mi_attr_noexcept;
  * 0. The default is in brackets. Functions take and return the unit that is named here. "No effect" is what
  * the names of older versions have, and options that have no use in this implementation.
  *
- * Two more are read from the environment alone: MIMALLOC_DISABLE_REDIRECT=1 leaves the process's C runtimes as
- * they are, MIMALLOC_DISABLE_IDLE_PURGE=1 does without the timer that purges while nobody allocates.
+ * More are read from the environment alone: MIMALLOC_DISABLE_REDIRECT=1 leaves the process's C runtimes as they
+ * are, MIMALLOC_DISABLE_IDLE_PURGE=1 does without the timer that purges while nobody allocates,
+ * MIMALLOC_FIXED_ADDRESSES=1 puts memory where it was in the last run, MIMALLOC_ABORT_ON_ERROR=1 ends the process
+ * when memory is misused, MIMALLOC_ZERO_ON_FREE=1 has secure builds zero all of a freed block rather than both its
+ * ends, MIMALLOC_LOG=FILE is where messages go (%p: the process's number). docs/diagnose.md has those of the DLL's
+ * recorder.
  */
 /* clang-format off */
 typedef enum mi_option_e {

@@ -189,8 +189,31 @@ MI_COLD long option_read_slow(option_t option) {
 
 static const char prefix[] = "MIMALLOC_";
 
-// What else begins with the prefix: read by others than this file, or before there are options.
-static const char* const other_names[] = {"disable_redirect", "disable_idle_purge", "log"};
+// What else begins with the prefix: read by others than this file, or before there are options. The second part
+// are the DLL's recorder's (dll/record). tests/layers/check_variables.py knows whether any is missing.
+static const char* const other_names[] = {"disable_redirect",
+                                          "disable_idle_purge",
+                                          "fixed_addresses",
+                                          "abort_on_error",
+                                          "zero_on_free",
+                                          "log", //
+                                          "leaks",
+                                          "check",
+                                          "profile",
+                                          "report",
+                                          "report_text",
+                                          "record_memory",
+                                          "record_depth",
+                                          "check_min",
+                                          "check_max",
+                                          "check_every",
+                                          "check_exact",
+                                          "check_memory",
+                                          "check_blocks",
+                                          "profile_rate",
+                                          "profile_interval",
+                                          "stats_interval",
+                                          "stats_file"};
 
 #define NAME_MAX 40 // of an option
 
@@ -272,6 +295,9 @@ bool options_redirect_is_disabled(void) {
   return environment_flag("disable_redirect", "redirection stays enabled");
 }
 bool options_addresses_are_fixed(void) { return environment_flag("fixed_addresses", "addresses are random"); }
+bool options_zero_on_free(void) {
+  return environment_flag("zero_on_free", "the ends of blocks are zeroed, and small ones");
+}
 
 bool options_abort_on_error(void) {
   static uint8_t known; // 1: no, 2: yes

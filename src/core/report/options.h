@@ -68,6 +68,9 @@ bool options_redirect_is_disabled(void);
 // MIMALLOC_FIXED_ADDRESSES: memory lies where it lay in the last run, as far as the system lets us.
 bool options_addresses_are_fixed(void);
 
+// MIMALLOC_ZERO_ON_FREE, secure builds: blocks are zeroed wholly when they are freed.
+bool options_zero_on_free(void);
+
 // MIMALLOC_ABORT_ON_ERROR: the process ends when memory is misused.
 bool options_abort_on_error(void);
 bool options_idle_purge_is_disabled(void);
