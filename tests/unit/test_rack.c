@@ -6,6 +6,8 @@
 
 #include <mimalloc.h>
 
+#include <stdlib.h>
+
 #include "core/heaps/theap.h"
 #include "core/report/message.h"
 #include "core/stats/stats.h"
@@ -50,20 +52,41 @@ static void free_all(void** blocks, size_t count) {
   for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
 }
 
-// From its free on, a block of up to RACK_ZEROED bytes is zero but for its first word.
+// Frees a block full of 0xA5 and looks at what is left: `whole`: nothing; else nothing at both ends.
+static void check_freed(size_t size, bool whole) {
+  uint8_t* p = mi_malloc(size);
+  size_t usable = mi_usable_size(p), end = usable + BLOCK_TAIL;
+  memset(p, 0xA5, usable);
+  uint64_t* words = hide(p);
+  mi_free(p);
+  assert_true(words[0] != 0 && words[0] != 0xA5A5A5A5A5A5A5A5u);
+  for (size_t at = end > 8 * MI_KIB ? 16 : 8; at < end; at += 8) { // larger ones have link and mark there
+    bool is_end = at < BLOCK_ZEROED_BEGIN || at >= end - BLOCK_ZEROED_END;
+    if (whole || is_end) assert_int_equal(words[at / 8], 0);
+  }
+  assert_int_equal(mi_usable_size(words), 0); // it isn't in use
+}
+
+// From its free on, a block is zero at its ends but for its first word; that is all of it if it is small.
 static void test_freed_is_zero(void** state) {
   MI_UNUSED(state);
-  static const size_t sizes[] = {1, 8, 24, 40, 100, 120, 250, 600, RACK_ZEROED - 8};
-  for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-    uint8_t* p = mi_malloc(sizes[i]);
-    size_t usable = mi_usable_size(p);
-    memset(p, 0xA5, usable);
-    uint64_t* words = hide(p);
-    mi_free(p);
-    assert_true(words[0] != 0 && words[0] != 0xA5A5A5A5A5A5A5A5u);
-    for (size_t at = 8; at < usable + 8; at += 8) assert_int_equal(words[at / 8], 0);
-    assert_int_equal(mi_usable_size(words), 0); // it isn't in use
-  }
+  static const size_t sizes[] = {1, 8, 24, 40, 56, 72, 100, 120, 136, 184};
+  for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) check_freed(sizes[i], true);
+  static const size_t larger[] = {185, 250, 600, 1016, 2000, 5000, 8184};
+  for (size_t i = 0; i < sizeof(larger) / sizeof(larger[0]); i++) check_freed(larger[i], false);
+  assert_int_equal(errors, 0);
+}
+
+// The variable does that; the test runs with and without it.
+static void test_all_is_zeroed(void** state) {
+  MI_UNUSED(state);
+  static const size_t sizes[] = {1, 100, 184, 185, 300, 1000, 1016, 2000, 8184, 20000, 100000};
+  mi_free(mi_malloc(1));
+  bool before = block_zeroes_all, is_asked_for = getenv("MIMALLOC_ZERO_ON_FREE") != NULL;
+  assert_true(before == is_asked_for);
+  block_zeroes_all = true;
+  for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) check_freed(sizes[i], true);
+  block_zeroes_all = before;
   assert_int_equal(errors, 0);
 }
 
@@ -351,11 +374,11 @@ static void test_guard_moves(void** state) {
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest cases[] = {
-      CASE(test_freed_is_zero),   CASE(test_fresh_is_clean),        CASE(test_reuse_waits),
-      CASE(test_order_is_random), CASE(test_fresh_order_is_random), CASE(test_counts_are_exact),
-      CASE(test_collect_empties), CASE(test_double_free),           CASE(test_inside),
-      CASE(test_copied_code),     CASE(test_written_after_free),    CASE(test_destroyed_heap),
-      CASE(test_guard_moves),
+      CASE(test_freed_is_zero),    CASE(test_all_is_zeroed),   CASE(test_fresh_is_clean),
+      CASE(test_reuse_waits),      CASE(test_order_is_random), CASE(test_fresh_order_is_random),
+      CASE(test_counts_are_exact), CASE(test_collect_empties), CASE(test_double_free),
+      CASE(test_inside),           CASE(test_copied_code),     CASE(test_written_after_free),
+      CASE(test_destroyed_heap),   CASE(test_guard_moves),
   };
   return check_run(cases);
 }

@@ -27,6 +27,11 @@ static MI_COLD void report_damage(const block_t* block) {
   block_report(MISUSE_LINK, page_map_page(block), block, NULL);
 }
 
+MI_COLD void rack_zero_middle(void* p, size_t tail) {
+  size_t size = tail + 8, ends = BLOCK_ZEROED_BEGIN + BLOCK_ZEROED_END;
+  if (size > ends) mem_zero((uint8_t*)p + BLOCK_ZEROED_BEGIN, size - ends);
+}
+
 // ---- from pages ---------------------------------------------------------------------------------------------------
 
 #define NEXT_RANDOM(random, step) ((random) = (random)*0x5851f42d4c957f2du + (step))

@@ -27,8 +27,6 @@
 #define RACK_BINS    (BIN_SMALL_LAST + 8 * 3 + 1)
 #define RACK_WAITING 32 // blocks of a turn, a power of two
 
-#define RACK_ZEROED  1024 // blocks up to this size are zeroed by free
-
 // The sizes of what a theap has for them: next to nothing in builds without racks.
 #define RACK_BYTES_ALL (MI_SECURE ? 44 * MI_KIB : sizeof(uint64_t))
 #define RACK_SIZES     (MI_SECURE ? SMALL_WORDS + 1 : 1)
@@ -102,17 +100,22 @@ MI_INLINE block_t* rack_take(rack_t* rack) {
 
 typedef uint64_t rack_pair_t __attribute__((vector_size(16), may_alias));
 
-// What stands in a block that is free: `pad`, then zeros. `tail`: the offset of its last word; the size is a
-// multiple of 16. Of blocks above RACK_ZEROED bytes both ends are written.
+// All of a larger block between what rack_mark zeroes anyway.
+void rack_zero_middle(void* p, size_t tail);
+
+// What stands in a block that is free: `pad`, then zeros (see BLOCK_ZEROED_BEGIN). `tail`: the offset of its last
+// word; the size is a multiple of 16.
 MI_INLINE void rack_mark(void* p, size_t tail, uint64_t pad) {
   rack_pair_t *first = (rack_pair_t*)p, *last = (rack_pair_t*)((uint8_t*)p + tail - 8), zero = {0, 0};
   *last = zero;
   *first = (rack_pair_t){pad, 0};
-  if (tail - 32 >= RACK_ZEROED - 32) return; // 16 bytes, or a larger block
+  if (tail < 32) return; // up to 32 bytes
   first[1] = last[-1] = zero;
   if (tail <= 64) return;
   first[2] = first[3] = last[-2] = last[-3] = zero; // 128 bytes
-  for (rack_pair_t* at = first + 4; at < last - 3; at += 4) at[0] = at[1] = at[2] = at[3] = zero;
+  if (tail <= 128) return;
+  first[4] = first[5] = first[6] = first[7] = zero;
+  if (MI_UNLIKELY(block_zeroes_all)) rack_zero_middle(p, tail);
 }
 
 // Takes what the program frees in a page of that bin. False, and nothing done: this is no block in use.

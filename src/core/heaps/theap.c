@@ -229,8 +229,11 @@ static void retire_contents(const page_t* page, block_t* block) {
   if (page->bin == BIN_HUGE) return; // its memory goes back at once
   if (MI_DEBUG) {
     mem_fill(block, FILL_FREED, page->block_size);
-  } else if (page->block_size <= SMALL_SIZE_MAX) {
+  } else if (block_zeroes_all || page->block_size <= BLOCK_ZEROED_BEGIN + BLOCK_ZEROED_END) {
     mem_zero(block, page->block_size);
+  } else {
+    mem_zero(block, BLOCK_ZEROED_BEGIN);
+    mem_zero((uint8_t*)block + page->block_size - BLOCK_ZEROED_END, BLOCK_ZEROED_END);
   }
   if (MI_SECURE) *block_tail(page, block) = 0;
 }

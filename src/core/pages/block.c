@@ -1,10 +1,12 @@
 #include "core/pages/block.h"
 
 #include "core/report/message.h"
+#include "core/report/options.h"
 #include "os/os.h"
 
 uint64_t block_keys[4];
 uint32_t block_reciprocals[BIN_COUNT];
+bool block_zeroes_all;
 
 // Two threads may come here at once: both end up with the seeds of the first, and write the same.
 void block_init(void) {
@@ -21,6 +23,7 @@ void block_init(void) {
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     block_keys[i] = (x ^ (x >> 31) ^ seeds[i & 1]) | 1;
   }
+  if (MI_SECURE) atomic_set_relaxed(&block_zeroes_all, options_zero_on_free());
   for (unsigned bin = 1; bin <= BIN_LAST; bin++) // the last one says that all are there, and the keys
     atomic_set_release(&block_reciprocals[bin], (uint32_t)(((uint64_t)1 << 32) / size_class_size(bin) + 1));
 }

@@ -25,6 +25,13 @@ MI_INLINE size_t block_size_for(size_t size) {
   return MI_SECURE && size == 0 ? 1 + BLOCK_TAIL : size + BLOCK_TAIL;
 }
 
+// Secure builds zero so much of a freed block's begin and end; all of it when it is no larger than both, or when
+// the environment asks for that (block_zeroes_all; set by block_init). That is where programs keep what they would
+// least like to be read later, and nearly all of what zeroing blocks of a few hundred bytes costs is the rest.
+#define BLOCK_ZEROED_BEGIN 128
+#define BLOCK_ZEROED_END   64
+extern bool block_zeroes_all;
+
 extern uint64_t block_keys[4];
 extern uint32_t block_reciprocals[BIN_COUNT]; // 2^32 / size, rounded up
 
