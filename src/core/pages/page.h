@@ -52,33 +52,19 @@ struct outside_s;
 //   bits 0..31  number of blocks in the list
 //   bits 32..63 first block of the list, as (offset in page / 8) + 1; 0 when empty
 typedef struct MI_ALIGNED(64) page_s {
-  // First cache line: all that the owner's malloc and free touch.
-  uintptr_t owner;    // theap | flags; 0 when no page starts at this slice. Written by the owner, read by all
-  block_t* free;      // free blocks, last freed first
-  uint64_t allocated; // blocks ever taken from this page (+1 while `is_kept`: never looks empty then)
-  uint64_t freed;     // blocks ever returned to `free`; equal to `allocated`: the page is empty
-  uint8_t* start;     // first block
-  size_t block_size;  // bytes
-  uint32_t inverse;   // 2^32 / block_size, rounded up, and what a block's product with it stays below: see
-  uint32_t limit;     // page_is_block
-  uint16_t extended;  // blocks that were linked or handed out at least once; the rest is untouched memory
-  uint16_t reserved;  // blocks that fit
-  uint32_t back;      // for a slice inside a page: how many slices before this one the page starts
-#if !MI_64BIT
-  uint32_t padding[3];
-#endif
-  // Second cache line: other threads and slow paths.
-  uint64_t remote;
-  struct page_s* next; // links in a bin's queue of the owner, or in the heap's list of abandoned pages
-  struct page_s* previous;
-  struct heap_s* heap;      // changes when the heap is deleted: under the locks of its lists
-  struct page_s* heap_next; // links in the list of all pages of the heap
-  struct page_s* heap_previous;
-  union {
-    struct arena_s* arena;     // where the slices came from
-    struct outside_s* outside; // is_outside: reservations of its own
-  };
+  // First cache line: who looks at the page from outside, and frees a block of it. The owner's malloc doesn't touch
+  // it, so that another thread's frees don't wait for it, nor it for them.
+  uintptr_t owner;   // theap | flags; 0 when no page starts at this slice. Written by the owner, read by all
+  uint64_t remote;   // see above
+  uint8_t* start;    // first block
+  size_t block_size; // bytes
+  struct heap_s* heap; // changes when the heap is deleted: under the locks of its lists
+  uint32_t inverse;    // 2^32 / block_size, rounded up, and what a block's product with it stays below: see
+  uint32_t limit;      // page_is_block
+  uint32_t back;       // for a slice inside a page: how many slices before this one the page starts
   uint32_t slice_count;
+  uint16_t extended; // blocks that were linked or handed out at least once; the rest is untouched memory
+  uint16_t reserved; // blocks that fit
   uint8_t committed_slices; // pages of up to 64 slices: so many are committed, from the first on
   uint8_t
       is_listed; // in its heap's list of abandoned pages; guarded by the list's lock, steady while it is owned
@@ -88,10 +74,23 @@ typedef struct MI_ALIGNED(64) page_s {
   uint8_t is_kept : 1;    // empty but kept: the only page of its bin's queue
   uint8_t keep_ticks : 3; // ticks until a kept page that is still empty goes back to its arena
 #if !MI_64BIT
-  uint32_t padding2[6];
+  uint32_t padding[3];
 #endif
+  // Second cache line: all that the owner's malloc touches, most of what its free does, and links.
+  block_t* free;       // free blocks, last freed first
+  uint64_t allocated;  // blocks ever taken from this page (+1 while `is_kept`: never looks empty then)
+  uint64_t freed;      // blocks ever returned to `free`; equal to `allocated`: the page is empty
+  struct page_s* next; // links in a bin's queue of the owner, or in the heap's list of abandoned pages
+  struct page_s* previous;
+  struct page_s* heap_next; // links in the list of all pages of the heap
+  struct page_s* heap_previous;
+  union {
+    struct arena_s* arena;     // where the slices came from
+    struct outside_s* outside; // is_outside: reservations of its own
+  };
 } page_t;
 
+_Static_assert(offsetof(page_t, free) == 64, "first cache line");
 _Static_assert(sizeof(page_t) == 128, "page_map.h computes record addresses with a shift");
 
 #define PAGE_RECORD_SHIFT 7
