@@ -202,6 +202,7 @@ static unsigned next_queued_bin(const theap_t* theap, unsigned bin) {
 void theap_sweep(theap_t* theap, size_t budget) {
   unsigned start = theap->sweep_bin,
            is_round = 0; // once round at most: to where it started, all of that bin included
+  bool takes_all = budget == SIZE_MAX;
   while (budget > 0) {
     page_t* page = theap->sweep_page;
     if (page == NULL) {
@@ -215,16 +216,18 @@ void theap_sweep(theap_t* theap, size_t budget) {
     theap->sweep_page = page->next;
     budget--;
     if (page->is_kept && page_used(page) == 0) continue;
-    uint32_t freed = page_collect_remote(page);
-    theap->counts.remote_frees += freed;
-    if (page_used(page) == 0) {
+    uint32_t pending = page_remote_count(page);
+    if (pending == 0) continue;
+    if (theap->bins[page->bin].first != page) {
+      // Others free its blocks: left to them, so that the last one of these gives it back, even if this
+      // thread never comes here again. What they freed isn't taken in for that: the way through its links is long.
+      page_set_full(theap, page);
+    } else if (takes_all || pending >= page_used(page)) {
+      theap->counts.remote_frees += page_collect_remote(page);
+      if (page_used(page) != 0) continue;
       page_unkeep(theap, page);
       queue_remove(theap, page);
       page_retire(theap, page);
-    } else if (freed > 0 && theap->bins[page->bin].first != page) {
-      // Others free its blocks: left to them, so that the last one of these gives it back, even if this
-      // thread never comes here again.
-      page_set_full(theap, page);
     }
   }
 }

@@ -36,8 +36,9 @@ bool page_commit_more(theap_t* theap, page_t* page);
 // Gives pages back that were kept long enough.
 void theap_drop_kept(theap_t* theap);
 
-// Takes in remote frees of at most `budget` pages of the queues, going on where the last call ended, and
-// gives empty ones back. Pages whose blocks others free are left to them.
+// Looks at `budget` pages of the queues at most, going on where the last call ended: those that others have emptied
+// go back, those whose blocks others free are left to them. SIZE_MAX: at all, and what others freed of pages that
+// stay is taken in.
 void theap_sweep(theap_t* theap, size_t budget);
 
 // All pages leave: empty ones to their arenas, the others are abandoned.
