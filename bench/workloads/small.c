@@ -224,11 +224,11 @@ static void nothing(const params_t* p) {
 }
 
 const workload_t bench_small[] = {
-    {"tiny", tiny, "ops=8000000", "ops=20000",
+    {"tiny", tiny, "ops=24000000", "ops=20000",
      "symbolic arithmetic: terms and numbers of 8 to 24 bytes, one thread"},
-    {"mixed", mixed, "ops=6000000", "ops=20000",
+    {"mixed", mixed, "ops=18000000", "ops=20000",
      "logic minimiser: bit sets and growing arrays, 8 bytes to 2 KiB, one thread"},
-    {"pair", pair, "ops=20000000 size=32", "ops=1000", "malloc and free of one size"},
+    {"pair", pair, "ops=100000000 size=32", "ops=1000", "malloc and free of one size"},
     {"nothing", nothing, "ops=1", "ops=1",
      "a program that allocates nothing, for the time it takes to start"},
     {0}};

@@ -200,7 +200,7 @@ bool runtime_is_exiting(void) {
 
 theap_t* runtime_theap(void) {
   theap_t* theap = runtime_theap_fast();
-  if (MI_LIKELY(theap != NULL)) return theap;
+  if (MI_LIKELY(theap != NULL) || os_slot_is_fast()) return theap;
   return thread_state() == THREAD_ACTIVE ? (theap_t*)os_slot_get() : NULL;
 }
 

@@ -184,6 +184,7 @@ void os_lock_release(os_lock_t* lock);
 //   bool  os_slot_init(void)        once, before use; false when the system has no slot left
 //   void  os_slot_free(void)        gives the index back (DLL unload)
 //   void* os_slot_get_fast(void)    inline, the hot path: the value, or NULL when it can't be read the fast way
+//   bool  os_slot_is_fast(void)     inline: os_slot_get_fast can read it, so NULL is the value
 //   void* os_slot_get(void)         the value, by whatever way works
 //   bool  os_slot_set(void* value)  false when the system could not make room for it
 //

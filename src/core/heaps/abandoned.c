@@ -180,14 +180,20 @@ void page_retire(theap_t* theap, page_t* page) {
 }
 
 // Of a page that is nobody's, or was a moment ago: the numbers may be those of its next owner, and torn
-// apart. So nothing is decided by them but whether it is worth to take the page, or a lock, and look again. A
-// function of its own for tests/tsan-suppressions.txt.
+// apart. So nothing is decided by them but whether it is worth to take the page, or a lock, and look again. Under
+// ThreadSanitizer a function of its own, for tests/tsan-suppressions.txt.
+#if defined(__SANITIZE_THREAD__)
+#define GLANCE_INLINE MI_NOINLINE
+#else
+#define GLANCE_INLINE inline
+#endif
+
 typedef struct glance_s {
   uint64_t used, available;
   uint32_t reserved;
 } glance_t;
 
-static MI_NOINLINE glance_t page_glance(const page_t* page, uint32_t pending) {
+static GLANCE_INLINE glance_t page_glance(const page_t* page, uint32_t pending) {
   uint64_t used = page_used(page);
   return (glance_t){used, page_available_of(page, used, pending), page->reserved};
 }

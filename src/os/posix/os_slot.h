@@ -8,6 +8,7 @@
 extern __thread void* os_slot_value __attribute__((tls_model("local-exec")));
 
 MI_INLINE void* os_slot_get_fast(void) { return os_slot_value; }
+MI_INLINE bool os_slot_is_fast(void) { return true; }
 MI_INLINE void* os_slot_get(void) { return os_slot_value; }
 MI_INLINE bool os_slot_set(void* value) {
   os_slot_value = value;

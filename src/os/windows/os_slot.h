@@ -15,6 +15,9 @@ MI_INLINE void* os_slot_get_fast(void) {
   return MI_UNLIKELY(offset == 0) ? NULL : teb_read(offset);
 }
 
+// Whatever os_slot_get_fast says is so: NULL, then, is the slot's value.
+MI_INLINE bool os_slot_is_fast(void) { return os_slot_teb_offset != 0; }
+
 #define STACK_PROBE "8192"
 MI_INLINE void os_stack_probe(void) {
   // Page by page: the guard page below the stack in use moves down one page at a time.
