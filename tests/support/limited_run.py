@@ -1,0 +1,46 @@
+"""Runs a program with a time limit for it and for whatever it has started.
+
+subprocess.run() ends one process when the time is up: a wrapper such as wine-ci/run-wine. The Windows program behind it, and the
+one that mi-run has started, would go on, for ever if they spin. Here they are one process group, which is ended as a whole: when
+the time is up, when this program is told to end (Meson's time limit), and when it is interrupted.
+"""
+import os
+import signal
+import subprocess
+
+_running = set()  # leaders of the groups that this program has started
+
+
+def _end(group):
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _end_all(signal_number, _frame):
+    for group in list(_running):
+        _end(group)
+    signal.signal(signal_number, signal.SIG_DFL)
+    os.kill(os.getpid(), signal_number)
+
+
+signal.signal(signal.SIGTERM, _end_all)
+
+
+def run(command, timeout, input=None, capture_output=False, **more):
+    """As subprocess.run(), and raises subprocess.TimeoutExpired as that does."""
+    if input is not None:
+        more["stdin"] = subprocess.PIPE
+    if capture_output:
+        more["stdout"] = more["stderr"] = subprocess.PIPE
+    with subprocess.Popen(command, start_new_session=True, **more) as process:
+        _running.add(process.pid)
+        try:
+            out, error = process.communicate(input, timeout)
+        except BaseException:
+            _end(process.pid)  # before it is waited for: its number can't be another's yet
+            raise
+        finally:
+            _running.discard(process.pid)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
