@@ -2,7 +2,8 @@
 
 subprocess.run() ends one process when the time is up: a wrapper such as wine-ci/run-wine. The Windows program behind it, and the
 one that mi-run has started, would go on, for ever if they spin. Here they are one process group, which is ended as a whole: when
-the time is up, when this program is told to end (Meson's time limit), and when it is interrupted.
+the first of them ends (run-wine has a limit of its own), when the time is up, when this program is told to end (Meson's time
+limit), and when it is interrupted. Wine's server and services have groups of their own.
 """
 import os
 import signal
@@ -38,9 +39,7 @@ def run(command, timeout, input=None, capture_output=False, **more):
         _running.add(process.pid)
         try:
             out, error = process.communicate(input, timeout)
-        except BaseException:
-            _end(process.pid)  # before it is waited for: its number can't be another's yet
-            raise
         finally:
+            _end(process.pid)
             _running.discard(process.pid)
     return subprocess.CompletedProcess(process.args, process.returncode, out, error)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from limited_run import run
@@ -47,6 +48,14 @@ def time_is_up():
     return check(False, "no limit")
 
 
+def it_ends():
+    with tempfile.TemporaryFile("w+") as said:  # a pipe would be waited for until all have closed it
+        run(["sh", "-c", TREE.removesuffix("wait") + "exit 124"], timeout=LIMIT, stdout=said)
+        said.seek(0)
+        pids = numbers(said.read())
+    return check(len(pids) == 3 and gone(pids), f"it ends by itself: {pids} are gone")
+
+
 def told_to_end(number):
     """This file once more, as the test that Meson ends."""
     with subprocess.Popen([sys.executable, __file__, "wait"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
@@ -65,5 +74,5 @@ def passes_through():
 if __name__ == "__main__":
     if sys.argv[1:] == ["wait"]:
         run(["sh", "-c", TREE], timeout=10 * LIMIT)
-    results = [passes_through(), time_is_up(), told_to_end(signal.SIGTERM), told_to_end(signal.SIGINT)]
+    results = [passes_through(), it_ends(), time_is_up(), told_to_end(signal.SIGTERM), told_to_end(signal.SIGINT)]
     sys.exit(0 if all(results) else 1)
