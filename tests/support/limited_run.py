@@ -19,14 +19,32 @@ def _end(group):
         pass
 
 
-def _end_all(signal_number, _frame):
+def _children():
+    """Of this program: one may have been started just now, and be in no list yet."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                    if int(file.read().rpartition(")")[2].split()[1]) == os.getpid():
+                        yield int(name)
+            except OSError:
+                pass  # it has ended
+
+
+def _end_all(signal_number, frame):
+    for child in _children():
+        os.kill(child, signal.SIGKILL)  # which has no group of its own before it calls setsid
+        _end(child)
     for group in list(_running):
         _end(group)
+    if signal_number == signal.SIGINT:
+        signal.default_int_handler(signal_number, frame)
     signal.signal(signal_number, signal.SIG_DFL)
     os.kill(os.getpid(), signal_number)
 
 
 signal.signal(signal.SIGTERM, _end_all)
+signal.signal(signal.SIGINT, _end_all)
 
 
 def run(command, timeout, input=None, capture_output=False, **more):

@@ -57,13 +57,18 @@ def it_ends():
 
 
 def told_to_end(number):
-    """This file once more, as the test that Meson ends."""
-    with subprocess.Popen([sys.executable, __file__, "wait"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        pids = [int(child.stdout.readline()) for _ in range(3)]
-        was_there = all(map(is_there, pids))
-        child.send_signal(number)
-        child.wait(LIMIT)
-        return check(was_there and gone(pids), f"signal {number}: {pids} are gone")
+    """This file once more, as the test that Meson ends, while it waits and while it starts the program."""
+    results = []
+    for moment in ("wait", "start"):
+        with subprocess.Popen([sys.executable, __file__, moment], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+            pids = [int(child.stdout.readline()) for _ in range(3)]
+            was_there = all(map(is_there, pids))
+            child.send_signal(number)
+            child.wait(LIMIT)
+            results.append(check(was_there and gone(pids), f"signal {number}, {moment}: {pids} are gone"))
+            for pid in filter(is_there, pids):
+                os.kill(pid, signal.SIGKILL)
+    return all(results)
 
 
 def passes_through():
@@ -72,7 +77,9 @@ def passes_through():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["wait"]:
+    if sys.argv[1:] == ["start"]:  # what Popen() does last has not come back
+        subprocess.Popen._execute_child = lambda *given, really=subprocess.Popen._execute_child: (really(*given), time.sleep(10 * LIMIT))
+    if sys.argv[1:]:
         run(["sh", "-c", TREE], timeout=10 * LIMIT)
     results = [passes_through(), it_ends(), time_is_up(), told_to_end(signal.SIGTERM), told_to_end(signal.SIGINT)]
     sys.exit(0 if all(results) else 1)
