@@ -192,6 +192,9 @@ wine_env() {
   unset DISPLAY WAYLAND_DISPLAY
   if [ "${1:-x86_64}" = i686 ]; then
     export WINEPREFIX=$MI_CACHE/wine32 WINEARCH=win32
+    # A process that ends while one of its threads is just starting dies of a fault of 32-bit Wine 8 (docs/platforms.md):
+    # the timer that gives idle memory back may be such a thread. "0" in the environment leaves it on.
+    export MIMALLOC_DISABLE_IDLE_PURGE=${MIMALLOC_DISABLE_IDLE_PURGE:-1}
     i386_ready || return 1
     if i386_shows "$PWD"; then i386_enter "$MI_I386" "$PWD"; else i386_enter "$MI_I386" /; fi
     MI_WINE=("${MI_ENTER[@]}" /usr/lib/wine/wine)

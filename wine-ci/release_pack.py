@@ -82,12 +82,14 @@ def main():
         tree = os.path.join(scratch, options.name)
         shutil.copytree(options.release, tree)
         shutil.rmtree(os.path.join(tree, "share"))
-        for folder in ("debug", "symbols", "symbols/debug"):
+        for folder in ("debug", "symbols"):
             os.makedirs(os.path.join(tree, folder))
         shutil.copy(os.path.join(options.debug, "bin", "mimalloc.dll"), os.path.join(tree, "debug"))
-        for name in os.listdir(os.path.join(tree, "bin")):
-            separate_debug(tools, os.path.join(tree, "bin", name), os.path.join(tree, "symbols"))
-        separate_debug(tools, os.path.join(tree, "debug", "mimalloc.dll"), os.path.join(tree, "symbols", "debug"))
+        shutil.move(os.path.join(tree, "bin", "secure"), tree)
+        for folder, symbols in (("bin", "symbols"), ("debug", "symbols/debug"), ("secure", "symbols/secure")):
+            os.makedirs(os.path.join(tree, symbols), exist_ok=True)
+            for name in os.listdir(os.path.join(tree, folder)):
+                separate_debug(tools, os.path.join(tree, folder, name), os.path.join(tree, symbols))
         for name in os.listdir(os.path.join(tree, "lib")):
             if name.endswith(".a") and not name.endswith(".dll.a"):
                 subprocess.run([tools + "strip", "--strip-debug", "--enable-deterministic-archives", os.path.join(tree, "lib", name)], check=True)

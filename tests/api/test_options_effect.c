@@ -341,8 +341,8 @@ static const effect_t effects[] = {
     {NAME_OF(show_errors), NULL, "1", warnings_said, 0, 0, 10, MANY, NULL}, // debug builds show errors anyway
     {NAME_OF(show_stats), NULL, "1", said_at_the_end, 0, 0, 1, 1, NULL},
     {NAME_OF(verbose), NULL, "1", said_at_all, 0, 0, 20, MANY, NULL},
-    // (64 MiB but for what lies in front of the first multiple of 4 MiB)
-    {NAME_OF(arena_eager_commit), NULL, "1", committed_by_little, 1, MIB(16), MIB(60), MANY,
+    // (with 32 bits, the arena lies where it comes to lie, and begins with the first multiple of 4 MiB there)
+    {NAME_OF(arena_eager_commit), NULL, "1", committed_by_little, 1, MIB(16), MIB(sizeof(void*) == 4 ? 60 : 64), MANY,
      "ARENA_RESERVE=64M"},
     {NAME_OF(purge_decommits), "1", "0", resets, 0, 0, 1, MANY, NULL},
     {NAME_OF(allow_large_os_pages), NULL, "1", large_pages, 0, 0, 1, MANY, "VERBOSE=1"},

@@ -14,6 +14,8 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "dll"))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+from limited_run import run as limited_run  # noqa: E402
 from pe import PE  # noqa: E402
 
 SECONDS = 600
@@ -86,8 +88,8 @@ class Consumer:
 
     def run(self, command, rc=0, env=None, cwd=None):
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS,
-                                  env=dict(os.environ, **(env or {})), cwd=cwd or self.folder)
+            done = limited_run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS,
+                               env=dict(os.environ, **(env or {})), cwd=cwd or self.folder)
         except subprocess.TimeoutExpired:
             raise Failure(f"took more than {SECONDS} s: {shlex.join(command)}") from None
         if rc is not None and done.returncode != rc:

@@ -95,7 +95,7 @@ class Compiler(Consumer):
         kind = ".html" if self.options.prefix else ".md"
         for name in ("LICENSE", "README" + kind, "CHANGELOG" + kind, "design" + kind, "mi-run.exe", "minject.exe", "mimalloc.dll"):
             self.find(name)
-        imports = [file for _, _, files in os.walk(self.prefix) for file in files if file.endswith("mimalloc.dll.a")]
+        imports = [file for _, _, files in os.walk(self.prefix) for file in files if file.endswith(".dll.a")]
         if imports != ["libmimalloc.dll.a"]:
             raise Failure(f"import libraries: {imports}")
 

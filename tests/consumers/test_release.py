@@ -51,6 +51,7 @@ def check_sums(tree):
 
 def check_symbols(tree):
     for name, debug in (("bin/mimalloc.dll", "symbols/mimalloc.dll.debug"), ("debug/mimalloc.dll", "symbols/debug/mimalloc.dll.debug"),
+                        ("secure/mimalloc.dll", "symbols/secure/mimalloc.dll.debug"),
                         ("bin/mi-run.exe", "symbols/mi-run.exe.debug")):
         with open(os.path.join(tree, debug), "rb") as file:
             crc = struct.pack("<I", zlib.crc32(file.read()))

@@ -86,6 +86,24 @@ class Subproject(Consumer):
         if not any(path.endswith("pkgconfig/mimalloc-dll-crt.pc") for path in plans["mimalloc-dll"]):
             raise Failure(f"no file for pkg-config under the other name: {sorted(plans['mimalloc-dll'])}")
 
+    def case_libdir_by_width(self):
+        """CMake looks for Windows libraries into lib alone, whatever libdir is: the file there must lead to libdir."""
+        if self.options.prefix:
+            return
+        build = self.path("plan-lib32")
+        self.run(["meson", "setup", build, ROOT, "--cross-file", self.cross_file(), "-Dtests=disabled", "--libdir", "lib32"])
+        prefix = self.path("widths")
+        plan = json.loads(self.run(["meson", "introspect", "--install-plan", build]).stdout)
+        for source, entry in plan["configure"].items():
+            target = os.path.join(prefix, entry["destination"].removeprefix("{prefix}/"))
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy(source, target)
+        found = os.listdir(os.path.join(prefix, "lib", "cmake"))
+        with open(os.path.join(prefix, "lib", "cmake", found[0], "mimalloc-config.cmake"), encoding="utf-8") as file:
+            text = file.read()
+        if found != ["mimalloc-lib32"] or "lib32" not in text or "${CMAKE_CURRENT_LIST_DIR}/../../.." not in text:
+            raise Failure(f"{found}: {text}")
+
 
 if __name__ == "__main__":
     Subproject(__doc__).main()

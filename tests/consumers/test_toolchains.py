@@ -6,7 +6,6 @@
   arm64-linux          the native core for arm64, its unit, API, stress and misuse tests, under qemu-user
 """
 import argparse
-import glob
 import json
 import os
 import shutil
@@ -57,20 +56,20 @@ def arm64_linux_layer():
 
 def cmocka_for_arm64(folder):
     """From the sources that wine-ci/setup has fetched; one file. Returns the folder of its .pc file."""
-    sources = glob.glob(os.path.join(ROOT, ".cache", "src", "cmocka-*"))
-    if not sources:
+    sources = os.path.join(ROOT, ".cache", "src", "cmocka")
+    if not os.path.isdir(sources):
         sys.exit("FAILED: no sources of cmocka in .cache/src; run wine-ci/setup")
     prefix = folder + "-cmocka"
     if not os.path.exists(os.path.join(prefix, "cmocka.pc")):
         os.makedirs(prefix, exist_ok=True)
         have = [f"-DHAVE_{name}=1" for name in ("INTTYPES_H", "MALLOC_H", "SIGNAL_H", "STRINGS_H", "UNISTD_H", "SNPRINTF", "VSNPRINTF",
                                                 "SIGLONGJMP", "STRSIGNAL", "STRUCT_TIMESPEC", "CLOCK_GETTIME_REALTIME")]
-        run(["aarch64-linux-gnu-gcc", "-std=gnu99", "-O2", *have, "-I" + os.path.join(sources[0], "include"), "-c",
-             os.path.join(sources[0], "src", "cmocka.c"), "-o", os.path.join(prefix, "cmocka.o")])
+        run(["aarch64-linux-gnu-gcc", "-std=gnu99", "-O2", *have, "-I" + os.path.join(sources, "include"), "-c",
+             os.path.join(sources, "src", "cmocka.c"), "-o", os.path.join(prefix, "cmocka.o")])
         run(["aarch64-linux-gnu-ar", "rcs", os.path.join(prefix, "libcmocka.a"), os.path.join(prefix, "cmocka.o")])
         with open(os.path.join(prefix, "cmocka.pc"), "w", encoding="utf-8") as file:
             file.write(f"Name: cmocka\nDescription: for arm64\nVersion: 1.1\nLibs: -L{prefix} -lcmocka\n"
-                       f"Cflags: -I{os.path.join(sources[0], 'include')}\n")
+                       f"Cflags: -I{os.path.join(sources, 'include')}\n")
     return prefix
 
 

@@ -6,10 +6,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SECONDS = 100  # a limit, far from what anything here takes
+sys.path.insert(0, str(HERE.parent / "support"))
+from limited_run import run as limited_run  # noqa: E402
+
+SECONDS = 300  # to end what hangs: far from what anything here takes
 
 
 class Failure(Exception):
@@ -52,9 +56,9 @@ class Folder:
         """(standard output, standard error). `expect`: exit code; None: any but 0."""
         wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MIMALLOC_")}
-        done = subprocess.run([*wrapper, str(self.path / program), *arguments], cwd=self.path, timeout=SECONDS,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              env={**clean, **environment})
+        done = limited_run([*wrapper, str(self.path / program), *arguments], cwd=self.path, timeout=SECONDS,
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                           env={**clean, **environment})
         good = done.returncode != 0 if expect is None else done.returncode == expect
         if not good:
             raise Failure(f"{program} {' '.join(arguments)}: exit code {done.returncode} instead of {expect}\n"

@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 
-from common import SECONDS, Folder, check, line_of, main
+from common import SECONDS, Folder, check, limited_run, line_of, main
 
 options = None
 
@@ -230,9 +230,9 @@ def runtimes_behave(program, *arguments):
     """The programs of tests/redirect, which check what runtimes promise: new handlers, errno, alignment, threads."""
     for mode in ("MIMALLOC_LEAKS", "MIMALLOC_PROFILE"):
         wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
-        done = subprocess.run([*wrapper, f"{options.redirect}/{program}.exe", *arguments], cwd=options.redirect, timeout=SECONDS,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              env={**os.environ, mode: "1", "MIMALLOC_REPORT_TEXT": "0"})
+        done = limited_run([*wrapper, f"{options.redirect}/{program}.exe", *arguments], cwd=options.redirect, timeout=SECONDS,
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                           env={**os.environ, mode: "1", "MIMALLOC_REPORT_TEXT": "0"})
         check(done.returncode == 0 and "ok " in done.stdout and "not ok" not in done.stdout,
               f"{mode}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
 

@@ -9,10 +9,9 @@ import argparse
 import os
 import pathlib
 import shlex
-import subprocess
 import sys
 
-from common import HERE, Folder, check, main
+from common import HERE, Folder, check, limited_run, main
 
 options = None
 SECONDS = 250
@@ -35,8 +34,8 @@ def programs():
 
 def run(folder, command, sent):
     wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
-    done = subprocess.run([*wrapper, *command], cwd=folder.path, input=sent, capture_output=True, timeout=SECONDS + 20,
-                          env={**os.environ, "MI_RUN_LIMIT": str(SECONDS)})
+    done = limited_run([*wrapper, *command], cwd=folder.path, input=sent, capture_output=True, timeout=SECONDS + 20,
+                       env={**os.environ, "MI_RUN_LIMIT": str(SECONDS)})
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 

@@ -18,6 +18,9 @@ import tempfile
 
 from pe import PE
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+from limited_run import run as limited_run  # noqa: E402
+
 RUN_SECONDS = 60
 LINK_SECONDS = 300
 
@@ -59,7 +62,7 @@ class Links:
 
     def run(self, command, seconds, **more):
         try:
-            return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, **more)
+            return limited_run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, **more)
         except subprocess.TimeoutExpired:
             raise Failure(f"took more than {seconds} s: {shlex.join(command)}") from None
 

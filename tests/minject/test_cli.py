@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "dll"))
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", folder) for folder in ("dll", "support")]
+from limited_run import run as limited_run  # noqa: E402
 from pe import PE  # noqa: E402  a reader of its own, not minject's
 
 SECONDS = 60
@@ -71,8 +72,8 @@ class Cli:
         """Runs minject. `out` and `error` are parts of what it must print; nothing may be on stderr unless asked for."""
         before = self.snapshot()
         try:
-            done = subprocess.run([*self.command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS,
-                                  cwd=self.folder, **more)
+            done = limited_run([*self.command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS,
+                               cwd=self.folder, **more)
         except subprocess.TimeoutExpired:
             raise Failure(f"minject {shlex.join(arguments)} took more than {SECONDS} s") from None
         stdout, stderr = (text.decode("utf-8", "replace").replace("\r", "") for text in (done.stdout, done.stderr))
@@ -426,7 +427,7 @@ class Cli:
         pe = struct.unpack_from("<I", data, 60)[0]
         struct.pack_into("<I", data, pe + 24 + 112 + 8 * 13, 0x7FFFFF00)
         self.write("delay.exe", data)
-        done = subprocess.run([*self.command, "--list", "delay.exe"], capture_output=True, cwd=self.folder, timeout=SECONDS)
+        done = limited_run([*self.command, "--list", "delay.exe"], capture_output=True, cwd=self.folder, timeout=SECONDS)
         demand(done.returncode == DAMAGED and b"delay imports are damaged: its delay import directory at 0x7fffff00" in done.stdout,
                f"exit code {done.returncode}: {done.stdout}{done.stderr}")
         self.run(GOOD, "delay.exe")

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 
-from make_seeds import fill_headers
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from limited_run import run as limited_run  # noqa: E402
+from make_seeds import fill_headers  # noqa: E402
 
 SECONDS = 60
 REFUSED = 4  # minject's exit code
@@ -59,15 +61,15 @@ class Start:
                   "-Wl,-e," + entry, "-lkernel32")
 
     def minject(self, *arguments):
-        done = subprocess.run([*self.wrapper, os.path.abspath(self.options.minject), *arguments], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, cwd=self.folder, timeout=SECONDS)
+        done = limited_run([*self.wrapper, os.path.abspath(self.options.minject), *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                           text=True, cwd=self.folder, timeout=SECONDS)
         demand(done.returncode == 0, f"minject {shlex.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def start(self, name, *arguments, code=EXIT_CODE, env=None):
         """Returns what the program prints."""
-        done = subprocess.run([*self.wrapper, self.path(name), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              cwd=self.folder, timeout=SECONDS, env=dict(os.environ, PATH=os.defpath, **(env or {})))
+        done = limited_run([*self.wrapper, self.path(name), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           cwd=self.folder, timeout=SECONDS, env=dict(os.environ, PATH=os.defpath, **(env or {})))
         demand(code is None or done.returncode == code, f"{name}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         self.code = done.returncode
         self.errors = done.stderr
@@ -188,8 +190,8 @@ class Start:
         ours, other = ("x86", "x86-64") if self.options.arch == "i686" else ("x86-64", "x86")
         self.tiny_dll("x86_64" if self.options.arch == "i686" else "i686")
         for force, code, word in ([], REFUSED, "error"), (["--force"], 0, "warning"):
-            done = subprocess.run([*self.wrapper, os.path.abspath(self.options.minject), *force, "app.exe"], capture_output=True,
-                                  text=True, cwd=self.folder, timeout=SECONDS)
+            done = limited_run([*self.wrapper, os.path.abspath(self.options.minject), *force, "app.exe"], capture_output=True,
+                               text=True, cwd=self.folder, timeout=SECONDS)
             said = f"{word}: mimalloc.dll is for {other}, but the program is for {ours}: it would not start" in done.stderr
             demand(done.returncode == code and said, str(done))
         text = self.start("app.exe", code=None)

@@ -13,8 +13,8 @@
 #define FILL_SIZE    (4 * MI_KIB)  // cut at a time
 
 // An empty stack where no block can be put.
-#define NOTHING rack_none_instance.nothing
-rack_none_t rack_none_instance = {.rack = {.top = NOTHING + 2, .bottom = NOTHING + 2}};
+#define NOTHING (rack_none_instance.below + 2)
+rack_t rack_none_instance = {.top = NOTHING, .bottom = NOTHING};
 
 // A number that depends on the process's keys and `salt`.
 static uint64_t seed_of(const void* salt) {
@@ -180,7 +180,7 @@ static void first_turn(racks_t* racks) {
 void racks_flush(theap_t* theap) {
   racks_t* racks = &theap->racks;
   if (!racks->is_attached) return;
-  for (waiting_t* at = racks->waiting[0]; at < racks->waiting[2]; at++) {
+  for (waiting_t* at = racks->waiting[0]; at < racks->waiting[1] + RACK_WAITING; at++) {
     if (!is_waiting(racks, at)) continue;
     give_back(theap, at->rack, at->block);
     at->rack = NULL;
@@ -225,7 +225,7 @@ void racks_count(const theap_t* theap, int64_t* allocated, int64_t* freed) {
     allocated[bin] += more;
     freed[bin] += more + (int64_t)stack_count(rack);
   }
-  for (const waiting_t* at = racks->waiting[0]; at < racks->waiting[2]; at++) {
+  for (const waiting_t* at = racks->waiting[0]; at < racks->waiting[1] + RACK_WAITING; at++) {
     const rack_t* rack = is_waiting(racks, at) ? atomic_get_relaxed(&at->rack) : NULL; // gone by now, perhaps
     if (rack != NULL) freed[size_class_bin(rack->tail + 8)]++;
   }
@@ -255,8 +255,8 @@ static uint8_t* rack_make(uint8_t* at, size_t size) {
   rack_t* rack = (rack_t*)at;
   size_t room = STACK_BYTES / size;
   room = (room > STACK_BLOCKS ? STACK_BLOCKS : room < STACK_LEAST ? STACK_LEAST : room);
-  rack->stack[0] = rack->stack[1] = NULL;
-  rack->top = rack->bottom = rack->stack + 2;
+  rack->below[0] = rack->below[1] = NULL;
+  rack->top = rack->bottom = rack->below + 2;
   rack->tail = size - 8;
   rack->reach = (uint32_t)(SLICE_SIZE - size) + 1;
   rack->limit = rack->bottom + room;

@@ -38,9 +38,9 @@ typedef struct MI_ALIGNED(64) rack_s {
   block_t **top, **bottom, **limit; // of the stack
   size_t tail;                      // the offset of a block's last word
   uint64_t taken, filled;           // blocks that the program got, and that came from pages
-  uint32_t reach;   // offsets in a page below this one may be blocks' starts; 0: this is no rack
-  uint32_t seen;    // `taken` when the thread's tick last looked
-  block_t* stack[]; // from the third on: below are two times NULL
+  uint32_t reach;    // offsets in a page below this one may be blocks' starts; 0: this is no rack
+  uint32_t seen;     // `taken` when the thread's tick last looked
+  block_t* below[2]; // NULL; the stack begins behind them
 } rack_t;
 
 typedef struct waiting_s {
@@ -62,12 +62,8 @@ typedef struct MI_ALIGNED(64) racks_s {
 } racks_t;
 
 // Gives nothing and takes nothing.
-typedef struct rack_none_s {
-  rack_t rack;
-  block_t* nothing[2];
-} rack_none_t;
-extern rack_none_t rack_none_instance;
-#define RACK_NONE (MI_SECURE ? &rack_none_instance.rack : NULL)
+extern rack_t rack_none_instance;
+#define RACK_NONE (MI_SECURE ? &rack_none_instance : NULL)
 
 struct theap_s;
 
