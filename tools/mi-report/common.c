@@ -64,6 +64,19 @@ char* text_format(const char* format, ...) {
   return bytes.data;
 }
 
+const void* find_at_or_before(const void* records, size_t count, size_t size, uint32_t key) {
+  const char* first = records;
+  size_t low = 0, high = count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (*(const uint32_t*)(const void*)(first + middle * size) <= key)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low == 0 ? NULL : first + (low - 1) * size;
+}
+
 char* file_read(const char* path, size_t* size) {
   FILE* file = fopen(path, "rb");
   if (file == NULL) return NULL;
