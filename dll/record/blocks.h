@@ -15,8 +15,11 @@ typedef struct block_record_s {
   uint32_t next;     // in the bucket
 } block_record_t;
 
-// `bucket_count`: a power of two.
+// `bucket_count`: a power of two, 256 at least.
 bool blocks_start(size_t memory, size_t bucket_count);
+
+// That address will be added soon.
+void blocks_expect(uintptr_t address);
 
 // Takes the place of what was known of that address. False when there is no memory left.
 bool blocks_add(const block_record_t* record);

@@ -42,14 +42,15 @@ static struct {
 static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
   if (address == 0 || (record.rate != 0 && !sample_takes(size))) return;
   frame_t frames[STACK_FRAMES_MAX];
+  blocks_expect(address);
   size_t count = stack_capture(frames, record.depth);
-  uint32_t sequence = atomic_add_relaxed(&record.sequence, 1);
-  block_record_t block = {.address = address,
-                          .size = size,
-                          .heap = (uintptr_t)mi_heap_of((const void*)address),
-                          .stack = stacks_add(frames, count),
-                          .thread = os_thread_id(),
-                          .sequence = sequence};
+  block_record_t block; // set member by member: `next` is set when it is stored
+  block.address = address;
+  block.size = size;
+  block.heap = (uintptr_t)mi_heap_of((const void*)address);
+  block.sequence = atomic_add_relaxed(&record.sequence, 1);
+  block.stack = stacks_add(frames, count);
+  block.thread = os_thread_id();
   if (block.stack != 0) {
     stack_t* stack = stacks_at(block.stack);
     atomic_add_relaxed(&stack->allocations, 1);
@@ -58,9 +59,9 @@ static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
   if (block.stack == 0 || !blocks_add(&block)) atomic_add_relaxed(&record.totals.not_recorded, 1);
 }
 
-// Before the block is given back: afterwards another thread may have it.
+// Before the block is given back: afterwards another thread may have it. `before` may be NULL.
 static void note_free(uintptr_t address, block_record_t* before) {
-  before->address = 0;
+  if (before != NULL) before->address = 0;
   if (address != 0) blocks_remove(address, before);
 }
 
@@ -109,11 +110,10 @@ static void note_subproc_end(mi_subproc_id_t subproc) {
 }
 
 static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
-  block_record_t before;
   uintptr_t result;
   switch (twin->kind) {
   case TWIN_FREE:
-    note_free(arguments[0], &before);
+    note_free(arguments[0], NULL);
     return twin_pass(twin, arguments);
   case TWIN_NEW:
     result = twin_pass(twin, arguments);
@@ -262,7 +262,7 @@ static const char* start(const void* module) {
     sample_start(record.rate, ((uint64_t)GetCurrentProcessId() << 32) + record.started_ms);
   bool done = images_start(module) && stack_start() && stacks_start(memory / 4);
   if (done && record.is_check) done = check_start(record.depth, record.text);
-  size_t buckets = record.rate != 0 ? 16 * 1024 : record.is_check ? 64 : 1024 * 1024;
+  size_t buckets = record.rate != 0 ? 16 * 1024 : record.is_check ? 256 : 1024 * 1024;
   done = done && blocks_start(memory - memory / 4, buckets);
   return done ? NULL : "there is no memory for it";
 }

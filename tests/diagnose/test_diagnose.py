@@ -5,16 +5,16 @@ but the program and our three files, and demands that the report names the plant
 usage: test_diagnose.py --mi-run FILE --mi-report FILE --dll FILE --minject FILE --programs FOLDER
                         --redirect FOLDER [CASE]...
 """
-import argparse
+import collections
+import itertools
 import json
 import math
 import os
 import re
-import shlex
 import subprocess
 import sys
 
-from common import SECONDS, Folder, check, line_of, main
+from common import Folder, check, line_of, main, parse, run_windows
 
 options = None
 
@@ -83,6 +83,30 @@ def heaps_end_with_their_blocks():
         need_frames(text, "heaps.c", ("lose", "outlives"), ("lose", "kept"))
         out, text = folder.run("mi-run.exe", "--check", "heaps.exe")
         check(out.split() == ["done"] and "No faults found." in text, f"--check finds what isn't there: {out!r}\n{text}")
+
+
+def stacks_are_those_of_windows():
+    """Of every shape, by many threads, while some are killed; the first frame is left out: two calls in one function."""
+    with fresh("walks.exe") as folder:
+        out, _ = folder.run("mi-run.exe", "--leaks", "--report", "report.json", "walks.exe")
+        report = folder.json("report.json")
+        if report["pointer_bits"] == 32:
+            return "x86 has no tables that both would go by"
+        names = [re.split(r"[\\/]", module["path"])[-1].lower() for module in report["modules"]]
+
+        def within(frames):  # Windows may find frames beyond the thread's start
+            return tuple(itertools.takewhile(lambda frame: re.match(r"walks|msvcrt", frame), frames))
+
+        recorded, walked = collections.Counter(), collections.Counter()
+        for stack in report["stacks"]:
+            frames = within(f"{names[module] if module >= 0 else '?'}+{offset}" for module, offset in stack["frames"])
+            recorded[frames[1:]] += stack["live_blocks"] + 1j * stack["live_bytes"]
+        for blocks_, bytes_, *frames in map(str.split, out.lower().splitlines()):
+            walked[within(frames)] += int(blocks_) + 1j * int(bytes_)
+        check(len(walked) > 500, f"only {len(walked)} different stacks")
+        wrong = [frames for frames in walked if walked[frames] != recorded[frames]]
+        check(not wrong, f"{len(wrong)} of {len(walked)} stacks are recorded otherwise, as {wrong[:3]}")
+        return None
 
 
 def by_environment(way):
@@ -229,10 +253,9 @@ def statistics_over_time():
 def runtimes_behave(program, *arguments):
     """The programs of tests/redirect, which check what runtimes promise: new handlers, errno, alignment, threads."""
     for mode in ("MIMALLOC_LEAKS", "MIMALLOC_PROFILE"):
-        wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
-        done = subprocess.run([*wrapper, f"{options.redirect}/{program}.exe", *arguments], cwd=options.redirect, timeout=SECONDS,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              env={**os.environ, mode: "1", "MIMALLOC_REPORT_TEXT": "0"})
+        done = run_windows([f"{options.redirect}/{program}.exe", *arguments], options.redirect,
+                           {**os.environ, mode: "1", "MIMALLOC_REPORT_TEXT": "0"},
+                           stdin=subprocess.DEVNULL, text=True, errors="replace")
         check(done.returncode == 0 and "ok " in done.stdout and "not ok" not in done.stdout,
               f"{mode}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
 
@@ -253,6 +276,7 @@ def cases():
     yield "leaks-ucrt", leaks_are_found, "faulty-ucrt.exe"
     yield "leaks-cxx", leaks_are_found_in_cxx
     yield "heaps", heaps_end_with_their_blocks
+    yield "stacks", stacks_are_those_of_windows
     for way in ("minject", "late"):
         yield f"leaks-{way}", by_environment, way
     for how in ("crash", "terminate", "caught"):
@@ -278,9 +302,5 @@ def cases():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("mi-run", "mi-report", "dll", "minject", "programs", "redirect"):
-        parser.add_argument("--" + name, required=True)
-    parser.add_argument("only", nargs="*", metavar="CASE")
-    options = parser.parse_args()
+    options = parse(__doc__, ("minject", "programs", "redirect"))
     sys.exit(main(list(cases()), options.only))

@@ -5,7 +5,6 @@ which Chromium opens if it is there.
 usage: test_report.py --mi-run FILE --mi-report FILE --dll FILE --programs FOLDER --addr2line PROGRAM
                       --objdump PROGRAM [CASE]...
 """
-import argparse
 import gzip
 import json
 import re
@@ -13,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from common import SECONDS, Failure, Folder, check, main
+from common import SECONDS, Failure, Folder, check, main, parse
 
 options = None
 FRAME = re.compile(r"^    (\S.*?) +(\S+):(\d+)  \[([^\]+]+)\+0x([0-9a-f]+)\]\r?$", re.M)
@@ -208,9 +207,5 @@ def cases():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("mi-run", "mi-report", "dll", "programs", "addr2line", "objdump"):
-        parser.add_argument("--" + name, required=True)
-    parser.add_argument("only", nargs="*", metavar="CASE")
-    options = parser.parse_args()
+    options = parse(__doc__, ("programs", "addr2line", "objdump"))
     sys.exit(main(list(cases()), options.only))
