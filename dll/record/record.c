@@ -3,6 +3,7 @@
 #include "api/alloc_fast.h"
 #include "base/atomics.h"
 #include "base/format.h"
+#include "base/memory.h"
 #include "blocks.h"
 #include "check.h"
 #include "core/report/message.h"
@@ -184,29 +185,46 @@ static HANDLE create(const wchar_t* path) {
   return NULL;
 }
 
+static wchar_t path[sizeof(report_name) / sizeof(wchar_t) + 16];
+
+// path: report_name with `digits` instead of the `skipped` characters at `place`.
+static void make_path(size_t place, size_t skipped, const char* digits) {
+  size_t at = 0, from = 0;
+  while (from < place) path[at++] = report_name[from++];
+  while (*digits != 0) path[at++] = (wchar_t)*digits++;
+  from += skipped;
+  do path[at++] = report_name[from];
+  while (report_name[from++] != 0);
+}
+
 // "profile.json" becomes "profile.1.json".
-static void numbered(wchar_t* to, size_t capacity, uint32_t number) {
-  size_t dot = 0, length = 0, at = 0;
+static void number_path(uint32_t number) {
+  size_t dot = 0, length = 0;
   for (; report_name[length] != 0; length++) {
     if (report_name[length] == L'.') dot = length;
     if (report_name[length] == L'\\' || report_name[length] == L'/') dot = 0;
   }
-  if (dot == 0) dot = length;
   char digits[16];
-  size_t count = format_print(digits, sizeof(digits), ".%u", number);
-  for (size_t i = 0; i <= length && at + count + 1 < capacity; i++) {
-    for (size_t k = 0; i == dot && k < count; k++) to[at++] = (wchar_t)digits[k];
-    to[at++] = report_name[i];
-  }
-  to[at == 0 ? 0 : at - 1] = 0;
+  format_print(digits, sizeof(digits), ".%u", number);
+  make_path(dot == 0 ? length : dot, 0, digits);
+}
+
+// "%p" is the process's number, so that each process has its own.
+static void name_process(void) {
+  size_t at = 0;
+  while (report_name[at] != 0 && (report_name[at] != L'%' || report_name[at + 1] != L'p')) at++;
+  if (report_name[at] == 0) return;
+  char digits[16];
+  format_print(digits, sizeof(digits), "%u", (unsigned)GetCurrentProcessId());
+  make_path(at, 2, digits);
+  mem_copy(report_name, path, sizeof(report_name) - sizeof(wchar_t));
 }
 
 static bool dump(const char* reason) {
   static uint32_t count;
-  static wchar_t path[sizeof(report_name) / sizeof(wchar_t) + 16];
   if (record.mode == NULL || report_name[0] == 0 || atomic_get_relaxed(&record.is_over) != 0) return false;
   os_lock_acquire(&record.writing);
-  numbered(path, sizeof(path) / sizeof(path[0]), ++count);
+  number_path(++count);
   HANDLE file = create(path);
   bool done = file != NULL && write_report(reason, 0, file, NULL);
   if (file != NULL) CloseHandle(file);
@@ -245,8 +263,10 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
 // Now, because nothing may be opened while the process ends.
 static void open_files(void) {
   if (os_environment_wide(L"MIMALLOC_REPORT", report_name, sizeof(report_name) / sizeof(report_name[0])) &&
-      report_name[0] != 0)
+      report_name[0] != 0) {
+    name_process();
     record.json = create(report_name);
+  }
   char text[4];
   bool is_unwanted = os_environment("MIMALLOC_REPORT_TEXT", text, sizeof(text)) && text[0] == '0';
   HANDLE error = GetStdHandle(STD_ERROR_HANDLE);

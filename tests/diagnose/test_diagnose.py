@@ -10,11 +10,14 @@ import itertools
 import json
 import math
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import time
 
-from common import Folder, check, line_of, main, parse, run_windows
+from common import SECONDS, Folder, check, line_of, main, parse, run_windows
 
 options = None
 
@@ -137,6 +140,54 @@ def ends(how):
             return
         check(("The process met exception 0xc000001d" in text) == (how == "crash"), f"how it ended:\n{text}")
         need_frames(text, "crash.c", ("lose", "lost"))
+
+
+# ---- several processes ------------------------------------------------------------------------------------
+
+
+def family():
+    folder = fresh("family.exe")
+    for follow in pathlib.Path(options.mi_run).parent.glob("mi-follow*.dll"):
+        shutil.copy(follow, folder.path)
+    return folder
+
+
+def children_are_followed(how):
+    """Each process has its report, also those that get an environment of their own, to which nothing else is added."""
+    with family() as folder:
+        out, text = folder.run("mi-run.exe", "--follow", "--leaks", "--report", "r.json", "family.exe", "2", how)
+        own = "-" if how == "inherited" else "2"
+        check(out.split("\n")[1:3] == [f"1 zeta {own}", f"0 zeta {own}"], f"the children's own environment: {out!r}")
+        titles = re.findall(r"^family\.exe, process (\d+):", text, re.M)
+        check(len(titles) == 3 and text.count("process") == 3, f"not three processes:\n{text}")
+        for number, part in zip((2, 1, 0), text.split("family.exe, process ")[1:]):
+            check(f"Leaks: {1000 + number} bytes in 1 block" in part, f"the leak of {number}:\n{text}")
+            need_frames(part, "family.c", ("lose", "lost"))
+        names = sorted(path.name for path in folder.path.glob("*.json"))
+        check(names == sorted(f"r.{title}.json" for title in titles), f"reports: {names}")
+        # Once more: what is left of the last time is not shown.
+        _, text = folder.run("mi-run.exe", "--follow", "--check", "--report", "r.json", "family.exe", "1", how)
+        check(text.count("No faults found.") == 2 and text.count("process") == 2, f"not two processes:\n{text}")
+
+
+def child_that_stays():
+    """What is still running at the program's end is named, with the file in which its report will be."""
+    with family() as folder:
+        with open(folder.path / "err", "w+", encoding="utf-8") as err:  # a pipe would be held open by that child
+            done = run_windows([str(folder.path / "mi-run.exe"), "--follow", "--leaks", "--report", "r.json", "family.exe", "1", "leave"],
+                               folder.path, os.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
+            err.seek(0)
+            text = err.read()
+        found = re.search(r"process (\d+), which was followed, still runs: at its end, its report will be in '.*\\(r\.\1\.json)'", text)
+        check(done.returncode == 0 and "Leaks: 1001 bytes" in text and found, f"exit code {done.returncode}:\n{text}")
+        (folder.path / "go").touch()
+        for _ in range(SECONDS * 10):
+            try:
+                report = folder.json(found[2])
+                break
+            except ValueError:  # not yet, or not all of it
+                time.sleep(0.1)
+        check(report["reason"] == "exit" and any(stack["live_bytes"] == 1000 for stack in report["stacks"]), f"its report: {report}")
 
 
 # ---- check ------------------------------------------------------------------------------------------------
@@ -281,6 +332,9 @@ def cases():
         yield f"leaks-{way}", by_environment, way
     for how in ("crash", "terminate", "caught"):
         yield f"leaks-{how}", ends, how
+    for how in ("inherited", "wide", "narrow"):
+        yield f"follow-{how}", children_are_followed, how
+    yield "follow-leave", child_that_stays
     for fault in PLANTED:
         yield f"check-{fault}", fault_is_found, "faulty-msvcrt.exe", fault
     for fault in ("over", "read-freed", "twice"):

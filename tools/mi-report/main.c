@@ -26,6 +26,7 @@ static const char help_text[] =
     "                      allocations (these two: all that ever were; a leak report has them for leaking places only)\n"
     "  --top N             show N stacks (default 20; 0: all)\n"
     "  --all-frames        also what called main\n"
+    "  --title             say first which process the report is about\n"
     "  --path FOLDER       look for programs and DLLs there first; may be given more than once\n"
     "  --symbolizer PROGRAM   llvm-symbolizer or addr2line; none: only what mi-report can read itself (lines of DWARF,\n"
     "                      names, and PDB files on Windows). Default: the first of them that runs; on Windows: none\n"
@@ -95,6 +96,8 @@ static void parse(arguments_t* arguments, char** argv) {
       arguments->symbols.symbolizer = value;
     } else if (strcmp(argv[i], "--all-frames") == 0) {
       arguments->output.all_frames = true;
+    } else if (strcmp(argv[i], "--title") == 0) {
+      arguments->output.title = true;
     } else {
       give_up("see mi-report --help", "unknown option '%s'", argv[i]);
     }
@@ -166,6 +169,7 @@ int main(int argc, char** argv) {
     symbols_mark_kept(reports[0]);
     output_difference(reports[0], last, &arguments.output, stdout);
   } else if (!has_form) {
+    if (arguments.output.title) printf("\n%s, process %u:\n", report_program(last), last->process);
     output_text(last, &arguments.output, stdout);
   }
   return 0;
