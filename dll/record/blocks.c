@@ -84,9 +84,7 @@ bool blocks_add(const block_record_t* record) {
   return number != 0;
 }
 
-bool blocks_remove(uintptr_t address, block_record_t* record) {
-  uint32_t bucket = bucket_of(address);
-  if (atomic_get_relaxed(&buckets[bucket]) == 0) return false; // its owner added it before it could be freed
+static MI_NOINLINE bool remove_from(uint32_t bucket, uintptr_t address, block_record_t* record) {
   shard_t* shard = shard_of(bucket);
   os_lock_acquire(&shard->lock);
   uint32_t* link = link_to(bucket, address);
@@ -100,6 +98,12 @@ bool blocks_remove(uintptr_t address, block_record_t* record) {
   }
   os_lock_release(&shard->lock);
   return number != 0;
+}
+
+bool blocks_remove(uintptr_t address, block_record_t* record) {
+  uint32_t bucket = bucket_of(address);
+  // Its owner added it before it could be freed.
+  return atomic_get_relaxed(&buckets[bucket]) != 0 && remove_from(bucket, address, record);
 }
 
 void blocks_resize(uintptr_t address, size_t size) {

@@ -22,11 +22,13 @@
 #define DEPTH_DEFAULT 32
 #define MEMORY_MIB    (MI_64BIT ? 1024 : 192) // of address space; it is used as it is needed
 #define RATE_DEFAULT  (512 * MI_KIB)
+#define CRASH_STACK   (64 * MI_KIB)
 #define CRASH_REPORTS 4 // exceptions that may be caught in the end are reported so often
 
 static struct {
   const char* mode; // NULL: off
   void *json, *text;
+  const uint8_t* stack; // for the report of a crash
   uint32_t depth;
   uint64_t rate; // 0: every allocation
   bool is_check;
@@ -40,8 +42,7 @@ static struct {
 
 // ---- events ---------------------------------------------------------------------------------------------
 
-static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
-  if (address == 0 || (record.rate != 0 && !sample_takes(size))) return;
+static MI_NOINLINE void note_taken(uintptr_t address, size_t size) {
   frame_t frames[STACK_FRAMES_MAX];
   blocks_expect(address);
   size_t count = stack_capture(frames, record.depth);
@@ -58,6 +59,10 @@ static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
     atomic_add_relaxed(&stack->bytes, size);
   }
   if (block.stack == 0 || !blocks_add(&block)) atomic_add_relaxed(&record.totals.not_recorded, 1);
+}
+
+static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
+  if (address != 0 && (record.rate == 0 || sample_takes(size))) note_taken(address, size);
 }
 
 // Before the block is given back: afterwards another thread may have it. `before` may be NULL.
@@ -244,15 +249,39 @@ void record_process_exit(void) {
   write_report("exit", 0, record.json, record.text);
 }
 
+static void write_crash_report(uintptr_t code) {
+  write_report("exception", (uint32_t)code, record.json, NULL);
+}
+
+// There may be no room on the thread's.
+static void on_own_stack(void (*call)(uintptr_t), uintptr_t argument) {
+  const uint8_t* top = record.stack + CRASH_STACK - 64;
+#if defined(__x86_64__)
+  __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %2, %%rsp\n\tcall *%1\n\tmovq %%rbx, %%rsp"
+                   : "+c"(argument)
+                   : "r"(call), "r"(top)
+                   : "rbx", "rax", "rdx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+                     "xmm5", "memory", "cc");
+#elif defined(__i386__)
+  __asm__ volatile("movl %%esp, %%ebx\n\tmovl %2, %%esp\n\tmovl %0, (%%esp)\n\tcall *%1\n\tmovl %%ebx, %%esp"
+                   : "+a"(argument)
+                   : "r"(call), "r"(top)
+                   : "ebx", "ecx", "edx", "memory", "cc");
+#else
+  MI_UNUSED(top);
+  call(argument);
+#endif
+}
+
 // The process may be about to end without telling us. Passed on as it came.
 static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
   DWORD code = pointers->ExceptionRecord->ExceptionCode;
   if (record.is_check && code == EXCEPTION_ACCESS_VIOLATION) check_exception(pointers);
-  bool is_fatal = (code & 0xF0000000u) == 0xC0000000u && code != EXCEPTION_STACK_OVERFLOW;
+  bool is_fatal = (code & 0xF0000000u) == 0xC0000000u || code == EXCEPTION_BREAKPOINT;
   if (!is_fatal || record.json == NULL || atomic_get_relaxed(&record.is_over) != 0)
     return EXCEPTION_CONTINUE_SEARCH;
   if (atomic_add_relaxed(&record.crashes, 1) < CRASH_REPORTS && os_lock_try(&record.writing)) {
-    write_report("exception", code, record.json, NULL);
+    on_own_stack(write_crash_report, code);
     os_lock_release(&record.writing);
   }
   return EXCEPTION_CONTINUE_SEARCH;
@@ -280,7 +309,8 @@ static const char* start(const void* module) {
   record.started_ms = os_clock_ms();
   if (record.rate != 0)
     sample_start(record.rate, ((uint64_t)GetCurrentProcessId() << 32) + record.started_ms);
-  bool done = images_start(module) && stack_start() && stacks_start(memory / 4);
+  record.stack = os_reserve_and_commit(CRASH_STACK);
+  bool done = record.stack != NULL && images_start(module) && stack_start() && stacks_start(memory / 4);
   if (done && record.is_check) done = check_start(record.depth, record.text);
   size_t buckets = record.rate != 0 ? 16 * 1024 : record.is_check ? 256 : 1024 * 1024;
   done = done && blocks_start(memory - memory / 4, buckets);

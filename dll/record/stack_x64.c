@@ -255,7 +255,7 @@ static void start(walk_t* walk, uintptr_t* registers, uintptr_t pc) {
   walk->registers = registers;
   walk->pc = pc;
   walk->stack_pointer = walk->lowest = registers[RSP];
-  walk->highest = (uintptr_t)os_stack_base();
+  walk->highest = stack_end(registers[RSP]);
   walk->before = walk->and_end = NULL;
   walk->frames = walk->own_frames;
   walk->count = 0;
