@@ -61,6 +61,7 @@ static MI_NOINLINE void note_taken(uintptr_t address, size_t size) {
   if (block.stack == 0 || !blocks_add(&block)) atomic_add_relaxed(&record.totals.not_recorded, 1);
 }
 
+// Where the size was not known before.
 static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
   if (address != 0 && (record.rate == 0 || sample_takes(size))) note_taken(address, size);
 }
@@ -71,13 +72,13 @@ static void note_free(uintptr_t address, block_record_t* before) {
   if (address != 0) blocks_remove(address, before);
 }
 
-static uintptr_t note_resize(const twin_t* twin, const uintptr_t* arguments) {
+static uintptr_t note_resize(const twin_t* twin, const uintptr_t* arguments, bool is_taken) {
   block_record_t before;
   size_t size = twin_size(twin, arguments);
   note_free(arguments[0], &before);
   uintptr_t result = twin_pass(twin, arguments);
   if (result != 0) {
-    note_new(result, size);
+    if (is_taken) note_taken(result, size);
   } else if (before.address != 0 && !(twin->more == 1 && size == 0) && twin->more != 2) {
     blocks_add(&before); // it is still there
   }
@@ -115,7 +116,7 @@ static void note_subproc_end(mi_subproc_id_t subproc) {
     mi_subproc_visit_heaps(subproc, note_heap_of_subproc, NULL);
 }
 
-static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
+static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments, bool is_taken) {
   uintptr_t result;
   switch (twin->kind) {
   case TWIN_FREE:
@@ -123,10 +124,10 @@ static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
     return twin_pass(twin, arguments);
   case TWIN_NEW:
     result = twin_pass(twin, arguments);
-    note_new(result, twin_size(twin, arguments));
+    if (is_taken && result != 0) note_taken(result, twin_size(twin, arguments));
     return result;
   case TWIN_RESIZE:
-    return note_resize(twin, arguments);
+    return note_resize(twin, arguments, is_taken);
   case TWIN_OUT_RESIZE:
     return note_out_resize(twin, arguments);
   case TWIN_TEXT:
@@ -348,7 +349,9 @@ void record_attach(const void* module) {
                      &kept);
   open_files();
   const char* problem = start(module);
-  if (problem == NULL) problem = twins_install(module, record.is_check ? check_call : on_call);
+  if (problem == NULL)
+    problem = twins_install(module, record.rate != 0 ? decide_by_sample : NULL,
+                            record.is_check ? check_call : on_call);
   if (problem != NULL) {
     message_error_always(MESSAGE_EINVAL, "nothing is recorded: %s", problem);
     record.is_check = false;

@@ -1,6 +1,7 @@
 #include "stack.h"
 
 #include "base/atomics.h"
+#include "cell.h"
 #include "store.h"
 
 #if defined(__x86_64__)
@@ -29,7 +30,6 @@ typedef struct recipe_s {
 static store_t recipes;
 static uint32_t* slots;
 
-#define TRAILS     64u                     // threads share one when there are more
 #define FRAMES_MAX (STACK_FRAMES_MAX + 16) // some are our own
 
 typedef struct walked_s {
@@ -52,7 +52,7 @@ static trail_t* trails;
 
 bool stack_start(void) {
   slots = os_reserve_and_commit(SLOTS * sizeof(uint32_t));
-  trails = os_reserve_and_commit(TRAILS * sizeof(trail_t));
+  trails = os_reserve_and_commit(CELLS * sizeof(trail_t));
   return slots != NULL && trails != NULL && store_open(&recipes, RECIPES_MAX * sizeof(recipe_t));
 }
 
@@ -263,7 +263,7 @@ static void start(walk_t* walk, uintptr_t* registers, uintptr_t pc) {
 
 // NULL: somebody has it.
 static trail_t* take_trail(walk_t* walk, uint32_t generation) {
-  trail_t* trail = &trails[os_thread_id() / 4 % TRAILS];
+  trail_t* trail = &trails[cell_of_thread()];
   if (atomic_swap_acq_rel(&trail->is_taken, 1u) != 0) return NULL;
   if (trail->generation == generation && trail->highest == walk->highest) {
     walk->before = trail->frames[trail->last];
