@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "platform.h"
+
 void* allocate(size_t size) {
   void* p = calloc(1, size == 0 ? 1 : size);
   if (p == NULL) give_up("close other programs, or take a report with fewer stacks", "out of memory");
@@ -78,7 +80,7 @@ const void* find_at_or_before(const void* records, size_t count, size_t size, ui
 }
 
 char* file_read(const char* path, size_t* size) {
-  FILE* file = fopen(path, "rb");
+  FILE* file = file_open(path, "rb");
   if (file == NULL) return NULL;
   bytes_t bytes = {0};
   char part[65536];

@@ -124,7 +124,7 @@ static void write_chart(const arguments_t* arguments, report_t* const* reports, 
 static void write_to(const char* path, write_t* write, const arguments_t* arguments,
                      report_t* const* reports) {
   bool is_standard = strcmp(path, "-") == 0;
-  FILE* out = is_standard ? stdout : fopen(path, "wb");
+  FILE* out = is_standard ? stdout : file_open(path, "wb");
   if (out == NULL) give_up("check the path", "'%s' can't be written: %s", path, strerror(errno));
   write(arguments, reports, out);
   if (fflush(out) != 0 || ferror(out))
@@ -133,8 +133,9 @@ static void write_to(const char* path, write_t* write, const arguments_t* argume
 }
 
 int main(int argc, char** argv) {
+  argv = platform_arguments(argc, argv);
   static arguments_t arguments = {.output = {.metric = LIVE_BYTES, .top = 20}};
-  for (int i = 1; i < argc; i++) {
+  for (int i = 1; argv[i] != NULL; i++) {
     if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return fputs(help_text, stdout) < 0;
     if (strcmp(argv[i], "--version") == 0) return puts("mi-report " MI_REPORT_VERSION) < 0;
   }

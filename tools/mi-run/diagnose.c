@@ -187,7 +187,10 @@ static bool is_running(uint32_t pid) {
   return runs;
 }
 
-static void end_one(uint32_t pid, bool is_followed, bool has_title) {
+#define LOST                                                                                                 \
+  L"it ended without telling (TerminateProcess, fail-fast), or could not record, which the DLL says"
+
+static void end_one(uint32_t pid, uint32_t code, bool is_followed, bool has_title) {
   wchar_t* path = path_of_process(pid);
   if (path == NULL) return;
   bool is_kept = !is_temporary;
@@ -195,11 +198,10 @@ static void end_one(uint32_t pid, bool is_followed, bool has_title) {
     report_warning(L"process %u, which was followed, still runs: at its end, its report will be in '%ls'",
                    pid, path);
     is_kept = true;
+  } else if (is_empty(path) && is_followed) {
+    report_warning(L"process %u, which was followed, left no report: " LOST, pid);
   } else if (is_empty(path)) {
-    wchar_t who[64] = L"the program";
-    if (is_followed) swprintf(who, 64, L"process %u, which was followed,", pid);
-    report_warning(L"%ls left no report: it ended without telling (TerminateProcess), or could not record",
-                   who);
+    report_warning(L"the program left no report: " LOST L"; its exit code is 0x%x", code);
   } else if (reader != NULL && !show(path, has_title)) {
     is_kept = true;
   }
@@ -210,13 +212,13 @@ static void end_one(uint32_t pid, bool is_followed, bool has_title) {
   free(path);
 }
 
-void diagnose_end(const options_t* options, uint32_t pid) {
+void diagnose_end(const options_t* options, uint32_t pid, uint32_t code) {
   if (options->record == RECORD_NOTHING) return;
   if (options->follow) find_followed(pid);
   if (placeholder != NULL) DeleteFileW(placeholder);
   diagnose_forget();
-  end_one(pid, false, followed_count > 0);
-  for (size_t i = 0; i < followed_count; i++) end_one(followed[i], true, true);
+  end_one(pid, code, false, followed_count > 0);
+  for (size_t i = 0; i < followed_count; i++) end_one(followed[i], 0, true, true);
   if (followed_count == FOLLOWED_MOST)
     report_warning(L"%u processes were followed, at least: not all of their reports are shown",
                    FOLLOWED_MOST);

@@ -11,8 +11,9 @@
 int diagnose_begin(const options_t* options);
 
 // After the program's end: has mi-report, if it is beside mi-run, print the report on standard error; with --follow, those
-// of the processes that it started as well. `pid`: the program's.
-void diagnose_end(const options_t* options, uint32_t pid);
+// of the processes that it started as well. `pid` and exit code
+// are the program's.
+void diagnose_end(const options_t* options, uint32_t pid, uint32_t code);
 
 // The program was not run after all.
 void diagnose_abandon(void);

@@ -349,7 +349,7 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   report_note(L"%ls runs", subject.text);
   DWORD code = child_wait(&child);
   report_note(L"%ls ended, exit code %lu (0x%lx)", subject.text, code, code);
-  diagnose_end(options, child.pid);
+  diagnose_end(options, child.pid, code);
   return (int)code;
 }
 
