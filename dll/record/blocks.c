@@ -3,7 +3,7 @@
 #include "base/atomics.h"
 #include "store.h"
 
-#define SHARDS 64u // locks; neighbouring buckets have different ones
+#define SHARDS 64u // locks
 #define CHUNK  64u // records that a shard takes from the store at once
 
 typedef struct MI_ALIGNED(MI_CACHE_LINE) shard_s {
@@ -14,22 +14,20 @@ typedef struct MI_ALIGNED(MI_CACHE_LINE) shard_s {
 
 static shard_t shards[SHARDS];
 static store_t store; // record `number` is the one before it
-static uint32_t* buckets;
-static unsigned bucket_bits;
+uint32_t* blocks_buckets;
+unsigned blocks_bucket_bits;
 
 bool blocks_start(size_t memory, size_t bucket_count) {
-  bucket_bits = (unsigned)__builtin_ctzll(bucket_count);
-  buckets = os_reserve_and_commit(bucket_count * sizeof(uint32_t));
-  return buckets != NULL && store_open(&store, memory);
+  blocks_bucket_bits = (unsigned)__builtin_ctzll(bucket_count);
+  blocks_buckets = os_reserve_and_commit(bucket_count * sizeof(uint32_t));
+  return blocks_buckets != NULL && store_open(&store, memory);
 }
 
-static block_record_t* at(uint32_t number) { return (block_record_t*)store.base + (number - 1); }
+static inline block_record_t* at(uint32_t number) { return (block_record_t*)store.base + (number - 1); }
 
-static uint32_t bucket_of(uintptr_t address) {
-  return (uint32_t)(((uint64_t)(address >> 3) * 0x9E3779B97F4A7C15u) >> (64 - bucket_bits));
-}
+static shard_t* shard_of(uint32_t bucket) { return &shards[bucket / BLOCKS_NEIGHBOURS % SHARDS]; }
 
-static shard_t* shard_of(uint32_t bucket) { return &shards[bucket % SHARDS]; }
+void blocks_expect(uintptr_t address) { __builtin_prefetch(&blocks_buckets[blocks_bucket_of(address)], 1); }
 
 static uint32_t take(shard_t* shard) {
   uint32_t number = shard->free;
@@ -49,34 +47,36 @@ static uint32_t take(shard_t* shard) {
 
 // The link that leads to the address's record, or to nothing.
 static uint32_t* link_to(uint32_t bucket, uintptr_t address) {
-  uint32_t* link = &buckets[bucket];
+  uint32_t* link = &blocks_buckets[bucket];
   while (*link != 0 && at(*link)->address != address) link = &at(*link)->next;
   return link;
 }
 
 bool blocks_add(const block_record_t* record) {
-  uint32_t bucket = bucket_of(record->address);
+  uint32_t bucket = blocks_bucket_of(record->address);
   shard_t* shard = shard_of(bucket);
   os_lock_acquire(&shard->lock);
   uint32_t number = *link_to(bucket, record->address);
-  if (number != 0) { // freed by a way that we don't see
-    at(number)->size = record->size;
-    at(number)->heap = record->heap;
-    at(number)->stack = record->stack;
-    at(number)->thread = record->thread;
-    at(number)->sequence = record->sequence;
-  } else if ((number = take(shard)) != 0) {
-    *at(number) = *record;
-    at(number)->next = buckets[bucket];
-    atomic_set_release(&buckets[bucket], number); // whole before it can be found
+  bool is_known = number != 0; // freed by a way that we don't see
+  if (!is_known) number = take(shard);
+  if (number != 0) {
+    block_record_t* kept = at(number); // member by member: quicker than what a compiler makes of it for size
+    kept->size = record->size;
+    kept->heap = record->heap;
+    kept->stack = record->stack;
+    kept->thread = record->thread;
+    kept->sequence = record->sequence;
+    if (!is_known) {
+      kept->address = record->address;
+      kept->next = blocks_buckets[bucket];
+      atomic_set_release(&blocks_buckets[bucket], number); // whole before it can be found
+    }
   }
   os_lock_release(&shard->lock);
   return number != 0;
 }
 
-bool blocks_remove(uintptr_t address, block_record_t* record) {
-  uint32_t bucket = bucket_of(address);
-  if (atomic_get_relaxed(&buckets[bucket]) == 0) return false; // its owner added it before it could be freed
+static MI_NOINLINE bool remove_from(uint32_t bucket, uintptr_t address, block_record_t* record) {
   shard_t* shard = shard_of(bucket);
   os_lock_acquire(&shard->lock);
   uint32_t* link = link_to(bucket, address);
@@ -92,8 +92,12 @@ bool blocks_remove(uintptr_t address, block_record_t* record) {
   return number != 0;
 }
 
+bool blocks_remove(uintptr_t address, block_record_t* record) {
+  return blocks_may_have(address) && remove_from(blocks_bucket_of(address), address, record);
+}
+
 void blocks_resize(uintptr_t address, size_t size) {
-  uint32_t bucket = bucket_of(address);
+  uint32_t bucket = blocks_bucket_of(address);
   shard_t* shard = shard_of(bucket);
   os_lock_acquire(&shard->lock);
   uint32_t number = *link_to(bucket, address);
@@ -113,7 +117,7 @@ static void end_block(void* context, const block_record_t* record) {
     blocks_remove(record->address, NULL);
     return;
   }
-  uint32_t bucket = bucket_of(record->address);
+  uint32_t bucket = blocks_bucket_of(record->address);
   shard_t* shard = shard_of(bucket);
   os_lock_acquire(&shard->lock);
   uint32_t number = *link_to(bucket, record->address);
@@ -127,12 +131,12 @@ void blocks_end_heap(uintptr_t heap, bool is_destroyed) {
 }
 
 void blocks_visit(void (*visit)(void* context, const block_record_t* record), void* context) {
-  for (size_t bucket = 0; bucket < (size_t)1 << bucket_bits; bucket++) {
+  for (size_t bucket = 0; bucket < (size_t)1 << blocks_bucket_bits; bucket++) {
     // A list may change under us; one that leads astray must not lead us on for ever.
-    uint32_t number = atomic_get_acquire(&buckets[bucket]);
+    uint32_t number = atomic_get_acquire(&blocks_buckets[bucket]);
     for (unsigned steps = 0; number != 0 && steps < 100000; steps++) {
       block_record_t record = *at(number);
-      if (record.address != 0 && bucket_of(record.address) == bucket) visit(context, &record);
+      if (record.address != 0 && blocks_bucket_of(record.address) == bucket) visit(context, &record);
       number = record.next;
     }
   }

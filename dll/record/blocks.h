@@ -3,7 +3,7 @@
 #ifndef DLL_RECORD_BLOCKS_H
 #define DLL_RECORD_BLOCKS_H
 
-#include "base/attributes.h"
+#include "base/atomics.h"
 
 typedef struct block_record_s {
   uintptr_t address;
@@ -15,8 +15,28 @@ typedef struct block_record_s {
   uint32_t next;     // in the bucket
 } block_record_t;
 
-// `bucket_count`: a power of two.
+// `bucket_count`: a power of two, 256 at least.
 bool blocks_start(size_t memory, size_t bucket_count);
+
+#define BLOCKS_NEIGHBOURS 256u // buckets for what lies in one page
+
+extern uint32_t* blocks_buckets; // numbers of the first record
+extern unsigned blocks_bucket_bits;
+
+// Blocks that lie side by side have buckets side by side (and a lock in common), as they are used together: that spares the
+// processor's caches. Which buckets those are depends on all bits of the page's address.
+MI_INLINE uint32_t blocks_bucket_of(uintptr_t address) {
+  uint32_t page = (uint32_t)(((uint64_t)(address >> 12) * 0x9E3779B97F4A7C15u) >> (64 - blocks_bucket_bits));
+  return page ^ ((uint32_t)(address >> 4) & (BLOCKS_NEIGHBOURS - 1));
+}
+
+// False: nothing is known of the block. Its owner added it before it could be freed.
+MI_INLINE bool blocks_may_have(uintptr_t address) {
+  return atomic_get_relaxed(&blocks_buckets[blocks_bucket_of(address)]) != 0;
+}
+
+// That address will be added soon.
+void blocks_expect(uintptr_t address);
 
 // Takes the place of what was known of that address. False when there is no memory left.
 bool blocks_add(const block_record_t* record);

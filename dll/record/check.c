@@ -160,7 +160,8 @@ static uintptr_t new_block(const twin_t* twin, const uintptr_t* arguments) {
   return (uintptr_t)p;
 }
 
-uintptr_t check_call(const twin_t* twin, const uintptr_t* arguments) {
+uintptr_t check_call(const twin_t* twin, const uintptr_t* arguments, bool is_taken) {
+  MI_UNUSED(is_taken);
   void* p;
   switch (twin->kind) {
   case TWIN_NEW:

@@ -7,7 +7,7 @@
 // After stacks and images are started. False: there is no memory.
 bool check_start(uint32_t depth, void* text_file);
 
-uintptr_t check_call(const twin_t* twin, const uintptr_t* arguments);
+twin_event_t check_call;
 
 // At the process's end: blocks that still live, too, may be overwritten.
 void check_end(void);

@@ -15,13 +15,13 @@
 static image_t images[IMAGES_MAX];
 static size_t image_count;
 static uint32_t generation;
-static uintptr_t self_base, self_end;
+uintptr_t images_self;
+size_t images_self_size;
 static store_t paths;
 
 size_t images_count(void) { return atomic_get_acquire(&image_count); }
 const image_t* images_at(size_t index) { return &images[index]; }
 uint32_t images_generation(void) { return atomic_get_acquire(&generation); }
-bool images_is_self(uintptr_t address) { return address - self_base < self_end - self_base; }
 
 const image_t* images_find(uintptr_t address) {
   for (size_t i = images_count(); i-- > 0;) {
@@ -133,8 +133,8 @@ bool images_start(const void* self) {
   if (!store_open(&paths, (size_t)IMAGES_MAX * PATH_BYTES)) return false;
   const IMAGE_NT_HEADERS* headers = headers_of(self);
   if (headers == NULL) return false;
-  self_base = (uintptr_t)self;
-  self_end = self_base + headers->OptionalHeader.SizeOfImage;
+  images_self = (uintptr_t)self;
+  images_self_size = headers->OptionalHeader.SizeOfImage;
   images_look_again();
   modules_watch(&events); // without: later modules are found at the end, and stacks stop at them
   return true;

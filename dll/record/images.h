@@ -44,7 +44,10 @@ uint32_t images_generation(void);
 
 // The image that is mapped at `address` now, or NULL. Takes no lock.
 const image_t* images_find(uintptr_t address);
-bool images_is_self(uintptr_t address);
+
+extern uintptr_t images_self; // our own module
+extern size_t images_self_size;
+MI_INLINE bool images_is_self(uintptr_t address) { return address - images_self < images_self_size; }
 
 // The path without its folders; "?" when `image` is NULL.
 const char* images_name(const image_t* image);

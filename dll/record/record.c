@@ -3,6 +3,7 @@
 #include "api/alloc_fast.h"
 #include "base/atomics.h"
 #include "base/format.h"
+#include "base/memory.h"
 #include "blocks.h"
 #include "check.h"
 #include "core/report/message.h"
@@ -21,11 +22,13 @@
 #define DEPTH_DEFAULT 32
 #define MEMORY_MIB    (MI_64BIT ? 1024 : 192) // of address space; it is used as it is needed
 #define RATE_DEFAULT  (512 * MI_KIB)
+#define CRASH_STACK   (64 * MI_KIB)
 #define CRASH_REPORTS 4 // exceptions that may be caught in the end are reported so often
 
 static struct {
   const char* mode; // NULL: off
   void *json, *text;
+  const uint8_t* stack; // for the report of a crash
   uint32_t depth;
   uint64_t rate; // 0: every allocation
   bool is_check;
@@ -39,17 +42,17 @@ static struct {
 
 // ---- events ---------------------------------------------------------------------------------------------
 
-static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
-  if (address == 0 || (record.rate != 0 && !sample_takes(size))) return;
+static MI_NOINLINE void note_taken(uintptr_t address, size_t size) {
   frame_t frames[STACK_FRAMES_MAX];
+  blocks_expect(address);
   size_t count = stack_capture(frames, record.depth);
-  uint32_t sequence = atomic_add_relaxed(&record.sequence, 1);
-  block_record_t block = {.address = address,
-                          .size = size,
-                          .heap = (uintptr_t)mi_heap_of((const void*)address),
-                          .stack = stacks_add(frames, count),
-                          .thread = os_thread_id(),
-                          .sequence = sequence};
+  block_record_t block; // set member by member: `next` is set when it is stored
+  block.address = address;
+  block.size = size;
+  block.heap = (uintptr_t)mi_heap_of((const void*)address);
+  block.sequence = atomic_add_relaxed(&record.sequence, 1);
+  block.stack = stacks_add(frames, count);
+  block.thread = os_thread_id();
   if (block.stack != 0) {
     stack_t* stack = stacks_at(block.stack);
     atomic_add_relaxed(&stack->allocations, 1);
@@ -58,19 +61,24 @@ static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
   if (block.stack == 0 || !blocks_add(&block)) atomic_add_relaxed(&record.totals.not_recorded, 1);
 }
 
-// Before the block is given back: afterwards another thread may have it.
+// Where the size was not known before.
+static MI_NOINLINE void note_new(uintptr_t address, size_t size) {
+  if (address != 0 && (record.rate == 0 || sample_takes(size))) note_taken(address, size);
+}
+
+// Before the block is given back: afterwards another thread may have it. `before` may be NULL.
 static void note_free(uintptr_t address, block_record_t* before) {
-  before->address = 0;
+  if (before != NULL) before->address = 0;
   if (address != 0) blocks_remove(address, before);
 }
 
-static uintptr_t note_resize(const twin_t* twin, const uintptr_t* arguments) {
+static uintptr_t note_resize(const twin_t* twin, const uintptr_t* arguments, bool is_taken) {
   block_record_t before;
   size_t size = twin_size(twin, arguments);
   note_free(arguments[0], &before);
   uintptr_t result = twin_pass(twin, arguments);
   if (result != 0) {
-    note_new(result, size);
+    if (is_taken) note_taken(result, size);
   } else if (before.address != 0 && !(twin->more == 1 && size == 0) && twin->more != 2) {
     blocks_add(&before); // it is still there
   }
@@ -108,19 +116,18 @@ static void note_subproc_end(mi_subproc_id_t subproc) {
     mi_subproc_visit_heaps(subproc, note_heap_of_subproc, NULL);
 }
 
-static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments) {
-  block_record_t before;
+static uintptr_t on_call(const twin_t* twin, const uintptr_t* arguments, bool is_taken) {
   uintptr_t result;
   switch (twin->kind) {
   case TWIN_FREE:
-    note_free(arguments[0], &before);
+    note_free(arguments[0], NULL);
     return twin_pass(twin, arguments);
   case TWIN_NEW:
     result = twin_pass(twin, arguments);
-    note_new(result, twin_size(twin, arguments));
+    if (is_taken && result != 0) note_taken(result, twin_size(twin, arguments));
     return result;
   case TWIN_RESIZE:
-    return note_resize(twin, arguments);
+    return note_resize(twin, arguments, is_taken);
   case TWIN_OUT_RESIZE:
     return note_out_resize(twin, arguments);
   case TWIN_TEXT:
@@ -184,29 +191,46 @@ static HANDLE create(const wchar_t* path) {
   return NULL;
 }
 
+static wchar_t path[sizeof(report_name) / sizeof(wchar_t) + 16];
+
+// path: report_name with `digits` instead of the `skipped` characters at `place`.
+static void make_path(size_t place, size_t skipped, const char* digits) {
+  size_t at = 0, from = 0;
+  while (from < place) path[at++] = report_name[from++];
+  while (*digits != 0) path[at++] = (wchar_t)*digits++;
+  from += skipped;
+  do path[at++] = report_name[from];
+  while (report_name[from++] != 0);
+}
+
 // "profile.json" becomes "profile.1.json".
-static void numbered(wchar_t* to, size_t capacity, uint32_t number) {
-  size_t dot = 0, length = 0, at = 0;
+static void number_path(uint32_t number) {
+  size_t dot = 0, length = 0;
   for (; report_name[length] != 0; length++) {
     if (report_name[length] == L'.') dot = length;
     if (report_name[length] == L'\\' || report_name[length] == L'/') dot = 0;
   }
-  if (dot == 0) dot = length;
   char digits[16];
-  size_t count = format_print(digits, sizeof(digits), ".%u", number);
-  for (size_t i = 0; i <= length && at + count + 1 < capacity; i++) {
-    for (size_t k = 0; i == dot && k < count; k++) to[at++] = (wchar_t)digits[k];
-    to[at++] = report_name[i];
-  }
-  to[at == 0 ? 0 : at - 1] = 0;
+  format_print(digits, sizeof(digits), ".%u", number);
+  make_path(dot == 0 ? length : dot, 0, digits);
+}
+
+// "%p" is the process's number, so that each process has its own.
+static void name_process(void) {
+  size_t at = 0;
+  while (report_name[at] != 0 && (report_name[at] != L'%' || report_name[at + 1] != L'p')) at++;
+  if (report_name[at] == 0) return;
+  char digits[16];
+  format_print(digits, sizeof(digits), "%u", (unsigned)GetCurrentProcessId());
+  make_path(at, 2, digits);
+  mem_copy(report_name, path, sizeof(report_name) - sizeof(wchar_t));
 }
 
 static bool dump(const char* reason) {
   static uint32_t count;
-  static wchar_t path[sizeof(report_name) / sizeof(wchar_t) + 16];
   if (record.mode == NULL || report_name[0] == 0 || atomic_get_relaxed(&record.is_over) != 0) return false;
   os_lock_acquire(&record.writing);
-  numbered(path, sizeof(path) / sizeof(path[0]), ++count);
+  number_path(++count);
   HANDLE file = create(path);
   bool done = file != NULL && write_report(reason, 0, file, NULL);
   if (file != NULL) CloseHandle(file);
@@ -226,15 +250,39 @@ void record_process_exit(void) {
   write_report("exit", 0, record.json, record.text);
 }
 
+static void write_crash_report(uintptr_t code) {
+  write_report("exception", (uint32_t)code, record.json, NULL);
+}
+
+// There may be no room on the thread's.
+static void on_own_stack(void (*call)(uintptr_t), uintptr_t argument) {
+  const uint8_t* top = record.stack + CRASH_STACK - 64;
+#if defined(__x86_64__)
+  __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %2, %%rsp\n\tcall *%1\n\tmovq %%rbx, %%rsp"
+                   : "+c"(argument)
+                   : "r"(call), "r"(top)
+                   : "rbx", "rax", "rdx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+                     "xmm5", "memory", "cc");
+#elif defined(__i386__)
+  __asm__ volatile("movl %%esp, %%ebx\n\tmovl %2, %%esp\n\tmovl %0, (%%esp)\n\tcall *%1\n\tmovl %%ebx, %%esp"
+                   : "+a"(argument)
+                   : "r"(call), "r"(top)
+                   : "ebx", "ecx", "edx", "memory", "cc");
+#else
+  MI_UNUSED(top);
+  call(argument);
+#endif
+}
+
 // The process may be about to end without telling us. Passed on as it came.
 static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
   DWORD code = pointers->ExceptionRecord->ExceptionCode;
   if (record.is_check && code == EXCEPTION_ACCESS_VIOLATION) check_exception(pointers);
-  bool is_fatal = (code & 0xF0000000u) == 0xC0000000u && code != EXCEPTION_STACK_OVERFLOW;
+  bool is_fatal = (code & 0xF0000000u) == 0xC0000000u || code == EXCEPTION_BREAKPOINT;
   if (!is_fatal || record.json == NULL || atomic_get_relaxed(&record.is_over) != 0)
     return EXCEPTION_CONTINUE_SEARCH;
   if (atomic_add_relaxed(&record.crashes, 1) < CRASH_REPORTS && os_lock_try(&record.writing)) {
-    write_report("exception", code, record.json, NULL);
+    on_own_stack(write_crash_report, code);
     os_lock_release(&record.writing);
   }
   return EXCEPTION_CONTINUE_SEARCH;
@@ -245,8 +293,10 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
 // Now, because nothing may be opened while the process ends.
 static void open_files(void) {
   if (os_environment_wide(L"MIMALLOC_REPORT", report_name, sizeof(report_name) / sizeof(report_name[0])) &&
-      report_name[0] != 0)
+      report_name[0] != 0) {
+    name_process();
     record.json = create(report_name);
+  }
   char text[4];
   bool is_unwanted = os_environment("MIMALLOC_REPORT_TEXT", text, sizeof(text)) && text[0] == '0';
   HANDLE error = GetStdHandle(STD_ERROR_HANDLE);
@@ -260,9 +310,10 @@ static const char* start(const void* module) {
   record.started_ms = os_clock_ms();
   if (record.rate != 0)
     sample_start(record.rate, ((uint64_t)GetCurrentProcessId() << 32) + record.started_ms);
-  bool done = images_start(module) && stack_start() && stacks_start(memory / 4);
+  record.stack = os_reserve_and_commit(CRASH_STACK);
+  bool done = record.stack != NULL && images_start(module) && stack_start() && stacks_start(memory / 4);
   if (done && record.is_check) done = check_start(record.depth, record.text);
-  size_t buckets = record.rate != 0 ? 16 * 1024 : record.is_check ? 64 : 1024 * 1024;
+  size_t buckets = record.rate != 0 ? 16 * 1024 : record.is_check ? 256 : 1024 * 1024;
   done = done && blocks_start(memory - memory / 4, buckets);
   return done ? NULL : "there is no memory for it";
 }
@@ -298,7 +349,9 @@ void record_attach(const void* module) {
                      &kept);
   open_files();
   const char* problem = start(module);
-  if (problem == NULL) problem = twins_install(module, record.is_check ? check_call : on_call);
+  if (problem == NULL)
+    problem = twins_install(module, record.rate != 0 ? decide_by_sample : NULL,
+                            record.is_check ? check_call : on_call);
   if (problem != NULL) {
     message_error_always(MESSAGE_EINVAL, "nothing is recorded: %s", problem);
     record.is_check = false;

@@ -1,17 +1,6 @@
 #include "sample.h"
 
-#include "base/atomics.h"
-#include "os/os.h"
-
-#define CELLS 64u // threads share one when there are more; a lost update moves a sample, no more
-
-typedef struct MI_ALIGNED(MI_CACHE_LINE) cell_s {
-  int64_t left; // bytes until the next sample
-  uint64_t random;
-  bool is_started;
-} cell_t;
-
-static cell_t cells[CELLS];
+sample_cell_t sample_cells[CELLS];
 static uint64_t mean_bytes, start_seed;
 
 void sample_start(uint64_t mean, uint64_t seed) {
@@ -20,7 +9,7 @@ void sample_start(uint64_t mean, uint64_t seed) {
 }
 
 // xorshift64*: enough for distances.
-static uint64_t next_random(cell_t* cell) {
+static uint64_t next_random(sample_cell_t* cell) {
   uint64_t x = cell->random;
   x ^= x >> 12;
   x ^= x << 25;
@@ -41,29 +30,20 @@ static double logarithm(double x) {
   return exponent * 0.6931471805599453 + 2 * t * (1 + t2 * (1.0 / 3 + t2 * (1.0 / 5 + t2 / 7)));
 }
 
-static int64_t distance(cell_t* cell) {
+static int64_t distance(sample_cell_t* cell) {
   double uniform = ((double)(int64_t)(next_random(cell) >> 11) + 1) / 9007199254740992.0;
   double bytes = -logarithm(uniform) * (double)(int64_t)mean_bytes;
   return bytes < 1 ? 1 : (int64_t)bytes;
 }
 
-static MI_COLD void restart(cell_t* cell) {
+bool sample_next(sample_cell_t* cell, int64_t left) {
   if (!cell->is_started) {
-    cell->random = (start_seed + (uint64_t)(cell - cells) + 1) * 0x9E3779B97F4A7C15u | 1;
-    cell->left += distance(cell);
+    cell->random = (start_seed + (uint64_t)(cell - sample_cells) + 1) * 0x9E3779B97F4A7C15u | 1;
     cell->is_started = true;
-  }
-}
-
-bool sample_takes(size_t size) {
-  cell_t* cell = &cells[os_thread_id() / 4 % CELLS];
-  if (MI_UNLIKELY(!cell->is_started)) restart(cell);
-  int64_t left = atomic_get_relaxed(&cell->left) - (int64_t)size;
-  if (MI_LIKELY(left > 0)) {
-    atomic_set_relaxed(&cell->left, left);
-    return false;
+    left += distance(cell);
   }
   // A block larger than many distances is one sample, as its weight is computed from its size.
-  atomic_set_relaxed(&cell->left, distance(cell));
-  return true;
+  bool is_taken = left <= 0;
+  atomic_set_relaxed(&cell->left, is_taken ? distance(cell) : left);
+  return is_taken;
 }

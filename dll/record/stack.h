@@ -28,6 +28,9 @@ size_t stack_capture(frame_t* frames, size_t capacity);
 // pointer counts; arm64: x29 alone). The first frame is `pc` itself.
 size_t stack_walk(uintptr_t registers[16], uintptr_t pc, frame_t* frames, size_t capacity);
 
+// Where the stack ends that the pointer points into: the thread's, a fiber's, or memory that the program takes for one.
+uintptr_t stack_end(uintptr_t stack_pointer);
+
 #if !MI_64BIT
 // Where the function ends that starts there, by its instructions.
 uintptr_t stack_function_end(uintptr_t start);

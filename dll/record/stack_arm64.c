@@ -9,7 +9,7 @@ bool stack_start(void) { return true; }
 // Windows' rules for arm64: x29 points to the caller's x29 and the return address, in every function that calls another.
 static size_t follow(const uintptr_t* frame, frame_t* frames, size_t count, size_t capacity,
                      bool skips_self) {
-  const uintptr_t* end = (const uintptr_t*)os_stack_base();
+  const uintptr_t* end = (const uintptr_t*)stack_end((uintptr_t)frame);
   while (count < capacity && frame != NULL && (uintptr_t)frame % sizeof(*frame) == 0 && frame < end - 1) {
     uintptr_t caller = frame[1] - 1;
     if (frame[1] == 0) break;

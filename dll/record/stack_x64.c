@@ -1,6 +1,7 @@
 #include "stack.h"
 
 #include "base/atomics.h"
+#include "cell.h"
 #include "store.h"
 
 #if defined(__x86_64__)
@@ -22,16 +23,37 @@ typedef struct recipe_s {
   uint16_t base_offset; // what the base register is ahead of the base, bytes
   uint8_t base;         // register, RSP or the frame register
   uint8_t is_end;       // nobody knows how to go on
+  uint8_t is_own;       // code of this DLL
 } recipe_t;
 
 // Recipes are written once and then found by their number, so a reader never sees half of one.
 static store_t recipes;
 static uint32_t* slots;
-static uint32_t recipe_count;
+
+#define FRAMES_MAX (STACK_FRAMES_MAX + 16) // some are our own
+
+typedef struct walked_s {
+  const recipe_t* recipe;
+  uintptr_t base, stack_pointer;
+} walked_t;
+
+// The last walk over a thread's stack: what the next one finds at the same places needs no look-up. Who finds it taken
+// (two threads that share it, or one that was killed in here) does without.
+typedef struct MI_ALIGNED(MI_CACHE_LINE) trail_s {
+  uint32_t is_taken;
+  uint32_t generation; // of images
+  uint32_t last;       // which of the two
+  uintptr_t highest;   // of the stack
+  size_t counts[2];
+  walked_t frames[2][FRAMES_MAX];
+} trail_t;
+
+static trail_t* trails;
 
 bool stack_start(void) {
   slots = os_reserve_and_commit(SLOTS * sizeof(uint32_t));
-  return slots != NULL && store_open(&recipes, RECIPES_MAX * sizeof(recipe_t));
+  trails = os_reserve_and_commit(CELLS * sizeof(trail_t));
+  return slots != NULL && trails != NULL && store_open(&recipes, RECIPES_MAX * sizeof(recipe_t));
 }
 
 // ---- tables for unwinding -------------------------------------------------------------------------------
@@ -146,16 +168,16 @@ static bool work_out(recipe_t* recipe, const image_t* image, uint32_t rva) {
 
 // ---- recipes --------------------------------------------------------------------------------------------
 
-static void make(recipe_t* recipe, uintptr_t pc, bool is_interrupted) {
+static void make(recipe_t* recipe, uintptr_t pc, uint32_t generation, bool is_interrupted) {
   const image_t* image = images_find(pc);
-  *recipe = (recipe_t){.pc = pc, .generation = images_generation()};
+  *recipe = (recipe_t){.pc = pc, .generation = generation};
   recipe->frame = frame_make(image, is_interrupted ? pc : pc - 1);
+  recipe->is_own = images_is_self(pc);
   recipe->is_end = image == NULL || !work_out(recipe, image, (uint32_t)(pc - image->base));
 }
 
 // `room` is for one that can't be kept.
-static const recipe_t* recipe_of(uintptr_t pc, recipe_t* room) {
-  uint32_t current = images_generation();
+static MI_NOINLINE const recipe_t* recipe_of(uintptr_t pc, uint32_t current, recipe_t* room) {
   uint32_t at = (uint32_t)((pc * 0x9E3779B97F4A7C15u) >> 40), free_at = UINT32_MAX;
   for (uint32_t probe = 0; probe < PROBES; probe++) {
     uint32_t slot = (at + probe) % SLOTS, number = atomic_get_acquire(&slots[slot]);
@@ -164,11 +186,10 @@ static const recipe_t* recipe_of(uintptr_t pc, recipe_t* room) {
     if (free_at == UINT32_MAX && (number == 0 || recipe->generation != current)) free_at = slot;
     if (number == 0) break;
   }
-  make(room, pc, false);
+  make(room, pc, current, false);
   recipe_t* kept = free_at == UINT32_MAX ? NULL : store_take(&recipes, sizeof(recipe_t));
   if (kept == NULL) return room;
   *kept = *room;
-  atomic_add_relaxed(&recipe_count, 1);
   atomic_set_release(&slots[free_at], (uint32_t)(kept - (recipe_t*)recipes.base) + 1);
   return kept;
 }
@@ -180,12 +201,11 @@ static const recipe_t* recipe_of(uintptr_t pc, recipe_t* room) {
 typedef struct walk_s {
   uintptr_t* registers; // as they were in the innermost frame, or where `count` began
   uintptr_t pc, stack_pointer;
-  uintptr_t lowest, highest; // of the stack
+  uintptr_t lowest, highest;        // of the stack
+  const walked_t *before, *and_end; // what is left of the walk before this one
+  walked_t* frames;
   size_t count;
-  struct {
-    const recipe_t* recipe;
-    uintptr_t base;
-  } frames[STACK_FRAMES_MAX + 16]; // some are our own
+  walked_t own_frames[FRAMES_MAX]; // without a trail
 } walk_t;
 
 static bool saved_value(const walk_t* walk, unsigned number, uintptr_t* value) {
@@ -204,25 +224,27 @@ static bool saved_value(const walk_t* walk, unsigned number, uintptr_t* value) {
 // For a recipe that isn't kept, and so can't be looked at later.
 static bool settle(walk_t* walk) {
   uintptr_t values[16];
-  for (unsigned i = 0; i < 16; i++) {
-    if (!saved_value(walk, i, &values[i])) return false;
-  }
-  for (unsigned i = 0; i < 16; i++) walk->registers[i] = values[i];
+  bool done = true;
+  for (unsigned i = 0; i < 16; i++) done = done && saved_value(walk, i, &values[i]);
+  for (unsigned i = 0; done && i < 16; i++) walk->registers[i] = values[i];
   walk->count = 0;
-  return true;
+  return done;
 }
 
 // Steps to the caller. False: that was the last frame.
 static bool step(walk_t* walk, const recipe_t* recipe, bool is_kept) {
   uintptr_t base = walk->stack_pointer;
-  if (recipe->is_end || walk->count == sizeof(walk->frames) / sizeof(walk->frames[0])) return false;
+  if (recipe->is_end || walk->count == FRAMES_MAX) return false;
+  walked_t* frame = &walk->frames[walk->count];
+  frame->stack_pointer = base;
   if (MI_UNLIKELY(recipe->base != RSP) && !saved_value(walk, recipe->base, &base)) return false;
   base -= recipe->base_offset;
   uintptr_t top = base + recipe->size;
   if (base < walk->lowest || (base & 7) != 0 || top < base || top > walk->highest - sizeof(uintptr_t))
     return false;
-  walk->frames[walk->count].recipe = recipe;
-  walk->frames[walk->count++].base = base;
+  frame->recipe = recipe;
+  frame->base = base;
+  walk->count++;
   if (MI_UNLIKELY(!is_kept) && !settle(walk)) return false;
   walk->pc = *(const uintptr_t*)top;
   walk->stack_pointer = top + sizeof(uintptr_t);
@@ -233,8 +255,63 @@ static void start(walk_t* walk, uintptr_t* registers, uintptr_t pc) {
   walk->registers = registers;
   walk->pc = pc;
   walk->stack_pointer = walk->lowest = registers[RSP];
-  walk->highest = (uintptr_t)os_stack_base();
+  walk->highest = stack_end(registers[RSP]);
+  walk->before = walk->and_end = NULL;
+  walk->frames = walk->own_frames;
   walk->count = 0;
+}
+
+// NULL: somebody has it.
+static trail_t* take_trail(walk_t* walk, uint32_t generation) {
+  trail_t* trail = &trails[cell_of_thread()];
+  if (atomic_swap_acq_rel(&trail->is_taken, 1u) != 0) return NULL;
+  if (trail->generation == generation && trail->highest == walk->highest) {
+    walk->before = trail->frames[trail->last];
+    walk->and_end = walk->before + trail->counts[trail->last];
+  }
+  trail->generation = generation;
+  trail->highest = walk->highest;
+  trail->last ^= 1;
+  walk->frames = trail->frames[trail->last];
+  return trail;
+}
+
+static void give_trail(trail_t* trail, const walk_t* walk) {
+  trail->counts[trail->last] = walk->count;
+  atomic_set_release(&trail->is_taken, 0u);
+}
+
+// Our own frames come first and aren't wanted.
+static inline size_t add_frame(frame_t* frames, size_t count, const recipe_t* recipe) {
+  frames[count] = recipe->frame;
+  return count + (count > 0 || !recipe->is_own);
+}
+
+// Goes on for as long as it meets what the walk before met: the same code with the stack pointer at the same place, whose
+// caller's place follows. Only the return addresses are looked at. Returns the recipe for what comes then; NULL: it must
+// be looked up.
+static const recipe_t* follow_trail(walk_t* walk, frame_t* frames, size_t* count, size_t capacity) {
+  const walked_t *before = walk->before, *end = walk->and_end;
+  uintptr_t stack_pointer = walk->stack_pointer, pc = walk->pc;
+  while (before < end && before->stack_pointer < stack_pointer) before++;
+  walk->before = before;
+  if (before == end || before->stack_pointer != stack_pointer || before->recipe->pc != pc) return NULL;
+  walked_t* to = walk->frames + walk->count;
+  size_t at = *count;
+  while (before->recipe->base == RSP && before + 1 < end && at < capacity && to < walk->frames + FRAMES_MAX) {
+    *to++ = *before;
+    at = add_frame(frames, at, before->recipe);
+    before++;
+    stack_pointer = before->stack_pointer;
+    pc = ((const uintptr_t*)stack_pointer)[-1];
+    if (pc != before->recipe->pc) break;
+  }
+  *count = at;
+  walk->count = (size_t)(to - walk->frames);
+  walk->before = before;
+  walk->stack_pointer = stack_pointer;
+  walk->pc = pc;
+  return pc == before->recipe->pc ? before->recipe : NULL;
 }
 
 MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
@@ -250,12 +327,17 @@ MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
   walk_t walk;
   recipe_t room;
   size_t count = 0;
+  uint32_t generation = images_generation();
   start(&walk, registers, pc);
-  while (count < capacity) {
-    const recipe_t* recipe = recipe_of(walk.pc, &room);
-    if (count > 0 || !images_is_self(walk.pc)) frames[count++] = recipe->frame;
-    if (!step(&walk, recipe, recipe != &room)) break;
+  trail_t* trail = take_trail(&walk, generation);
+  for (;;) {
+    const recipe_t* recipe = follow_trail(&walk, frames, &count, capacity);
+    if (count == capacity) break;
+    if (recipe == NULL) recipe = recipe_of(walk.pc, generation, &room);
+    count = add_frame(frames, count, recipe);
+    if (!step(&walk, recipe, recipe != &room) || count == capacity) break;
   }
+  if (trail != NULL) give_trail(trail, &walk);
   return count;
 }
 
@@ -263,13 +345,14 @@ size_t stack_walk(uintptr_t registers[16], uintptr_t pc, frame_t* frames, size_t
   walk_t walk;
   recipe_t room;
   size_t count = 0;
+  uint32_t generation = images_generation();
   start(&walk, registers, pc);
-  make(&room, pc, true);
+  make(&room, pc, generation, true);
   const recipe_t* recipe = &room;
   while (count < capacity) {
     frames[count++] = recipe->frame;
     if (!step(&walk, recipe, recipe != &room)) break;
-    recipe = recipe_of(walk.pc, &room);
+    recipe = recipe_of(walk.pc, generation, &room);
   }
   return count;
 }

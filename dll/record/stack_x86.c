@@ -146,7 +146,7 @@ static standing_t standing_of(uintptr_t address, uintptr_t callee) {
 
 // The return address of the function that `callee` lies in, on the stack from `at` on. NULL: there is none.
 static const uintptr_t* find_return(const uintptr_t* at, uintptr_t callee) {
-  const uintptr_t *end = (const uintptr_t*)os_stack_base(), *best = NULL;
+  const uintptr_t *end = (const uintptr_t*)stack_end((uintptr_t)at), *best = NULL;
   standing_t best_standing = STANDING_NONE;
   size_t left = (size_t)(end - at) < WORDS_MAX ? (size_t)(end - at) : WORDS_MAX;
   for (size_t i = 0; at < end && i < left; i++) {
@@ -172,7 +172,7 @@ static size_t scan(const uintptr_t* at, frame_t* frames, size_t count, size_t ca
 // From the twin that the caller called to here all functions have frame pointers (dll/meson.build).
 MI_NOINLINE size_t stack_capture(frame_t* frames, size_t capacity) {
   const uintptr_t *frame = (const uintptr_t*)__builtin_frame_address(0), *first = frame;
-  const uintptr_t* end = (const uintptr_t*)os_stack_base();
+  const uintptr_t* end = (const uintptr_t*)stack_end((uintptr_t)frame);
   while (images_is_self(frame[1])) {
     const uintptr_t* outer = (const uintptr_t*)frame[0];
     if (outer <= frame || outer >= end - 1) return scan(first, frames, 0, capacity, 0);

@@ -19,8 +19,9 @@ stack_t* stacks_at(uint32_t number) { return (stack_t*)(store.base + (size_t)(nu
 
 static uint32_t hash_of(const frame_t* frames, size_t count) {
   uint64_t hash = count;
-  for (size_t i = 0; i < count; i++) hash = (hash ^ frames[i]) * 0x9E3779B97F4A7C15u, hash ^= hash >> 29;
-  return (uint32_t)(hash >> 16);
+  for (size_t i = 0; i < count; i++) hash = hash * 0x9E3779B97F4A7C15u + frames[i];
+  hash = (hash ^ hash >> 32) * 0x9E3779B97F4A7C15u;
+  return (uint32_t)(hash >> 32);
 }
 
 static bool equals(const stack_t* stack, uint32_t hash, const frame_t* frames, size_t count) {

@@ -1,7 +1,5 @@
 #include "twins.h"
 
-#include "base/bits.h"
-#include "images.h"
 #include "os/os.h"
 #include "redirect/apply.h"
 
@@ -17,39 +15,128 @@ enum {
   TWIN_COUNT
 };
 
+twin_decider_t* twins_decider;
 static twin_event_t* event;
+_Static_assert(offsetof(twin_t, original) == 2 * sizeof(void*), "what is written by hand goes by this");
 static twin_t twins[TWIN_COUNT];
 
-// An export that calls another, or ends in it: the outer one's twin sees to it.
-static MI_NOINLINE uintptr_t call(size_t number, const uintptr_t* all, const void* caller) {
-  const twin_t* twin = &twins[number];
-  const uintptr_t* arguments = all + twin->is_in_heap;
-  return images_is_self((uintptr_t)caller) ? twin_pass(twin, arguments) : event(twin, arguments);
+uintptr_t twins_handle(const twin_t* twin, const uintptr_t* all, uintptr_t decided) {
+  return event(twin, all + twin->is_in_heap, decided == TWIN_TAKEN);
 }
 
-// There are many of these: they do no more than they must.
+// There are many twins: each only says which one it is. What they have in common is written by hand, as no compiler makes a function
+// that takes its arguments where the caller has them: x86 has all on the stack, one after the other, and so has x64 once the
+// first four have been put into the room that the caller leaves for them. A function that is passed on to is called, not
+// jumped to: what it calls must find us as its caller.
+#if defined(__x86_64__)
+__asm__(
+    "  .text\n"
+    "  .seh_proc twins_common\n"
+    "twins_common:\n"       // rax: the twin
+    "  movq (%rsp), %r10\n" // an export that calls another, or ends in it: the outer one's twin sees to it
+    "  subq images_self(%rip), %r10\n"
+    "  cmpq images_self_size(%rip), %r10\n"
+    "  jb 2f\n"
+    "  movq %rcx, 8(%rsp)\n"
+    "  movq %rdx, 16(%rsp)\n"
+    "  movq %r8, 24(%rsp)\n"
+    "  movq %r9, 32(%rsp)\n"
+    "  subq $0x38, %rsp\n"
+    "  .seh_stackalloc 0x38\n"
+    "  .seh_endprologue\n"
+    "  movq %rax, 0x30(%rsp)\n"
+    "  movq %rax, %rcx\n"
+    "  leaq 0x40(%rsp), %rdx\n"
+    "  call twins_decide\n"
+    "  cmpq $1, %rax\n"
+    "  jbe 1f\n"
+    "  movq 0x60(%rsp), %rcx\n"
+    "  movq 0x68(%rsp), %rdx\n"
+    "  movq %rcx, 0x20(%rsp)\n"
+    "  movq %rdx, 0x28(%rsp)\n"
+    "  movq 0x40(%rsp), %rcx\n"
+    "  movq 0x48(%rsp), %rdx\n"
+    "  movq 0x50(%rsp), %r8\n"
+    "  movq 0x58(%rsp), %r9\n"
+    "  call *%rax\n"
+    "  addq $0x38, %rsp\n"
+    "  ret\n"
+    "1:\n"
+    "  movq 0x30(%rsp), %rcx\n"
+    "  leaq 0x40(%rsp), %rdx\n"
+    "  movq %rax, %r8\n"
+    "  call twins_handle\n"
+    "  addq $0x38, %rsp\n"
+    "  ret\n"
+    "2:\n"
+    "  jmp *16(%rax)\n"
+    "  .seh_endproc\n");
 #define TWIN(function, ...)                                                                                  \
-  static uintptr_t __cdecl twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,  \
-                                           uintptr_t f) {                                                    \
-    const uintptr_t all[TWIN_ARGUMENTS] = {a, b, c, d, e, f};                                                \
-    return call(NUMBER_##function, all, __builtin_return_address(0));                                        \
+  __attribute__((naked)) static void twin_##function(void) {                                                 \
+    __asm__("leaq %c0(%%rip), %%rax\n\tjmp twins_common" : : "i"(&twins[NUMBER_##function]));                \
   }
+#elif defined(__i386__)
+__asm__("  .text\n"
+        "_twins_common:\n" // eax: the twin
+        "  movl (%esp), %edx\n"
+        "  subl _images_self, %edx\n"
+        "  cmpl _images_self_size, %edx\n"
+        "  jb 2f\n"
+        "  pushl %ebp\n"
+        "  movl %esp, %ebp\n"
+        "  pushl %eax\n"
+        "  leal 8(%ebp), %edx\n"
+        "  pushl %edx\n"
+        "  pushl %eax\n"
+        "  call _twins_decide\n"
+        "  cmpl $1, %eax\n"
+        "  jbe 1f\n"
+        "  pushl 28(%ebp)\n"
+        "  pushl 24(%ebp)\n"
+        "  pushl 20(%ebp)\n"
+        "  pushl 16(%ebp)\n"
+        "  pushl 12(%ebp)\n"
+        "  pushl 8(%ebp)\n"
+        "  call *%eax\n"
+        "  leave\n"
+        "  ret\n"
+        "1:\n"
+        "  leal 8(%ebp), %edx\n"
+        "  pushl %eax\n"
+        "  pushl %edx\n"
+        "  pushl -4(%ebp)\n"
+        "  call _twins_handle\n"
+        "  leave\n"
+        "  ret\n"
+        "2:\n"
+        "  jmp *8(%eax)\n");
+#define TWIN(function, ...)                                                                                  \
+  __attribute__((naked)) static void twin_##function(void) {                                                 \
+    __asm__("movl %0, %%eax\n\tjmp _twins_common" : : "i"(&twins[NUMBER_##function]));                       \
+  }
+#else
+#define TWIN(function, ...)                                                                                  \
+  static uintptr_t twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,          \
+                                   uintptr_t f) {                                                            \
+    const uintptr_t all[TWIN_ARGUMENTS] = {a, b, c, d, e, f};                                                \
+    const twin_t* twin = &twins[NUMBER_##function];                                                          \
+    bool is_inner = images_is_self((uintptr_t)__builtin_return_address(0));                                  \
+    uintptr_t decided = is_inner ? (uintptr_t)twin->original : twins_decide(twin, all);                      \
+    if (decided <= TWIN_TAKEN) return twins_handle(twin, all, decided);                                      \
+    return ((twin_call_t*)decided)(a, b, c, d, e, f);                                                        \
+  }
+#endif
 #include "twins_table.h"
 
 #define ROW(in_heap, text, function, kind, first, product, align, offset, zero, more)                        \
-  {text, twin_##function, NULL, TWIN_##kind, first, product, align, offset, zero, more, in_heap},
+  {text,   (void (*)(void))twin_##function, NULL, TWIN_##kind, first, product, align, offset, zero, more,    \
+   in_heap},
 static twin_t twins[TWIN_COUNT] = {
 #define TWIN(function, ...)                  ROW(0, #function, function, __VA_ARGS__)
 #define TWIN_IN_HEAP(function, ...)          ROW(1, #function, function, __VA_ARGS__)
 #define TWIN_REDIRECTED(name, function, ...) ROW(0, name, function, __VA_ARGS__)
 #include "twins_table.h"
 };
-
-size_t twin_size(const twin_t* twin, const uintptr_t* arguments) {
-  size_t size = arguments[twin->first];
-  if (twin->is_product && bits_multiply_overflows(size, arguments[twin->first + 1], &size)) return SIZE_MAX;
-  return size;
-}
 
 // ---- our exports ----------------------------------------------------------------------------------------
 
@@ -97,7 +184,8 @@ static const void* twin_of(const char* name, const void* function) {
   return function; // an export of ours: its jump leads to the twin
 }
 
-const char* twins_install(const void* self, twin_event_t* new_event) {
+const char* twins_install(const void* self, twin_decider_t* decider, twin_event_t* new_event) {
+  twins_decider = decider;
   event = new_event;
   return install_exports(self);
 }

@@ -10,6 +10,8 @@
 #ifndef DLL_RECORD_TWINS_H
 #define DLL_RECORD_TWINS_H
 
+#include "base/bits.h"
+#include "images.h"
 #include "redirect/plan.h"
 
 #define TWIN_ARGUMENTS 6 // more than a function has do no harm: the caller removes them
@@ -35,7 +37,7 @@ typedef uintptr_t __cdecl twin_call_t(uintptr_t a, uintptr_t b, uintptr_t c, uin
 
 typedef struct twin_s { // see twins_table.h
   const char* name;
-  twin_call_t* twin;
+  void (*twin)(void);
   twin_call_t* original; // NULL: not installed
   uint8_t kind;          // twin_kind_t
   uint8_t first, is_product, align, offset, is_zero, more;
@@ -44,11 +46,25 @@ typedef struct twin_s { // see twins_table.h
 
 #define TWIN_NONE 9 // no such argument
 
-// What is called instead of `twin->original`. `arguments` are numbered as in twins_table.h.
-typedef uintptr_t twin_event_t(const twin_t* twin, const uintptr_t* arguments);
+// What is decided about a call, before it is done.
+#define TWIN_HANDLED ((uintptr_t)0)
+#define TWIN_TAKEN   ((uintptr_t)1) // handled, too: a block that it allocates is to be recorded
+#define TWIN_PASSED  ((uintptr_t)2) // it goes to `original` as it is
+
+// Called for each call; NULL: all are TWIN_TAKEN. `arguments` are numbered as in twins_table.h.
+typedef uintptr_t twin_decider_t(const twin_t* twin, const uintptr_t* arguments);
+extern twin_decider_t* twins_decider;
+twin_decider_t decide_by_sample;
+
+// What is called instead of `twin->original`, unless it was TWIN_PASSED.
+typedef uintptr_t twin_event_t(const twin_t* twin, const uintptr_t* arguments, bool is_taken);
+
+// From the twins alone: the function to be called instead, or TWIN_HANDLED, or TWIN_TAKEN. `all`: with the heap, if there is one.
+uintptr_t twins_decide(const twin_t* twin, const uintptr_t* all);
+uintptr_t twins_handle(const twin_t* twin, const uintptr_t* all, uintptr_t decided);
 
 // Under the loader lock, before anybody can have called us. Returns NULL, or why our exports can't be replaced.
-const char* twins_install(const void* self, twin_event_t* event);
+const char* twins_install(const void* self, twin_decider_t* decider, twin_event_t* event);
 
 // After twins_install, twice at most: `replacements` with twins instead of functions that aren't exported (those that
 // are have jumps, which lead to theirs).
@@ -60,6 +76,10 @@ static inline uintptr_t twin_pass(const twin_t* twin, const uintptr_t* arguments
 }
 
 // Bytes asked for; SIZE_MAX when the product overflows.
-size_t twin_size(const twin_t* twin, const uintptr_t* arguments);
+MI_INLINE size_t twin_size(const twin_t* twin, const uintptr_t* arguments) {
+  size_t size = arguments[twin->first];
+  if (twin->is_product && bits_multiply_overflows(size, arguments[twin->first + 1], &size)) return SIZE_MAX;
+  return size;
+}
 
 #endif

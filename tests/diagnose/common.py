@@ -1,4 +1,5 @@
 """What the tests of the diagnostics share: fresh folders, Windows programs, lines of sources."""
+import argparse
 import json
 import os
 import pathlib
@@ -38,6 +39,15 @@ def windows_path(path):
     return "Z:" + str(path).replace("/", "\\")
 
 
+def run_windows(command, folder, environment, seconds=SECONDS, **more):
+    """subprocess.run of a Windows program. When its time is up, run-wine ends the program, and soon after that whatever is
+    left of it is ended from here."""
+    wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return limited_run([*wrapper, *command], cwd=folder, env={**environment, "MI_RUN_LIMIT": str(seconds)},
+                       timeout=seconds + 20, **{**streams, **more})
+
+
 class Folder:
     """A fresh folder with copies of files; runs Windows programs in it."""
 
@@ -54,11 +64,9 @@ class Folder:
 
     def run(self, program, *arguments, expect=0, **environment):
         """(standard output, standard error). `expect`: exit code; None: any but 0."""
-        wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MIMALLOC_")}
-        done = limited_run([*wrapper, str(self.path / program), *arguments], cwd=self.path, timeout=SECONDS,
-                           stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                           env={**clean, **environment})
+        done = run_windows([str(self.path / program), *arguments], self.path, {**clean, **environment},
+                           stdin=subprocess.DEVNULL, text=True, errors="replace")
         good = done.returncode != 0 if expect is None else done.returncode == expect
         if not good:
             raise Failure(f"{program} {' '.join(arguments)}: exit code {done.returncode} instead of {expect}\n"
@@ -67,6 +75,21 @@ class Folder:
 
     def json(self, name):
         return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+
+def parse(description, names, *own, paths=(), only=True):
+    """The command line: our three files and what else is asked for by name, all needed, as text; those in `paths` as paths.
+    `own` are calls of add_argument of the test's own, as (name, {parameter: value})."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, parameters in own:
+        parser.add_argument(name, **parameters)
+    for name in ("mi-run", "mi-report", "dll", *names):
+        parser.add_argument("--" + name, required=True)
+    for name in paths:
+        parser.add_argument("--" + name, required=True, type=pathlib.Path)
+    if only:
+        parser.add_argument("only", nargs="*", metavar="CASE")
+    return parser.parse_args()
 
 
 def main(cases, only=()):

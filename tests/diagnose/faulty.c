@@ -63,8 +63,8 @@ APART static void run(const char* fault) {
   char* text;
   if (strcmp(fault, "leak") == 0) leak_some();
   if (strcmp(fault, "nothing") == 0) leak_nothing();
-  if (strcmp(fault, "over") == 0) write_at(make_text(32), 32);      // LINE over
-  if (strcmp(fault, "over-odd") == 0) write_at(make_text(21), 21);  // LINE over-odd
+  if (strcmp(fault, "over") == 0) write_at(make_text(32), 32);         // LINE over
+  if (strcmp(fault, "over-odd") == 0) write_at(make_text(21), 21);     // LINE over-odd
   if (strcmp(fault, "read-over") == 0) read_at(make_text(4096), 4100); // LINE read-over
   if (strcmp(fault, "over-late") == 0) {
     write_at(text = make_text(21), 21);

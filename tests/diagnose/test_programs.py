@@ -5,13 +5,10 @@ skipped by name (wine-ci/setup --downloads fetches 7-Zip and ffmpeg, wine-ci/dem
 usage: test_programs.py --arch x86_64|i686 --mi-run FILE --mi-report FILE --dll FILE --downloads FOLDER --built FOLDER
                         [CASE]...
 """
-import argparse
 import os
-import pathlib
-import shlex
 import sys
 
-from common import HERE, Folder, check, limited_run, main
+from common import HERE, Folder, check, main, parse, run_windows
 
 options = None
 SECONDS = 250
@@ -33,9 +30,7 @@ def programs():
 
 
 def run(folder, command, sent):
-    wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
-    done = limited_run([*wrapper, *command], cwd=folder.path, input=sent, capture_output=True, timeout=SECONDS + 20,
-                       env={**os.environ, "MI_RUN_LIMIT": str(SECONDS)})
+    done = run_windows(command, folder.path, os.environ, seconds=SECONDS, input=sent)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 
@@ -68,12 +63,5 @@ def cases():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", choices=["x86_64", "i686"], required=True)
-    for name in ("mi-run", "mi-report", "dll"):
-        parser.add_argument("--" + name, required=True)
-    for name in ("downloads", "built"):
-        parser.add_argument("--" + name, required=True, type=pathlib.Path)
-    parser.add_argument("only", nargs="*", metavar="CASE")
-    options = parser.parse_args()
+    options = parse(__doc__, (), ("--arch", {"choices": ["x86_64", "i686"], "required": True}), paths=("downloads", "built"))
     sys.exit(main(list(cases()), options.only))

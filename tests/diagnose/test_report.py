@@ -5,7 +5,6 @@ which Chromium opens if it is there.
 usage: test_report.py --mi-run FILE --mi-report FILE --dll FILE --programs FOLDER --addr2line PROGRAM
                       --objdump PROGRAM [CASE]...
 """
-import argparse
 import gzip
 import json
 import re
@@ -13,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from common import SECONDS, Failure, Folder, check, main
+from common import SECONDS, Failure, Folder, check, main, parse
 
 options = None
 FRAME = re.compile(r"^    (\S.*?) +(\S+):(\d+)  \[([^\]+]+)\+0x([0-9a-f]+)\]\r?$", re.M)
@@ -197,6 +196,21 @@ def errors():
         check("is not the file that was recorded" in text and "make_text" not in out, f"{text}{out}")
 
 
+def names_beyond_the_code_page():
+    """Program, folder and report have names that no code page of Windows has all characters of."""
+    with recorded("faulty-msvcrt.exe", "leak") as folder:
+        place = folder.path / "s p ü ☃ 漢"
+        place.mkdir()
+        shutil.copy(folder.path / "faulty-msvcrt.exe", place / "prög ☃.exe")
+        inside = "s p ü ☃ 漢/"
+        _, text = folder.run("mi-run.exe", "--leaks", "--report", inside + "r ☃.json", inside + "prög ☃.exe", "leak")
+        check("make_text " in text and "prög ☃.exe+0x" in text and "warning" not in text, text)
+        folder.run("mi-report.exe", "--html", inside + "p ☃.html", inside + "r ☃.json")
+        check((place / "p ☃.html").stat().st_size > 10000, "no page")
+        _, text = folder.run("mi-report.exe", inside + "☃ none.json", expect=1)
+        check(f"mi-report: error: '{inside}☃ none.json' can't be read" in text, text)
+
+
 def cases():
     yield "lines-c", lines_are_those_of_addr2line, "faulty-msvcrt.exe"
     yield "lines-cxx", lines_are_those_of_addr2line, "faulty-cxx.exe"
@@ -205,12 +219,9 @@ def cases():
     yield "pprof", pprof
     yield "page", page
     yield "errors", errors
+    yield "names", names_beyond_the_code_page
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("mi-run", "mi-report", "dll", "programs", "addr2line", "objdump"):
-        parser.add_argument("--" + name, required=True)
-    parser.add_argument("only", nargs="*", metavar="CASE")
-    options = parser.parse_args()
+    options = parse(__doc__, ("programs", "addr2line", "objdump"))
     sys.exit(main(list(cases()), options.only))

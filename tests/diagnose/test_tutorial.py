@@ -7,13 +7,12 @@ usage: test_tutorial.py DOCUMENT --bits 64|32 --mi-run FILE --mi-report FILE --d
 
 The document shows a 64-bit program.
 """
-import argparse
 import re
 import shlex
 import subprocess
 import sys
 
-from common import Folder, check, main
+from common import Folder, check, main, parse
 
 options = None
 
@@ -69,10 +68,5 @@ def tutorial():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("document")
-    parser.add_argument("--bits", choices=["64", "32"], required=True)
-    for name in ("mi-run", "mi-report", "dll", "cc"):
-        parser.add_argument("--" + name, required=True)
-    options = parser.parse_args()
+    options = parse(__doc__, ("cc",), ("document", {}), ("--bits", {"choices": ["64", "32"], "required": True}), only=False)
     sys.exit(main([("tutorial", tutorial)]))

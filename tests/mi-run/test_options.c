@@ -193,9 +193,8 @@ static void diagnostics(void** state) {
   assert_false(parse(u"mi-run --report r.json app.exe"));
   assert_string_equal(options.problem, "--report needs --leaks, --check or --profile");
   assert_false(parse(u"mi-run --leaks --attach 4711"));
-  assert_false(parse(u"mi-run --follow --leaks app.exe"));
-  assert_string_equal(options.problem,
-                      "--leaks, --check and --profile are about one process: leave --follow away");
+  assert_true(parse(u"mi-run --follow --leaks app.exe"));
+  assert_true(options.follow && options.record == RECORD_LEAKS);
 }
 
 int main(void) {

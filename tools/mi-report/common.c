@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "platform.h"
+
 void* allocate(size_t size) {
   void* p = calloc(1, size == 0 ? 1 : size);
   if (p == NULL) give_up("close other programs, or take a report with fewer stacks", "out of memory");
@@ -64,8 +66,21 @@ char* text_format(const char* format, ...) {
   return bytes.data;
 }
 
+const void* find_at_or_before(const void* records, size_t count, size_t size, uint32_t key) {
+  const char* first = records;
+  size_t low = 0, high = count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (*(const uint32_t*)(const void*)(first + middle * size) <= key)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low == 0 ? NULL : first + (low - 1) * size;
+}
+
 char* file_read(const char* path, size_t* size) {
-  FILE* file = fopen(path, "rb");
+  FILE* file = file_open(path, "rb");
   if (file == NULL) return NULL;
   bytes_t bytes = {0};
   char part[65536];

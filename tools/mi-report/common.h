@@ -19,6 +19,9 @@ typedef struct bytes_s {
 void bytes_add(bytes_t* bytes, const void* data, size_t size);
 void bytes_print(bytes_t* bytes, const char* format, ...);
 
+// Of records that are sorted by the uint32_t they begin with: the last one that isn't above `key`. NULL: all are.
+const void* find_at_or_before(const void* records, size_t count, size_t size, uint32_t key);
+
 // NULL with errno set when it can't be read. Followed by a NUL.
 char* file_read(const char* path, size_t* size);
 

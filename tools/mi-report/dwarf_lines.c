@@ -4,7 +4,7 @@
 #include <string.h>
 
 typedef struct row_s {
-  uint32_t rva;
+  uint32_t rva; // first, for find_at_or_before
   unsigned line;
   const char* name;
   uint32_t order; // rows of one address: the last one counts
@@ -323,16 +323,9 @@ lines_t* lines_read(const pe_file_t* file) {
 }
 
 bool lines_find(const lines_t* lines, uint32_t rva, const char** name, unsigned* line) {
-  size_t low = 0, high = lines->count;
-  while (low < high) {
-    size_t middle = (low + high) / 2;
-    if (lines->rows[middle].rva <= rva)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  if (low == 0 || lines->rows[low - 1].is_end || lines->rows[low - 1].line == 0) return false;
-  *name = lines->rows[low - 1].name;
-  *line = lines->rows[low - 1].line;
+  const row_t* row = find_at_or_before(lines->rows, lines->count, sizeof(row_t), rva);
+  if (row == NULL || row->is_end || row->line == 0) return false;
+  *name = row->name;
+  *line = row->line;
   return true;
 }

@@ -78,7 +78,7 @@ bool external_resolve(const char* program, const char* path, const pe_file_t* fi
                       size_t count) {
   bool is_llvm = strstr(file_name(program), "symbolizer") != NULL;
   char* list = temporary_file();
-  FILE* out = list == NULL ? NULL : fopen(list, "wb");
+  FILE* out = list == NULL ? NULL : file_open(list, "wb");
   if (out == NULL || strchr(path, '"') != NULL) return false;
   for (size_t i = 0; i < count; i++)
     fprintf(out, "0x%llx\n", (unsigned long long)(file->image_base + codes[i]->offset));
@@ -89,7 +89,7 @@ bool external_resolve(const char* program, const char* path, const pe_file_t* fi
   done = pipe != NULL && read_answers(pipe, codes, count, file->image_base);
   while (pipe != NULL && fgetc(pipe) != EOF) {}
   if (pipe != NULL && pipe_close(pipe) != 0) done = false;
-  remove(list);
+  file_remove(list);
   if (!done) {
     for (size_t i = 0; i < count; i++) codes[i]->locations = NULL, codes[i]->location_count = 0;
   }

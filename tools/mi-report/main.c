@@ -26,6 +26,7 @@ static const char help_text[] =
     "                      allocations (these two: all that ever were; a leak report has them for leaking places only)\n"
     "  --top N             show N stacks (default 20; 0: all)\n"
     "  --all-frames        also what called main\n"
+    "  --title             say first which process the report is about\n"
     "  --path FOLDER       look for programs and DLLs there first; may be given more than once\n"
     "  --symbolizer PROGRAM   llvm-symbolizer or addr2line; none: only what mi-report can read itself (lines of DWARF,\n"
     "                      names, and PDB files on Windows). Default: the first of them that runs; on Windows: none\n"
@@ -95,6 +96,8 @@ static void parse(arguments_t* arguments, char** argv) {
       arguments->symbols.symbolizer = value;
     } else if (strcmp(argv[i], "--all-frames") == 0) {
       arguments->output.all_frames = true;
+    } else if (strcmp(argv[i], "--title") == 0) {
+      arguments->output.title = true;
     } else {
       give_up("see mi-report --help", "unknown option '%s'", argv[i]);
     }
@@ -121,7 +124,7 @@ static void write_chart(const arguments_t* arguments, report_t* const* reports, 
 static void write_to(const char* path, write_t* write, const arguments_t* arguments,
                      report_t* const* reports) {
   bool is_standard = strcmp(path, "-") == 0;
-  FILE* out = is_standard ? stdout : fopen(path, "wb");
+  FILE* out = is_standard ? stdout : file_open(path, "wb");
   if (out == NULL) give_up("check the path", "'%s' can't be written: %s", path, strerror(errno));
   write(arguments, reports, out);
   if (fflush(out) != 0 || ferror(out))
@@ -130,8 +133,9 @@ static void write_to(const char* path, write_t* write, const arguments_t* argume
 }
 
 int main(int argc, char** argv) {
+  argv = platform_arguments(argc, argv);
   static arguments_t arguments = {.output = {.metric = LIVE_BYTES, .top = 20}};
-  for (int i = 1; i < argc; i++) {
+  for (int i = 1; argv[i] != NULL; i++) {
     if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return fputs(help_text, stdout) < 0;
     if (strcmp(argv[i], "--version") == 0) return puts("mi-report " MI_REPORT_VERSION) < 0;
   }
@@ -166,6 +170,7 @@ int main(int argc, char** argv) {
     symbols_mark_kept(reports[0]);
     output_difference(reports[0], last, &arguments.output, stdout);
   } else if (!has_form) {
+    if (arguments.output.title) printf("\n%s, process %u:\n", report_program(last), last->process);
     output_text(last, &arguments.output, stdout);
   }
   return 0;

@@ -8,6 +8,7 @@ typedef struct output_options_s {
   metric_t metric;
   size_t top;      // stacks shown; 0: all
   bool all_frames; // also those below main
+  bool title;
 } output_options_t;
 
 void output_text(const report_t* report, const output_options_t* options, FILE* out);

@@ -162,14 +162,6 @@ const pe_section_t* pe_section_at(const pe_file_t* file, uint32_t rva) {
 }
 
 const pe_symbol_t* pe_function(const pe_file_t* file, uint32_t rva) {
-  size_t low = 0, high = file->symbol_count;
-  while (low < high) {
-    size_t middle = (low + high) / 2;
-    if (file->symbols[middle].rva <= rva)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  if (low == 0 || pe_section_at(file, file->symbols[low - 1].rva) != pe_section_at(file, rva)) return NULL;
-  return &file->symbols[low - 1];
+  const pe_symbol_t* symbol = find_at_or_before(file->symbols, file->symbol_count, sizeof(pe_symbol_t), rva);
+  return symbol == NULL || pe_section_at(file, symbol->rva) != pe_section_at(file, rva) ? NULL : symbol;
 }

@@ -15,7 +15,7 @@ typedef struct pe_section_s {
 } pe_section_t;
 
 typedef struct pe_symbol_s {
-  uint32_t rva;
+  uint32_t rva; // first, for find_at_or_before
   const char* name;
 } pe_symbol_t;
 

@@ -9,6 +9,11 @@
 
 bool is_windows(void);
 
+// All text in here is UTF-8, also paths and main's arguments.
+char** platform_arguments(int argc, char** argv);
+FILE* file_open(const char* path, const char* mode);
+void file_remove(const char* path);
+
 // A shell's command, to read what it prints; NULL: it can't be started. Closing returns its exit code.
 FILE* pipe_open(const char* command);
 int pipe_close(FILE* pipe);

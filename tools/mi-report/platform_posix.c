@@ -6,6 +6,14 @@
 
 bool is_windows(void) { return false; }
 
+char** platform_arguments(int argc, char** argv) {
+  (void)argc;
+  return argv;
+}
+
+FILE* file_open(const char* path, const char* mode) { return fopen(path, mode); }
+void file_remove(const char* path) { remove(path); }
+
 FILE* pipe_open(const char* command) { return popen(command, "r"); }
 int pipe_close(FILE* pipe) { return pclose(pipe); }
 

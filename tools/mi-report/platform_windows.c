@@ -10,16 +10,49 @@
 
 bool is_windows(void) { return true; }
 
-FILE* pipe_open(const char* command) { return _popen(command, "rt"); }
+// ---- paths ------------------------------------------------------------------------------------------------
+
+static wchar_t* wide(const char* text) {
+  int size = MultiByteToWideChar(CP_UTF8, 0, text, -1, NULL, 0);
+  wchar_t* made = allocate(((size_t)size + 1) * sizeof(wchar_t));
+  MultiByteToWideChar(CP_UTF8, 0, text, -1, made, size);
+  return made;
+}
+
+static char* narrow(const wchar_t* text) {
+  int size = WideCharToMultiByte(CP_UTF8, 0, text, -1, NULL, 0, NULL, NULL);
+  char* made = allocate((size_t)size + 1);
+  WideCharToMultiByte(CP_UTF8, 0, text, -1, made, size, NULL, NULL);
+  return made;
+}
+
+int __cdecl __wgetmainargs(int*, wchar_t***, wchar_t***, int, void*); // the C runtime's, for wmain
+
+char** platform_arguments(int argc, char** argv) {
+  int count = argc, no_new_mode = 0;
+  wchar_t **words = NULL, **environment;
+  if (__wgetmainargs(&count, &words, &environment, 1 /* "*.json" are files */, &no_new_mode) != 0 ||
+      words == NULL)
+    return argv;
+  char** made = allocate(((size_t)count + 1) * sizeof(char*));
+  for (int i = 0; i < count; i++) made[i] = narrow(words[i]);
+  return made;
+}
+
+FILE* file_open(const char* path, const char* mode) { return _wfopen(wide(path), wide(mode)); }
+void file_remove(const char* path) { DeleteFileW(wide(path)); }
+bool file_is_there(const char* path) { return GetFileAttributesW(wide(path)) != INVALID_FILE_ATTRIBUTES; }
+
+// ---- others -----------------------------------------------------------------------------------------------
+
+FILE* pipe_open(const char* command) { return _wpopen(wide(command), L"rt"); }
 int pipe_close(FILE* pipe) { return _pclose(pipe); }
 
 char* temporary_file(void) {
-  static char folder[MAX_PATH], name[MAX_PATH];
-  if (GetTempPathA(MAX_PATH, folder) == 0 || GetTempFileNameA(folder, "mir", 0, name) == 0) return NULL;
-  return name;
+  wchar_t folder[MAX_PATH + 1], name[MAX_PATH];
+  if (GetTempPathW(MAX_PATH + 1, folder) == 0 || GetTempFileNameW(folder, L"mir", 0, name) == 0) return NULL;
+  return narrow(name);
 }
-
-bool file_is_there(const char* path) { return GetFileAttributesA(path) != INVALID_FILE_ATTRIBUTES; }
 
 const char* path_here(const char* windows_path) { return windows_path; }
 
@@ -30,7 +63,7 @@ void output_is_binary(void) { _setmode(_fileno(stdout), _O_BINARY); }
 // Looked up: not every Windows has all of it, and nobody should fail to start for want of it.
 typedef BOOL WINAPI initialize_t(HANDLE process, PCSTR path, BOOL invade);
 typedef DWORD WINAPI set_options_t(DWORD options);
-typedef DWORD64 WINAPI load_module_t(HANDLE process, HANDLE file, PCSTR image, PCSTR module, DWORD64 base,
+typedef DWORD64 WINAPI load_module_t(HANDLE process, HANDLE file, PCWSTR image, PCWSTR module, DWORD64 base,
                                      DWORD size, PMODLOAD_DATA data, DWORD flags);
 typedef BOOL WINAPI from_address_t(HANDLE process, DWORD64 address, PDWORD64 displacement,
                                    PSYMBOL_INFO symbol);
@@ -51,7 +84,7 @@ static bool start(void) {
   if (dll == NULL) return false;
   initialize_t* initialize = (initialize_t*)function(dll, "SymInitialize");
   set_options_t* set_options = (set_options_t*)function(dll, "SymSetOptions");
-  reader.load_module = (load_module_t*)function(dll, "SymLoadModuleEx");
+  reader.load_module = (load_module_t*)function(dll, "SymLoadModuleExW");
   reader.from_address = (from_address_t*)function(dll, "SymFromAddr");
   reader.line_from_address = (line_from_address_t*)function(dll, "SymGetLineFromAddr64");
   if (initialize == NULL || set_options == NULL || reader.load_module == NULL ||
@@ -66,7 +99,7 @@ bool system_symbols(const char* path, code_t** codes, size_t count) {
   static int is_started = -1;
   static DWORD64 base = 0x100000000; // each module gets a place of its own
   if (is_started < 0) is_started = start();
-  if (!is_started || reader.load_module(reader.process, NULL, path, NULL, base, 0, NULL, 0) == 0)
+  if (!is_started || reader.load_module(reader.process, NULL, wide(path), NULL, base, 0, NULL, 0) == 0)
     return false;
   bool has_lines = false;
   for (size_t i = 0; i < count; i++) {

@@ -169,6 +169,10 @@ report_t* report_read(const char* path) {
   return report;
 }
 
+const char* report_program(const report_t* report) {
+  return report->module_count == 0 ? "?" : file_name(report->modules[0].path);
+}
+
 const char* report_place(const report_t* report, const code_t* code) {
   if (code->module < 0) return text_format("0x%llx", (unsigned long long)code->offset);
   return text_format("%s+0x%llx", file_name(report->modules[code->module].path),

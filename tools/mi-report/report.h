@@ -71,6 +71,9 @@ extern const char* const metric_names[METRIC_COUNT];
 // Ends the program when the file is no report.
 report_t* report_read(const char* path);
 
+// Its file's name: the first module.
+const char* report_program(const report_t* report);
+
 // "leaky.exe+0x1563", for a place without symbols.
 const char* report_place(const report_t* report, const code_t* code);
 

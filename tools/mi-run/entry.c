@@ -349,7 +349,7 @@ int entry_run(const options_t* options, const wchar_t* app, const wchar_t* dll) 
   report_note(L"%ls runs", subject.text);
   DWORD code = child_wait(&child);
   report_note(L"%ls ended, exit code %lu (0x%lx)", subject.text, code, code);
-  diagnose_end(options);
+  diagnose_end(options, child.pid, code);
   return (int)code;
 }
 
@@ -458,6 +458,7 @@ int entry_adopt(const options_t* options, const wchar_t* dll) {
   failed = check_bits(child.process, &subject);
   if (!failed) failed = inject(options, &child, dll);
   if (!failed) {
+    diagnose_announce(options->pid);
     inject_import_finish(&child);
     report_note(L"%ls is followed", subject.text);
   }

@@ -102,14 +102,94 @@ static void adopt(DWORD pid) {
   if (line != NULL) VirtualFree(line, 0, MEM_RELEASE);
 }
 
+// ---- its environment ------------------------------------------------------------------------------------
+
+// What mi-run has set for a report goes into the new process, too, when the program gives it an environment of its own.
+#define OURS      L"MIMALLOC_"
+#define OURS_MARK L"MIMALLOC_REPORT="
+
+// 0: the variable begins so. Else below or above 0, as it comes before or behind such ones.
+static int order(const wchar_t* variable, const wchar_t* start) {
+  for (; *start != 0; variable++, start++) {
+    wchar_t c = *variable >= L'a' && *variable <= L'z' ? (wchar_t)(*variable - L'a' + L'A') : *variable;
+    if (c != *start) return c < *start ? -1 : 1;
+  }
+  return 0;
+}
+
+static const wchar_t* after_variable(const wchar_t* variable) {
+  while (*variable != 0) variable++;
+  return variable + 1;
+}
+
+static bool has(const wchar_t* block, const wchar_t* start) {
+  for (; *block != 0; block = after_variable(block)) {
+    if (order(block, start) == 0) return true;
+  }
+  return false;
+}
+
+static size_t length_of(const wchar_t* block) {
+  const wchar_t* at = block;
+  while (*at != 0) at = after_variable(at);
+  return (size_t)(at - block);
+}
+
+static wchar_t* copy(wchar_t* to, const wchar_t* from, size_t length) {
+  for (size_t i = 0; i < length; i++) to[i] = from[i];
+  return to + length;
+}
+
+// Ours are put in before the first variable that comes behind them. NULL: there is no memory.
+static wchar_t* join(const wchar_t* given, const wchar_t* own) {
+  size_t given_length = length_of(given), own_length = length_of(own);
+  wchar_t* joined = VirtualAlloc(NULL, (given_length + own_length + 1) * sizeof(wchar_t),
+                                 MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  if (joined == NULL) return NULL;
+  const wchar_t* rest = given;
+  while (*rest != 0 && order(rest, OURS) < 0) rest = after_variable(rest);
+  wchar_t* at = copy(joined, given, (size_t)(rest - given));
+  for (const wchar_t* variable = own; *variable != 0; variable = after_variable(variable)) {
+    if (order(variable, OURS) == 0) at = copy(at, variable, (size_t)(after_variable(variable) - variable));
+  }
+  copy(at, rest, given_length - (size_t)(rest - given));
+  return joined; // it ends in zeros
+}
+
+// The environment with ours, to be given back by release(); what was given if there is nothing to add.
+static void* with_ours(void* given, DWORD* flags) {
+  wchar_t *own = given == NULL ? NULL : GetEnvironmentStringsW(), *wide = given, *joined = NULL;
+  bool is_wide = (*flags & CREATE_UNICODE_ENVIRONMENT) != 0;
+  if (own == NULL) return given;
+  if (has(own, OURS_MARK) && !is_wide) {
+    const char* end = given;
+    while (*end != 0) {
+      while (*end != 0) end++;
+      end++;
+    }
+    int size = (int)(end - (const char*)given) + 1;
+    wide = VirtualAlloc(NULL, ((size_t)size + 1) * sizeof(wchar_t), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    if (wide != NULL) MultiByteToWideChar(CP_ACP, 0, given, size, wide, size);
+  }
+  if (wide != NULL && has(own, OURS_MARK) && !has(wide, OURS)) joined = join(wide, own);
+  if (wide != NULL && wide != given) VirtualFree(wide, 0, MEM_RELEASE);
+  FreeEnvironmentStringsW(own);
+  if (joined == NULL) return given;
+  *flags |= CREATE_UNICODE_ENVIRONMENT;
+  return joined;
+}
+
+// ---- the functions ----------------------------------------------------------------------------------------
+
 // One of these functions may call another one.
 static bool enter(void) {
   if (inside == TLS_OUT_OF_INDEXES || TlsGetValue(inside) != NULL) return false;
   return TlsSetValue(inside, &inside);
 }
 
-static BOOL leave(BOOL is_made, DWORD flags, const PROCESS_INFORMATION* made) {
+static BOOL leave(BOOL is_made, DWORD flags, const PROCESS_INFORMATION* made, void* environment) {
   DWORD error = GetLastError();
+  if (environment != NULL) VirtualFree(environment, 0, MEM_RELEASE);
   if (is_made) {
     adopt(made->dwProcessId);
     if ((flags & CREATE_SUSPENDED) == 0) ResumeThread(made->hThread);
@@ -124,9 +204,10 @@ static BOOL WINAPI follow_w(LPCWSTR app, LPWSTR line, LPSECURITY_ATTRIBUTES proc
                             LPCWSTR folder, LPSTARTUPINFOW startup, LPPROCESS_INFORMATION made) {
   if (!enter())
     return create_w(app, line, process, thread, inherits, flags, environment, folder, startup, made);
-  return leave(create_w(app, line, process, thread, inherits, flags | CREATE_SUSPENDED, environment, folder,
-                        startup, made),
-               flags, made);
+  DWORD all_flags = flags | CREATE_SUSPENDED;
+  void* all = with_ours(environment, &all_flags);
+  BOOL is_made = create_w(app, line, process, thread, inherits, all_flags, all, folder, startup, made);
+  return leave(is_made, flags, made, all == environment ? NULL : all);
 }
 
 static BOOL WINAPI follow_a(LPCSTR app, LPSTR line, LPSECURITY_ATTRIBUTES process,
@@ -134,9 +215,10 @@ static BOOL WINAPI follow_a(LPCSTR app, LPSTR line, LPSECURITY_ATTRIBUTES proces
                             LPCSTR folder, LPSTARTUPINFOA startup, LPPROCESS_INFORMATION made) {
   if (!enter())
     return create_a(app, line, process, thread, inherits, flags, environment, folder, startup, made);
-  return leave(create_a(app, line, process, thread, inherits, flags | CREATE_SUSPENDED, environment, folder,
-                        startup, made),
-               flags, made);
+  DWORD all_flags = flags | CREATE_SUSPENDED;
+  void* all = with_ours(environment, &all_flags);
+  BOOL is_made = create_a(app, line, process, thread, inherits, all_flags, all, folder, startup, made);
+  return leave(is_made, flags, made, all == environment ? NULL : all);
 }
 
 static BOOL WINAPI follow_as_w(HANDLE user, LPCWSTR app, LPWSTR line, LPSECURITY_ATTRIBUTES process,
@@ -144,9 +226,11 @@ static BOOL WINAPI follow_as_w(HANDLE user, LPCWSTR app, LPWSTR line, LPSECURITY
                                LPCWSTR folder, LPSTARTUPINFOW startup, LPPROCESS_INFORMATION made) {
   if (!enter())
     return create_as_w(user, app, line, process, thread, inherits, flags, environment, folder, startup, made);
-  return leave(create_as_w(user, app, line, process, thread, inherits, flags | CREATE_SUSPENDED, environment,
-                           folder, startup, made),
-               flags, made);
+  DWORD all_flags = flags | CREATE_SUSPENDED;
+  void* all = with_ours(environment, &all_flags);
+  BOOL is_made =
+      create_as_w(user, app, line, process, thread, inherits, all_flags, all, folder, startup, made);
+  return leave(is_made, flags, made, all == environment ? NULL : all);
 }
 
 static BOOL WINAPI follow_as_a(HANDLE user, LPCSTR app, LPSTR line, LPSECURITY_ATTRIBUTES process,
@@ -154,9 +238,11 @@ static BOOL WINAPI follow_as_a(HANDLE user, LPCSTR app, LPSTR line, LPSECURITY_A
                                LPCSTR folder, LPSTARTUPINFOA startup, LPPROCESS_INFORMATION made) {
   if (!enter())
     return create_as_a(user, app, line, process, thread, inherits, flags, environment, folder, startup, made);
-  return leave(create_as_a(user, app, line, process, thread, inherits, flags | CREATE_SUSPENDED, environment,
-                           folder, startup, made),
-               flags, made);
+  DWORD all_flags = flags | CREATE_SUSPENDED;
+  void* all = with_ours(environment, &all_flags);
+  BOOL is_made =
+      create_as_a(user, app, line, process, thread, inherits, all_flags, all, folder, startup, made);
+  return leave(is_made, flags, made, all == environment ? NULL : all);
 }
 
 // ---- start ------------------------------------------------------------------------------------------------

@@ -152,8 +152,6 @@ static bool check(parser_t* parser, bool method_fits_attach) {
   if (options->action == ACTION_RUN && options->app == NULL) return fail(parser, "no program given", NULL);
   if (options->follow && options->method != METHOD_IMPORT)
     return fail(parser, "--follow works by imports: leave --method away", NULL);
-  if (options->follow && options->record != RECORD_NOTHING)
-    return fail(parser, "--leaks, --check and --profile are about one process: leave --follow away", NULL);
   if (options->report != NULL && options->record == RECORD_NOTHING)
     return fail(parser, "--report needs --leaks, --check or --profile", NULL);
   return true;

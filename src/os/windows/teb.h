@@ -9,6 +9,8 @@
 
 // Offsets unchanged since NT 4.
 #define TEB_STACK_BASE  TEB_FIELD(0x08, 0x04) // NT_TIB.StackBase
+#define TEB_STACK_LIMIT TEB_FIELD(0x10, 0x08) // NT_TIB.StackLimit: the lowest address in use
+#define TEB_SELF        TEB_FIELD(0x30, 0x18) // NT_TIB.Self: where the block lies
 #define TEB_FIBER_DATA  TEB_FIELD(0x20, 0x10) // NT_TIB.FiberData
 #define TEB_PEB         TEB_FIELD(0x60, 0x30) // the process environment block
 
