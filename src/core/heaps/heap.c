@@ -29,6 +29,7 @@ static uint64_t sequence;
 static void heap_init(heap_t* heap, subproc_t* subproc, arena_t* arena) {
   atomic_set_relaxed(&heap->subproc, subproc); // late looks at pages that were of its record's heap before
   heap->arena = arena;
+  mem_zero(heap->walks, sizeof(heap->walks));
   heap->numa_node = -1;
   heap->sequence = atomic_add_relaxed(&sequence, 1);
   heap->cache_index = (uint32_t)(heap->sequence % THREAD_CACHE_SIZE);
@@ -147,10 +148,36 @@ void heap_page_add(heap_t* heap, page_t* page) {
 
 static void unlink_page_locked(heap_t* heap, page_t* page) {
   page_t *next = page->heap_next, *previous = page->heap_previous;
+  for (size_t i = 0; i < HEAP_WALKS; i++)
+    if (heap->walks[i].next == page) heap->walks[i].next = next;
   if (previous != NULL && previous->heap_next == page) previous->heap_next = next;
   if (next != NULL && next->heap_previous == page) next->heap_previous = previous;
   if (heap->pages == page) heap->pages = next;
   page->heap_next = page->heap_previous = NULL;
+}
+
+heap_walk_t* heap_walk_begin(heap_t* heap) {
+  heap_walk_t* walk = NULL;
+  pages_lock(heap);
+  for (size_t i = 0; i < HEAP_WALKS && walk == NULL; i++)
+    if (!heap->walks[i].is_taken) walk = &heap->walks[i];
+  if (walk != NULL) *walk = (heap_walk_t){heap->pages, true};
+  os_lock_release(&heap->pages_lock);
+  return walk;
+}
+
+page_t* heap_walk_next(heap_t* heap, heap_walk_t* walk) {
+  pages_lock(heap);
+  page_t* page = walk->next;
+  if (page != NULL) walk->next = page->heap_next;
+  os_lock_release(&heap->pages_lock);
+  return page;
+}
+
+void heap_walk_end(heap_t* heap, heap_walk_t* walk) {
+  pages_lock(heap);
+  *walk = (heap_walk_t){NULL, false};
+  os_lock_release(&heap->pages_lock);
 }
 
 // All of its blocks are free.
