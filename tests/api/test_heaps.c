@@ -443,31 +443,6 @@ static void test_theaps(void** state) {
   mi_heap_delete(heap);
 }
 
-static bool count_area(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
-                       void* arg) {
-  (void)heap;
-  (void)area;
-  (void)block_size;
-  if (block == NULL) ++*(size_t*)arg;
-  return true;
-}
-
-// With more heaps than a thread has at hand, too.
-static void test_collect_any_heap(void** state) {
-  (void)state;
-  enum { HEAPS = 200 };
-  mi_heap_t* heaps[HEAPS];
-  for (size_t i = 0; i < HEAPS; i++) heaps[i] = mi_heap_new();
-  for (size_t i = 0; i < HEAPS; i++) mi_free(mi_heap_malloc(heaps[i], 100));
-  size_t left = 0;
-  for (size_t i = 0; i < HEAPS; i++) {
-    mi_heap_collect(heaps[i], true);
-    mi_heap_visit_blocks(heaps[i], false, count_area, &left);
-    mi_heap_destroy(heaps[i]);
-  }
-  assert_int_equal(left, 0);
-}
-
 static void test_names_of_24(void** state) {
   (void)state;
   mi_heap_t* heap = mi_heap_new_ex(7, false, 0);
@@ -498,7 +473,6 @@ int main(void) {
       cmocka_unit_test(test_thread_with_many_heaps),
       cmocka_unit_test(test_default_heap),
       cmocka_unit_test(test_theaps),
-      cmocka_unit_test(test_collect_any_heap),
       cmocka_unit_test(test_names_of_24),
   };
   return check_run(tests);

@@ -204,6 +204,22 @@ static void test_areas_alone_and_early_stop(void** state) {
   mi_heap_destroy(heap);
 }
 
+// With more heaps than a thread has at hand, too: nothing is left to visit.
+static void test_collect_any_heap(void** state) {
+  (void)state;
+  enum { HEAPS = 200 };
+  mi_heap_t* heaps[HEAPS];
+  for (size_t i = 0; i < HEAPS; i++) heaps[i] = mi_heap_new();
+  for (size_t i = 0; i < HEAPS; i++) mi_free(mi_heap_malloc(heaps[i], 100));
+  counter_t counter = {0};
+  for (size_t i = 0; i < HEAPS; i++) {
+    mi_heap_collect(heaps[i], true);
+    mi_heap_visit_blocks(heaps[i], false, count, &counter);
+    mi_heap_destroy(heaps[i]);
+  }
+  assert_int_equal(counter.areas, 0);
+}
+
 static void test_theap_visit(void** state) {
   (void)state;
   mi_heap_t* heap = mi_heap_new();
@@ -364,13 +380,20 @@ static void free_all(void* arg) {
 // and the pages go with their last blocks.
 static void test_left_by_longjmp(void** state) {
   (void)state;
+  static volatile int round; // kept over longjmp
+  static size_t left;
+  void* in_main = mi_malloc(1000);
+  for (round = 0; round < 100; round++) {
+    left = 1;
+    if (setjmp(away) == 0) mi_heap_visit_blocks(mi_heap_main(), true, leave, &left);
+    assert_int_equal(left, 0);
+  }
+  mi_free(in_main);
   static leaving_t leaving;
   mi_heap_t* heap = mi_heap_new();
   leaving = (leaving_t){.count = 200};
   for (size_t i = 0; i < leaving.count; i++) leaving.blocks[i] = mi_heap_malloc(heap, 4000);
-  static volatile int round; // kept over longjmp
   for (round = 0; round < 10; round++) {
-    static size_t left;
     left = 1 + (size_t)round * 19; // in pages that some thread owns, and in others
     if (setjmp(away) == 0) mi_heap_visit_blocks(heap, true, leave, &left);
     counter_t counter = {0};
@@ -423,6 +446,7 @@ int main(void) {
       cmocka_unit_test(test_theap_visit),         cmocka_unit_test(test_abandoned),
       cmocka_unit_test(test_under_utilized),      cmocka_unit_test(test_others_free_meanwhile),
       cmocka_unit_test(test_left_by_longjmp),     cmocka_unit_test(test_sizes_told),
+      cmocka_unit_test(test_collect_any_heap),
   };
   return check_run(tests);
 }
