@@ -1254,7 +1254,9 @@ template <class T, bool destroys> struct _mi_heap_stl_allocator_common {
   mi_decl_nodiscard T* allocate(size_type count, const void* = nullptr) {
     if (count <= max_size()) {
       for (;;) {
-        void* p = mi_heap_malloc(heap.get(), count * sizeof(T));
+        void* p = alignof(T) > 2 * sizeof(void*)
+                      ? mi_heap_malloc_aligned(heap.get(), count * sizeof(T), alignof(T))
+                      : mi_heap_malloc(heap.get(), count * sizeof(T));
         if (p != nullptr) return static_cast<T*>(p);
         std::new_handler handler = std::get_new_handler();
         if (handler == nullptr) break;

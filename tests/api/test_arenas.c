@@ -270,6 +270,32 @@ static void take_text(const char* message, void* arg) {
   strncat(printed, message, sizeof(printed) - strlen(printed) - 1);
 }
 
+static void fill_table(void* id) {
+  mi_subproc_id_t subproc;
+  subproc._mi_subproc_id = id;
+  mi_subproc_add_current_thread(subproc);
+  size_t count = 0;
+  while (count < 2000 && mi_reserve_os_memory_ex(MIB(4), false, false, true, NULL) == 0) count++;
+  assert_in_range(count, 500, 1100);
+  void* p = mi_malloc(100);
+  assert_non_null(p);
+  mi_free(p);
+  p = mi_malloc(MIB(20));
+  assert_non_null(p);
+  mi_free(p);
+}
+
+// A program may fill the table with arenas that serve nobody but its own heaps: malloc goes on.
+static void test_too_many(void** state) {
+  (void)state;
+  if (sizeof(void*) < 8) skip(); // addresses run out first
+  mi_subproc_id_t subproc = mi_subproc_new();
+  test_thread_t thread;
+  test_thread_start(&thread, fill_table, subproc._mi_subproc_id);
+  test_thread_join(&thread);
+  mi_subproc_destroy(subproc);
+}
+
 static void test_print(void** state) {
   (void)state;
   mi_free(mi_malloc(100));
@@ -310,7 +336,7 @@ int main(void) {
       cmocka_unit_test(test_managed_shared), cmocka_unit_test(test_reserved),
       cmocka_unit_test(test_wrong_ids),      cmocka_unit_test(test_arena_heap_any_thread),
       cmocka_unit_test(test_huge_pages),     cmocka_unit_test(test_print),
-      cmocka_unit_test(test_numa_affinity),
+      cmocka_unit_test(test_too_many),       cmocka_unit_test(test_numa_affinity),
   };
   return check_run(tests);
 }
