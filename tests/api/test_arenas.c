@@ -270,30 +270,36 @@ static void take_text(const char* message, void* arg) {
   strncat(printed, message, sizeof(printed) - strlen(printed) - 1);
 }
 
-static void fill_table(void* id) {
+typedef struct filled_s {
   mi_subproc_id_t subproc;
-  subproc._mi_subproc_id = id;
-  mi_subproc_add_current_thread(subproc);
-  size_t count = 0;
-  while (count < 2000 && mi_reserve_os_memory_ex(MIB(4), false, false, true, NULL) == 0) count++;
-  assert_in_range(count, 500, 1100);
-  void* p = mi_malloc(100);
-  assert_non_null(p);
-  mi_free(p);
-  p = mi_malloc(MIB(20));
-  assert_non_null(p);
-  mi_free(p);
+  size_t arenas;
+  bool has_small, has_large;
+} filled_t;
+
+static void fill_table(void* arg) {
+  filled_t* filled = arg;
+  mi_subproc_add_current_thread(filled->subproc);
+  while (filled->arenas < 2000 && mi_reserve_os_memory_ex(MIB(4), false, false, true, NULL) == 0)
+    filled->arenas++;
+  void *small = mi_malloc(100), *large = mi_malloc(MIB(20));
+  filled->has_small = small != NULL;
+  filled->has_large = large != NULL;
+  mi_free(small);
+  mi_free(large);
 }
 
 // A program may fill the table with arenas that serve nobody but its own heaps: malloc goes on.
 static void test_too_many(void** state) {
   (void)state;
   if (sizeof(void*) < 8) skip(); // addresses run out first
-  mi_subproc_id_t subproc = mi_subproc_new();
+  filled_t filled = {.subproc = mi_subproc_new()};
   test_thread_t thread;
-  test_thread_start(&thread, fill_table, subproc._mi_subproc_id);
+  test_thread_start(&thread, fill_table, &filled);
   test_thread_join(&thread);
-  mi_subproc_destroy(subproc);
+  mi_subproc_destroy(filled.subproc);
+  assert_in_range(filled.arenas, 500, 1100);
+  assert_true(filled.has_small);
+  assert_true(filled.has_large);
 }
 
 static void test_print(void** state) {

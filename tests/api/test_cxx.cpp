@@ -177,16 +177,20 @@ static size_t heaps_now() {
   return static_cast<size_t>(stats.heaps.current);
 }
 
-// Secure builds put 8 bytes behind each block, and so not all sizes at multiples of themselves.
+// Large blocks are at multiples of 64 KiB; secure builds put 8 bytes behind each block, and so not all sizes at multiples
+// of themselves.
 template <class T, template <class> class allocator> static void check_alignment() {
   std::vector<T, allocator<T>> values;
   std::list<T, allocator<T>> list;
+  std::vector<void*> between;
   for (size_t i = 0; i < 20; i++) {
+    between.push_back(mi_malloc(65536 * (i % 3 * 2 + 3))); // an odd number of 64 KiB
     values.resize(i + 1);
     list.emplace_back();
     assert_int_equal(reinterpret_cast<uintptr_t>(values.data()) % alignof(T), 0);
     assert_int_equal(reinterpret_cast<uintptr_t>(&list.back()) % alignof(T), 0);
   }
+  for (void* p : between) mi_free(p);
 }
 
 struct alignas(64) aligned_64 {
