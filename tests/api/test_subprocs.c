@@ -128,6 +128,30 @@ static bool count_heap(mi_heap_t* heap, void* arg) {
   return ++counts[0] != counts[1];
 }
 
+// What was counted of a sub-process's blocks and pages is of the past when it goes.
+static void test_statistics(void** state) {
+  (void)state;
+  static member_t member;
+  mi_stats_t_decl(before);
+  int64_t peak = 0;
+  mi_collect(true);
+  mi_stats_get(&before);
+  for (size_t round = 0; round < 4; round++) {
+    mi_subproc_id_t subproc = mi_subproc_new();
+    start_member(&member, subproc);
+    end_member(&member);
+    mi_subproc_destroy(subproc);
+    mi_collect(true);
+    mi_stats_t_decl(now);
+    assert_true(mi_stats_get(&now));
+    assert_int_equal(now.pages.current, before.pages.current);
+    assert_int_equal(now.heaps.current, before.heaps.current);
+    assert_int_equal(now.malloc_huge.current, before.malloc_huge.current);
+    if (round == 0) peak = now.malloc_huge.peak;
+    assert_true(now.malloc_huge.peak < peak + (int64_t)MIB(1));
+  }
+}
+
 static void test_visit_heaps(void** state) {
   (void)state;
   size_t counts[2] = {0, 0};
@@ -217,11 +241,9 @@ static void test_destroyed_while_others_look(void** state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_main),
-      cmocka_unit_test(test_isolation),
-      cmocka_unit_test(test_visit_heaps),
-      cmocka_unit_test(test_many),
-      cmocka_unit_test(test_destroyed_while_others_look),
+      cmocka_unit_test(test_main),        cmocka_unit_test(test_isolation),
+      cmocka_unit_test(test_visit_heaps), cmocka_unit_test(test_statistics),
+      cmocka_unit_test(test_many),        cmocka_unit_test(test_destroyed_while_others_look),
   };
   return check_run(tests);
 }

@@ -4,6 +4,7 @@
 
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
+#include "core/heaps/single.h"
 #include "core/heaps/theap_life.h"
 #include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
@@ -427,6 +428,14 @@ subproc_t* subproc_new(void) {
   return subproc;
 }
 
+static bool uncount_page(page_t* page, void* arg) {
+  MI_UNUSED(arg);
+  stats_decrease(&stats_process.pages, 1);
+  if (page->bin == BIN_HUGE && !single_is_kept(atomic_get_relaxed(&page->owner)))
+    stats_decrease(&stats_process.huge_bytes, page->block_size);
+  return true;
+}
+
 bool subproc_destroy(subproc_t* subproc) {
   if (subproc == NULL || subproc == subproc_main()) return false;
   if (atomic_get_acquire(&subproc->threads) > 0) return false;
@@ -441,6 +450,7 @@ bool subproc_destroy(subproc_t* subproc) {
   theaps_destroy(main);
   heaps_remove(main);
   theaps_forget_counts(main);
+  arena_visit_pages(&subproc->arenas, &uncount_page, NULL);
   arena_release_all(&subproc->arenas);
   counts_zero(main);
   record_give(main);
