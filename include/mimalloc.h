@@ -484,8 +484,8 @@ typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t* heap, const mi_heap_a
 
 /**
  * Visits the areas of `heap`, all of its threads', and with `visit_blocks` the blocks in use: each one once,
- * and none that is free. No other thread may use the heap meanwhile, except to free its blocks: those of
- * which that is known in time aren't visited.
+ * and none that is free. No other thread may use the heap meanwhile, but one that never allocated in it may free
+ * its blocks: those of which that is known in time aren't visited.
  * @return false when the visitor ended it, or an argument is NULL.
  */
 mi_decl_export bool mi_heap_visit_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun* visitor,
