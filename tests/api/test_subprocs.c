@@ -128,6 +128,39 @@ static bool count_heap(mi_heap_t* heap, void* arg) {
   return ++counts[0] != counts[1];
 }
 
+typedef struct guarding_s {
+  mi_subproc_id_t subproc;
+  char* memory;
+  size_t size, inside; // blocks in the memory
+} guarding_t;
+
+static void guard_in_memory(void* arg) {
+  guarding_t* guarding = arg;
+  mi_subproc_add_current_thread(guarding->subproc);
+  mi_manage_os_memory(guarding->memory, guarding->size, true, true, false, -1);
+  mi_theap_guarded_set_sample_rate(mi_theap_get_default(), 1, 1);
+  for (size_t i = 0; i < 20; i++) {
+    char* p = mi_malloc(100 * i);
+    guarding->inside += p >= guarding->memory && p < guarding->memory + guarding->size;
+  }
+}
+
+// Memory of the program's is whole again, though guarded blocks lived there to the end.
+static void test_guards_go(void** state) {
+  (void)state;
+  guarding_t guarding = {.subproc = mi_subproc_new(), .size = MIB(16)};
+  guarding.memory = malloc(guarding.size);
+  assert_non_null(guarding.memory);
+  test_thread_t thread;
+  test_thread_start(&thread, guard_in_memory, &guarding);
+  test_thread_join(&thread);
+  assert_int_equal(guarding.inside, 20);
+  mi_subproc_destroy(guarding.subproc);
+  assert_false(mi_is_in_heap_region(guarding.memory + MIB(8)));
+  memset(guarding.memory, 1, guarding.size);
+  free(guarding.memory);
+}
+
 // What was counted of a sub-process's blocks and pages is of the past when it goes.
 static void test_statistics(void** state) {
   (void)state;
@@ -241,9 +274,13 @@ static void test_destroyed_while_others_look(void** state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_main),        cmocka_unit_test(test_isolation),
-      cmocka_unit_test(test_visit_heaps), cmocka_unit_test(test_statistics),
-      cmocka_unit_test(test_many),        cmocka_unit_test(test_destroyed_while_others_look),
+      cmocka_unit_test(test_main),
+      cmocka_unit_test(test_isolation),
+      cmocka_unit_test(test_visit_heaps),
+      cmocka_unit_test(test_statistics),
+      cmocka_unit_test(test_guards_go),
+      cmocka_unit_test(test_many),
+      cmocka_unit_test(test_destroyed_while_others_look),
   };
   return check_run(tests);
 }

@@ -428,11 +428,13 @@ subproc_t* subproc_new(void) {
   return subproc;
 }
 
-static bool uncount_page(page_t* page, void* arg) {
+// A page that goes with its sub-process.
+static bool forget_page(page_t* page, void* arg) {
   MI_UNUSED(arg);
   stats_decrease(&stats_process.pages, 1);
   if (page->bin == BIN_HUGE && !single_is_kept(atomic_get_relaxed(&page->owner)))
     stats_decrease(&stats_process.huge_bytes, page->block_size);
+  guarded_page_free(page); // the memory may be the program's
   return true;
 }
 
@@ -450,7 +452,7 @@ bool subproc_destroy(subproc_t* subproc) {
   theaps_destroy(main);
   heaps_remove(main);
   theaps_forget_counts(main);
-  arena_visit_pages(&subproc->arenas, &uncount_page, NULL);
+  arena_visit_pages(&subproc->arenas, &forget_page, NULL);
   arena_release_all(&subproc->arenas);
   counts_zero(main);
   record_give(main);
