@@ -157,28 +157,21 @@ static void unlink_page_locked(heap_t* heap, page_t* page) {
   page->heap_next = page->heap_previous = NULL;
 }
 
-heap_walk_t* heap_walk_begin(heap_t* heap) {
-  heap_walk_t* walk = NULL;
+page_t* heap_walk(heap_t* heap, heap_walk_t** walk, bool is_over) {
+  heap_walk_t* at = *walk;
   pages_lock(heap);
-  for (size_t i = 0; i < HEAP_WALKS && walk == NULL; i++)
-    if (!heap->walks[i].is_taken) walk = &heap->walks[i];
-  if (walk != NULL) *walk = (heap_walk_t){heap->pages, true};
-  os_lock_release(&heap->pages_lock);
-  return walk;
-}
-
-page_t* heap_walk_next(heap_t* heap, heap_walk_t* walk) {
-  pages_lock(heap);
-  page_t* page = walk->next;
-  if (page != NULL) walk->next = page->heap_next;
+  for (size_t i = 0; i < HEAP_WALKS && at == NULL; i++) {
+    if (heap->walks[i].is_taken) continue;
+    at = *walk = &heap->walks[i];
+    at->next = heap->pages;
+  }
+  page_t* page = at == NULL || is_over ? NULL : at->next;
+  if (at != NULL) {
+    at->is_taken = page != NULL;
+    at->next = page != NULL ? page->heap_next : NULL;
+  }
   os_lock_release(&heap->pages_lock);
   return page;
-}
-
-void heap_walk_end(heap_t* heap, heap_walk_t* walk) {
-  pages_lock(heap);
-  *walk = (heap_walk_t){NULL, false};
-  os_lock_release(&heap->pages_lock);
 }
 
 // All of its blocks are free.

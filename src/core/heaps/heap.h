@@ -161,10 +161,9 @@ MI_INLINE bool heap_is_main(const heap_t* heap) {
 void heap_page_add(heap_t* heap, page_t* page);
 void heap_page_remove(page_t* page, bool is_counted);
 
-// A walk over the heap's pages; NULL when there are too many already. Pages that come meanwhile may be missed.
-heap_walk_t* heap_walk_begin(heap_t* heap);
-page_t* heap_walk_next(heap_t* heap, heap_walk_t* walk); // NULL: no more
-void heap_walk_end(heap_t* heap, heap_walk_t* walk);
+// The next page of a walk over the heap's, which *walk NULL begins; with `is_over` it ends before its time. NULL: no more,
+// or, with *walk still NULL, too many walks. Pages that come meanwhile may be missed.
+page_t* heap_walk(heap_t* heap, heap_walk_t** walk, bool is_over);
 
 // Goes on with heaps whose deletion or destruction a thread began that was killed since.
 void heaps_end_left(void);

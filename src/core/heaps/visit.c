@@ -47,45 +47,48 @@ static void mark_delayed(visit_t* visit, const page_t* page) {
   }
 }
 
+static void note_single(visit_t* visit, page_t* page) {
+  uint8_t* block = (uint8_t*)page->free; // what the program has of it
+  visit->first = block;
+  visit->count = block != NULL; // or freed in this moment
+  visit->free[0] = 0;
+  visit->area.used = visit->count;
+  if (block != NULL) visit->area.block_size -= (size_t)(block - page->start);
+}
+
 // Nobody else touches the page's private fields; blocks may still come to the remote list.
-static void note_page(visit_t* visit, page_t* page) {
-  size_t size = (size_t)page->slice_count * SLICE_SIZE;
-  size_t reserved = page->reserved * page->block_size;
-  size_t committed = page->slice_count == page->committed_slices ? size : page->committed_slices * SLICE_SIZE;
+static void note_blocks(visit_t* visit, page_t* page) {
   uint64_t remote = atomic_get_acquire(&page->remote);
   uint64_t index = remote >> 32;
-  visit->area = (heap_area_t){
-      .blocks = page->start,
-      .reserved = reserved,
-      .committed = committed < reserved ? committed : reserved,
-      .used = (size_t)page_used(page) - (uint32_t)remote,
-      .block_size = page->block_size - BLOCK_TAIL,
-      .full_block_size = page->block_size,
-      .page = page,
-  };
+  heap_area_t* area = &visit->area;
+  area->reserved *= page->reserved;
+  area->committed =
+      page->slice_count == page->committed_slices ? area->reserved : page->committed_slices * SLICE_SIZE;
+  if (area->committed > area->reserved) area->committed = area->reserved;
+  area->used = (size_t)page_used(page) - (uint32_t)remote;
+  area->block_size -= BLOCK_TAIL;
   visit->first = page->start;
   visit->count = page->extended;
-  mem_zero(visit->free, (visit->count + (size_t)63) / 64 * sizeof(uint64_t));
   if (!visit->with_blocks && !MI_SECURE) return;
+  mem_zero(visit->free, sizeof(visit->free));
   mark_free(visit, page, page->free, visit->count);
   if (index != 0) mark_free(visit, page, (const block_t*)(page->start + (index - 1) * 8), (uint32_t)remote);
   if (MI_SECURE) mark_delayed(visit, page);
 }
 
-static void note_single(visit_t* visit, page_t* page) {
-  uint8_t* block = (uint8_t*)page->free; // what the program has of it
-  visit->count = block != NULL;          // freed in this moment
-  visit->free[0] = 0;
-  visit->first = block;
-  visit->area = (heap_area_t){
-      .blocks = page->start,
-      .reserved = page->block_size,
-      .committed = page->block_size,
-      .used = visit->count,
-      .block_size = block == NULL ? 0 : page->block_size - (size_t)(block - page->start),
-      .full_block_size = page->block_size,
-      .page = page,
-  };
+static void note_page(visit_t* visit, page_t* page, bool is_single) {
+  size_t size = page->block_size;
+  visit->area = (heap_area_t){.blocks = page->start,
+                              .reserved = size,
+                              .committed = size,
+                              .block_size = size,
+                              .full_block_size = size,
+                              .page = page};
+  if (is_single) {
+    note_single(visit, page);
+  } else {
+    note_blocks(visit, page);
+  }
 }
 
 static bool call(visit_t* visit, uint8_t* block) {
@@ -114,15 +117,13 @@ static bool visit_page(page_t* page, void* arg) {
   } else if (visit->scope == HEAP_ABANDONED) {
     if (is_single || !page_is_abandoned(owner)) return true;
   }
-  if (is_single) {
-    note_single(visit, page);
-  } else if (!page_is_abandoned(owner)) {
-    note_page(visit, page);
+  if (is_single || !page_is_abandoned(owner)) {
+    note_page(visit, page, is_single);
   } else { // Nobody's: ours while we look, so that nobody takes it over in between.
     theap_t* current = theap_current();
     if (!page_claim_for_look(current != NULL ? current : &theap_none, page)) return true;
     bool is_its = atomic_get_acquire(&page->heap) == visit->heap; // still
-    if (is_its) note_page(visit, page);
+    if (is_its) note_page(visit, page, false);
     page_abandon_again(current, page, owner);
     if (!is_its) return true;
   }
@@ -133,14 +134,10 @@ bool heap_visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks, h
                 void* arg) {
   visit_t visit = {
       .heap = heap, .scope = scope, .theap = theap, .with_blocks = blocks, .visitor = visitor, .arg = arg};
-  heap_walk_t* walk = heap_is_main(heap) ? NULL : heap_walk_begin(heap);
-  if (walk == NULL) {
-    arena_visit_pages(&heap->subproc->arenas, &visit_page, &visit);
-    return !visit.stopped;
-  }
-  page_t* page;
-  while ((page = heap_walk_next(heap, walk)) != NULL && visit_page(page, &visit)) {}
-  heap_walk_end(heap, walk);
+  heap_walk_t* walk = NULL;
+  page_t* page = heap_is_main(heap) ? NULL : heap_walk(heap, &walk, false);
+  if (walk == NULL) arena_visit_pages(&heap->subproc->arenas, &visit_page, &visit);
+  while (page != NULL) page = heap_walk(heap, &walk, !visit_page(page, &visit));
   return !visit.stopped;
 }
 
