@@ -148,17 +148,15 @@ static void guard_in_memory(void* arg) {
 // Memory of the program's is whole again, though guarded blocks lived there to the end.
 static void test_guards_go(void** state) {
   (void)state;
-  guarding_t guarding = {.subproc = mi_subproc_new(), .size = MIB(16)};
-  guarding.memory = malloc(guarding.size);
-  assert_non_null(guarding.memory);
+  static char memory[MIB(8)];
+  guarding_t guarding = {.subproc = mi_subproc_new(), .memory = memory, .size = sizeof(memory)};
   test_thread_t thread;
   test_thread_start(&thread, guard_in_memory, &guarding);
   test_thread_join(&thread);
   assert_int_equal(guarding.inside, 20);
   mi_subproc_destroy(guarding.subproc);
-  assert_false(mi_is_in_heap_region(guarding.memory + MIB(8)));
-  memset(guarding.memory, 1, guarding.size);
-  free(guarding.memory);
+  assert_false(mi_is_in_heap_region(memory + MIB(4)));
+  memset(memory, 1, sizeof(memory));
 }
 
 // What was counted of a sub-process's blocks and pages is of the past when it goes.
