@@ -43,6 +43,8 @@ typedef struct mi_stat_counter_s {
 /**
  * The fields between the head of mi_stats_t and its arrays, in order. Define MI_STAT_COUNT(name) and
  * MI_STAT_COUNTER(name), for fields of type mi_stat_count_t and mi_stat_counter_t, before use.
+ *
+ * (1) up to 512 KiB in a build with the option `secure`
  */
 #define MI_STAT_FIELDS()                                                                                     \
   MI_STAT_COUNT(pages)            /* runs of memory with blocks of one size */                               \
@@ -53,7 +55,7 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNT(page_committed)   /* bytes in these runs; peak: now */                                       \
   MI_STAT_COUNT(pages_abandoned)  /* not counted: 0 */                                                       \
   MI_STAT_COUNT(threads)          /* that have, or had, a theap */                                           \
-  MI_STAT_COUNT(malloc_normal)    /* bytes in blocks up to 512 KiB; peak: see malloc_bins */                 \
+  MI_STAT_COUNT(malloc_normal)    /* bytes in blocks up to 64 KiB (1); peak: see malloc_bins */              \
   MI_STAT_COUNT(malloc_huge)      /* bytes in larger blocks */                                               \
   MI_STAT_COUNT(malloc_requested) /* not counted: 0 */                                                       \
   /* calls of the operating system */                                                                        \
@@ -63,7 +65,7 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNTER(purge_calls) /* that decommitted */                                                        \
   /* numbers of things */                                                                                    \
   MI_STAT_COUNTER(arena_count)          /* arenas made */                                                    \
-  MI_STAT_COUNTER(malloc_normal_count)  /* blocks up to 512 KiB allocated */                                 \
+  MI_STAT_COUNTER(malloc_normal_count)  /* blocks up to 64 KiB (1) allocated */                              \
   MI_STAT_COUNTER(malloc_huge_count)    /* larger blocks allocated */                                        \
   MI_STAT_COUNTER(malloc_guarded_count) /* not counted: 0; guarded blocks count as larger ones */            \
   /* the allocator's inner life */                                                                           \
@@ -79,7 +81,7 @@ typedef struct mi_stat_counter_s {
   MI_STAT_COUNT(segments_cache)                                                                              \
   MI_STAT_COUNT(_segments_reserved)                                                                          \
   /* since version 3 */                                                                                      \
-  MI_STAT_COUNT(heaps)                       /* in the sub-process, its main heap included */                 \
+  MI_STAT_COUNT(heaps)                       /* in the sub-process, its main heap included */                \
   MI_STAT_COUNT(theaps)                      /* parts of heaps that belong to threads */                     \
   MI_STAT_COUNTER(pages_reclaim_on_alloc)    /* pages that nobody owned, taken over for their room */        \
   MI_STAT_COUNTER(pages_reclaim_on_free)     /* full pages, taken back when one of their blocks was freed */ \
@@ -176,7 +178,7 @@ mi_decl_export bool mi_stats_get(mi_stats_t* stats) mi_attr_noexcept;
 
 /**
  * The same as a JSON object.
- * @param buf_size bytes at `buf`; about 12 KiB do. What doesn't fit is left out: the text is cut there
+ * @param buf_size bytes at `buf`; 24 KiB do. What doesn't fit is left out: the text is cut there
  * @param buf      where to put the NUL-terminated text, or NULL for a new block, to be freed with mi_free()
  * @return the text, or NULL when there is no memory.
  */

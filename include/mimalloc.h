@@ -484,8 +484,8 @@ typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t* heap, const mi_heap_a
 
 /**
  * Visits the areas of `heap`, all of its threads', and with `visit_blocks` the blocks in use: each one once,
- * and none that is free. No other thread may use the heap meanwhile, except to free its blocks: those of
- * which that is known in time aren't visited.
+ * and none that is free. No other thread may use the heap meanwhile, but one that never allocated in it may free
+ * its blocks: those of which that is known in time aren't visited.
  * @return false when the visitor ended it, or an argument is NULL.
  */
 mi_decl_export bool mi_heap_visit_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun* visitor,
@@ -1254,7 +1254,9 @@ template <class T, bool destroys> struct _mi_heap_stl_allocator_common {
   mi_decl_nodiscard T* allocate(size_type count, const void* = nullptr) {
     if (count <= max_size()) {
       for (;;) {
-        void* p = mi_heap_malloc(heap.get(), count * sizeof(T));
+        void* p = alignof(T) > 2 * sizeof(void*)
+                      ? mi_heap_malloc_aligned(heap.get(), count * sizeof(T), alignof(T))
+                      : mi_heap_malloc(heap.get(), count * sizeof(T));
         if (p != nullptr) return static_cast<T*>(p);
         std::new_handler handler = std::get_new_handler();
         if (handler == nullptr) break;

@@ -65,7 +65,8 @@ void mi_heap_set_numa_affinity(mi_heap_t* heap, int numa_node) {
 void mi_heap_collect(mi_heap_t* heap, bool force) {
   if (heap == NULL) return;
   heap_t* inner = heap_from(heap);
-  theap_t* theap = runtime_heap_theap_fast(inner);
+  const theap_t* any = runtime_theap();
+  theap_t* theap = any == NULL ? NULL : thread_find_theap(any->thread, inner);
   if (theap != NULL) theap_collect(theap, force);
   if (!force) return;
   subproc_collect_abandoned(inner->subproc, theap);

@@ -286,6 +286,7 @@ void mi_thread_stats_print_out(mi_output_fun* out, void* arg) {
   theap_t* theap = runtime_theap();
   if (theap == NULL) message_print_to(out, arg, "mimalloc: statistics: the thread has no heap\n");
   for (theap = theap == NULL ? NULL : theap->thread->theaps; theap != NULL; theap = theap->thread_next) {
+    if (atomic_get_relaxed(&theap->heap) == NULL) continue; // another thread destroyed it
     scope_t scope = {.theap = theap, .with_blocks = true};
     print_part(&sink, "the calling thread in heap", theap->heap, &scope);
   }

@@ -279,11 +279,11 @@ static void test_many(void** state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_alignments), cmocka_unit_test(test_large_alignments),
-      cmocka_unit_test(test_at_offset),  cmocka_unit_test(test_wrong_alignments),
-      cmocka_unit_test(test_impossible), cmocka_unit_test(test_vast_alignments),
-      cmocka_unit_test(test_realloc_keeps),
-      cmocka_unit_test(test_rezalloc),   cmocka_unit_test(test_many),
+      cmocka_unit_test(test_alignments),    cmocka_unit_test(test_large_alignments),
+      cmocka_unit_test(test_at_offset),     cmocka_unit_test(test_wrong_alignments),
+      cmocka_unit_test(test_impossible),    cmocka_unit_test(test_vast_alignments),
+      cmocka_unit_test(test_realloc_keeps), cmocka_unit_test(test_rezalloc),
+      cmocka_unit_test(test_many),
   };
   return check_run(tests);
 }

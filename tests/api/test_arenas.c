@@ -270,6 +270,38 @@ static void take_text(const char* message, void* arg) {
   strncat(printed, message, sizeof(printed) - strlen(printed) - 1);
 }
 
+typedef struct filled_s {
+  mi_subproc_id_t subproc;
+  size_t arenas;
+  bool has_small, has_large;
+} filled_t;
+
+static void fill_table(void* arg) {
+  filled_t* filled = arg;
+  mi_subproc_add_current_thread(filled->subproc);
+  while (filled->arenas < 2000 && mi_reserve_os_memory_ex(MIB(4), false, false, true, NULL) == 0)
+    filled->arenas++;
+  void *small = mi_malloc(100), *large = mi_malloc(MIB(20));
+  filled->has_small = small != NULL;
+  filled->has_large = large != NULL;
+  mi_free(small);
+  mi_free(large);
+}
+
+// A program may fill the table with arenas that serve nobody but its own heaps: malloc goes on.
+static void test_too_many(void** state) {
+  (void)state;
+  if (sizeof(void*) < 8) skip(); // addresses run out first
+  filled_t filled = {.subproc = mi_subproc_new()};
+  test_thread_t thread;
+  test_thread_start(&thread, fill_table, &filled);
+  test_thread_join(&thread);
+  mi_subproc_destroy(filled.subproc);
+  assert_in_range(filled.arenas, 500, 1100);
+  assert_true(filled.has_small);
+  assert_true(filled.has_large);
+}
+
 static void test_print(void** state) {
   (void)state;
   mi_free(mi_malloc(100));
@@ -310,7 +342,7 @@ int main(void) {
       cmocka_unit_test(test_managed_shared), cmocka_unit_test(test_reserved),
       cmocka_unit_test(test_wrong_ids),      cmocka_unit_test(test_arena_heap_any_thread),
       cmocka_unit_test(test_huge_pages),     cmocka_unit_test(test_print),
-      cmocka_unit_test(test_numa_affinity),
+      cmocka_unit_test(test_too_many),       cmocka_unit_test(test_numa_affinity),
   };
   return check_run(tests);
 }

@@ -177,6 +177,38 @@ static size_t heaps_now() {
   return static_cast<size_t>(stats.heaps.current);
 }
 
+// Large blocks are at multiples of 64 KiB; secure builds put 8 bytes behind each block, and so not all sizes at multiples
+// of themselves.
+template <class T, template <class> class allocator> static void check_alignment() {
+  std::vector<T, allocator<T>> values;
+  std::list<T, allocator<T>> list;
+  std::vector<void*> between;
+  for (size_t i = 0; i < 20; i++) {
+    between.push_back(mi_malloc(65536 * (i % 3 * 2 + 3))); // an odd number of 64 KiB
+    values.resize(i + 1);
+    list.emplace_back();
+    assert_int_equal(reinterpret_cast<uintptr_t>(values.data()) % alignof(T), 0);
+    assert_int_equal(reinterpret_cast<uintptr_t>(&list.back()) % alignof(T), 0);
+  }
+  for (void* p : between) mi_free(p);
+}
+
+struct alignas(64) aligned_64 {
+  char bytes[64];
+};
+struct alignas(131072) aligned_128k {
+  char bytes[131072];
+};
+
+static void test_aligned_types(void**) {
+  check_alignment<aligned_64, mi_stl_allocator>();
+  check_alignment<aligned_64, mi_heap_stl_allocator>();
+  check_alignment<aligned_64, mi_heap_destroy_stl_allocator>();
+  check_alignment<aligned_128k, mi_stl_allocator>();
+  check_alignment<aligned_128k, mi_heap_stl_allocator>();
+  check_alignment<aligned_128k, mi_heap_destroy_stl_allocator>();
+}
+
 static void test_heap_allocators(void**) {
   size_t heaps = heaps_now();
   {
@@ -234,7 +266,8 @@ static void test_heap_allocators(void**) {
 static void test_heap_resource(void**) {
   heap_resource resource;
   std::pmr::vector<std::pmr::string> texts(&resource);
-  for (int i = 0; i < 1000; i++) texts.emplace_back("a text that is longer than what fits into a string itself");
+  for (int i = 0; i < 1000; i++)
+    texts.emplace_back("a text that is longer than what fits into a string itself");
   assert_ptr_equal(mi_heap_of(texts.data()), resource.heap());
   assert_ptr_equal(mi_heap_of(texts[999].data()), resource.heap());
   void* p = resource.allocate(100, 4096);
@@ -305,6 +338,7 @@ int main() {
     cmocka_unit_test(test_new_handler),
     cmocka_unit_test(test_containers),
     cmocka_unit_test(test_container_failure),
+    cmocka_unit_test(test_aligned_types),
     cmocka_unit_test(test_heap_allocators),
     cmocka_unit_test(test_heap_resource),
 #if !defined(_WIN32)

@@ -25,7 +25,8 @@ static void test_posix_memalign(void** state) {
   }
   assert_int_equal(mi_posix_memalign(api_opaque_pointer(NULL), 16, 100), EINVAL);
   void* kept = &untouched;
-  assert_int_equal(mi_posix_memalign(&kept, api_opaque(SIZE_MAX / 2 + 1), 100), ENOMEM); // valid, but who has that
+  assert_int_equal(mi_posix_memalign(&kept, api_opaque(SIZE_MAX / 2 + 1), 100),
+                   ENOMEM); // valid, but who has that
   assert_ptr_equal(kept, &untouched);
   for (size_t i = 0; i < api_impossible_size_count; i++) {
     void* p = &untouched;

@@ -128,6 +128,61 @@ static bool count_heap(mi_heap_t* heap, void* arg) {
   return ++counts[0] != counts[1];
 }
 
+typedef struct guarding_s {
+  mi_subproc_id_t subproc;
+  char* memory;
+  size_t size, inside; // blocks in the memory
+} guarding_t;
+
+static void guard_in_memory(void* arg) {
+  guarding_t* guarding = arg;
+  mi_subproc_add_current_thread(guarding->subproc);
+  mi_manage_os_memory(guarding->memory, guarding->size, true, true, false, -1);
+  mi_theap_guarded_set_sample_rate(mi_theap_get_default(), 1, 1);
+  for (size_t i = 0; i < 20; i++) {
+    char* p = mi_malloc(100 * i);
+    guarding->inside += p >= guarding->memory && p < guarding->memory + guarding->size;
+  }
+}
+
+// Memory of the program's is whole again, though guarded blocks lived there to the end.
+static void test_guards_go(void** state) {
+  (void)state;
+  static char memory[MIB(8)];
+  guarding_t guarding = {.subproc = mi_subproc_new(), .memory = memory, .size = sizeof(memory)};
+  test_thread_t thread;
+  test_thread_start(&thread, guard_in_memory, &guarding);
+  test_thread_join(&thread);
+  assert_int_equal(guarding.inside, 20);
+  mi_subproc_destroy(guarding.subproc);
+  assert_false(mi_is_in_heap_region(memory + MIB(4)));
+  memset(memory, 1, sizeof(memory));
+}
+
+// What was counted of a sub-process's blocks and pages is of the past when it goes.
+static void test_statistics(void** state) {
+  (void)state;
+  static member_t member;
+  mi_stats_t_decl(before);
+  int64_t peak = 0;
+  mi_collect(true);
+  mi_stats_get(&before);
+  for (size_t round = 0; round < 4; round++) {
+    mi_subproc_id_t subproc = mi_subproc_new();
+    start_member(&member, subproc);
+    end_member(&member);
+    mi_subproc_destroy(subproc);
+    mi_collect(true);
+    mi_stats_t_decl(now);
+    assert_true(mi_stats_get(&now));
+    assert_int_equal(now.pages.current, before.pages.current);
+    assert_int_equal(now.heaps.current, before.heaps.current);
+    assert_int_equal(now.malloc_huge.current, before.malloc_huge.current);
+    if (round == 0) peak = now.malloc_huge.peak;
+    assert_true(now.malloc_huge.peak < peak + (int64_t)MIB(1));
+  }
+}
+
 static void test_visit_heaps(void** state) {
   (void)state;
   size_t counts[2] = {0, 0};
@@ -220,6 +275,8 @@ int main(void) {
       cmocka_unit_test(test_main),
       cmocka_unit_test(test_isolation),
       cmocka_unit_test(test_visit_heaps),
+      cmocka_unit_test(test_statistics),
+      cmocka_unit_test(test_guards_go),
       cmocka_unit_test(test_many),
       cmocka_unit_test(test_destroyed_while_others_look),
   };

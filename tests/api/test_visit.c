@@ -2,6 +2,7 @@
 #include "api_check.h"
 #include "support/test_thread.h"
 
+#include <setjmp.h>
 #include <stdlib.h>
 
 #define MIB(n) ((size_t)(n) << 20)
@@ -203,6 +204,22 @@ static void test_areas_alone_and_early_stop(void** state) {
   mi_heap_destroy(heap);
 }
 
+// With more heaps than a thread has at hand, too: nothing is left to visit.
+static void test_collect_any_heap(void** state) {
+  (void)state;
+  enum { HEAPS = 200 };
+  mi_heap_t* heaps[HEAPS];
+  for (size_t i = 0; i < HEAPS; i++) heaps[i] = mi_heap_new();
+  for (size_t i = 0; i < HEAPS; i++) mi_free(mi_heap_malloc(heaps[i], 100));
+  counter_t counter = {0};
+  for (size_t i = 0; i < HEAPS; i++) {
+    mi_heap_collect(heaps[i], true);
+    mi_heap_visit_blocks(heaps[i], false, count, &counter);
+    mi_heap_destroy(heaps[i]);
+  }
+  assert_int_equal(counter.areas, 0);
+}
+
 static void test_theap_visit(void** state) {
   (void)state;
   mi_heap_t* heap = mi_heap_new();
@@ -265,11 +282,171 @@ static void test_under_utilized(void** state) {
   mi_heap_destroy(heap);
 }
 
+// ---- while others free, and a visitor that never returns ----------------------------------------------------
+
+enum { LEAVING_MAX = 2000 };
+
+typedef struct leaving_s {
+  test_thread_t thread;
+  char* blocks[LEAVING_MAX];
+  size_t count, seen[LEAVING_MAX], areas;
+  bool is_gone[LEAVING_MAX];
+  size_t group, strangers; // blocks of a page
+} leaving_t;
+
+static void free_unseen(void* arg) {
+  leaving_t* leaving = arg;
+  for (size_t i = 0; i < leaving->count; i++) {
+    if (leaving->seen[i] != 0 || i / leaving->group % 10 == 0) continue;
+    mi_free(leaving->blocks[i]);
+    leaving->is_gone[i] = true;
+  }
+}
+
+// In the third area: nine of ten of the pages that follow go.
+static bool visit_leaving(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
+                          void* arg) {
+  (void)heap;
+  (void)area;
+  (void)block_size;
+  leaving_t* leaving = arg;
+  if (block == NULL) {
+    if (++leaving->areas != 3) return true;
+    test_thread_start(&leaving->thread, free_unseen, leaving);
+    test_thread_join(&leaving->thread);
+    return true;
+  }
+  for (size_t i = 0; i < leaving->count; i++) {
+    if (leaving->blocks[i] != block) continue;
+    leaving->seen[i]++;
+    return true;
+  }
+  leaving->strangers++;
+  return true;
+}
+
+static void visit_while_others_free(mi_heap_t* heap, size_t size, size_t count, size_t group) {
+  static leaving_t leaving;
+  leaving = (leaving_t){.count = count, .group = group};
+  for (size_t i = 0; i < count; i++) {
+    leaving.blocks[i] = mi_heap_malloc(heap, size);
+    assert_non_null(leaving.blocks[i]);
+  }
+  assert_true(mi_heap_visit_blocks(heap, true, visit_leaving, &leaving));
+  size_t gone = 0;
+  for (size_t i = 0; i < count; i++) {
+    gone += leaving.is_gone[i];
+    if (!leaving.is_gone[i] && leaving.seen[i] != 1)
+      fail_msg("%zu bytes: living block %zu of %zu was visited %zu times", size, i, count, leaving.seen[i]);
+    if (!leaving.is_gone[i]) mi_free(leaving.blocks[i]);
+  }
+  assert_true(gone > count / 2);
+  if (heap != mi_heap_main()) assert_int_equal(leaving.strangers, 0);
+}
+
+static void test_others_free_meanwhile(void** state) {
+  (void)state;
+  mi_heap_t* heap = mi_heap_new();
+  visit_while_others_free(heap, 100000, 200, 1);
+  visit_while_others_free(heap, 4000, 1600, 16);
+  mi_heap_destroy(heap);
+  visit_while_others_free(mi_heap_main(), 100000, 200, 1);
+  visit_while_others_free(mi_heap_main(), 4000, 1600, 16);
+  mi_option_enable(mi_option_disallow_arena_alloc); // then each page is a reservation of its own
+  heap = mi_heap_new();
+  visit_while_others_free(heap, 100000, 200, 1);
+  visit_while_others_free(mi_heap_main(), 100000, 200, 1);
+  mi_heap_destroy(heap);
+  mi_option_disable(mi_option_disallow_arena_alloc);
+}
+
+static jmp_buf away;
+static bool leave(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
+                  void* arg) {
+  (void)heap;
+  (void)area;
+  (void)block_size;
+  size_t* left = arg;
+  if (block != NULL && --*left == 0) longjmp(away, 1);
+  return true;
+}
+
+static void free_all(void* arg) {
+  leaving_t* leaving = arg;
+  for (size_t i = 0; i < leaving->count; i++) mi_free(leaving->blocks[i]);
+}
+
+// A visitor that is left by longjmp, more often than any place for visits could be forgotten: the next visit sees all,
+// and the pages go with their last blocks.
+static void test_left_by_longjmp(void** state) {
+  (void)state;
+  static volatile int round; // kept over longjmp
+  static size_t left;
+  void* in_main = mi_malloc(1000);
+  for (round = 0; round < 100; round++) {
+    left = 1;
+    if (setjmp(away) == 0) mi_heap_visit_blocks(mi_heap_main(), true, leave, &left);
+    assert_int_equal(left, 0);
+  }
+  mi_free(in_main);
+  static leaving_t leaving;
+  mi_heap_t* heap = mi_heap_new();
+  leaving = (leaving_t){.count = 200};
+  for (size_t i = 0; i < leaving.count; i++) leaving.blocks[i] = mi_heap_malloc(heap, 4000);
+  for (round = 0; round < 10; round++) {
+    left = 1 + (size_t)round * 19; // in pages that some thread owns, and in others
+    if (setjmp(away) == 0) mi_heap_visit_blocks(heap, true, leave, &left);
+    counter_t counter = {0};
+    assert_true(mi_heap_visit_blocks(heap, true, count, &counter));
+    assert_int_equal(counter.blocks, leaving.count);
+  }
+  test_thread_start(&leaving.thread, free_all, &leaving);
+  test_thread_join(&leaving.thread);
+  mi_heap_collect(heap, true);
+  counter_t counter = {0};
+  assert_true(mi_heap_visit_blocks(heap, true, count, &counter));
+  assert_int_equal(counter.blocks, 0);
+  assert_int_equal(counter.areas, 0);
+  mi_heap_destroy(heap);
+}
+
+// What the visitor is told that it may use of a block is there.
+static bool fill_block(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t block_size,
+                       void* arg) {
+  (void)heap;
+  size_t* wrong = arg;
+  if (block == NULL) return true;
+  memset(block, 7, block_size);
+  size_t usable = mi_usable_size(block); // 0: handed out at an offset into the block
+  if (block_size != area->block_size || (usable != 0 && usable != block_size)) (*wrong)++;
+  return true;
+}
+
+static void test_sizes_told(void** state) {
+  (void)state;
+  mi_heap_t* heap = mi_heap_new();
+  for (int guarded = 0; guarded < 2; guarded++) {
+    mi_heap_guarded_set_sample_rate(heap, (size_t)guarded, 1);
+    mi_heap_guarded_set_size_bound(heap, 0, MIB(1));
+    for (size_t size = 1; size < MIB(1); size = size * 3 + 1) {
+      assert_non_null(mi_heap_malloc(heap, size));
+      assert_non_null(mi_heap_malloc_aligned(heap, size, 4096));
+      assert_non_null(mi_heap_malloc_aligned_at(heap, size, 4096, 8));
+    }
+    size_t wrong = 0;
+    assert_true(mi_heap_visit_blocks(heap, true, fill_block, &wrong));
+    assert_int_equal(wrong, 0);
+  }
+  mi_heap_destroy(heap);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_against_shadow_list), cmocka_unit_test(test_areas_alone_and_early_stop),
       cmocka_unit_test(test_theap_visit),         cmocka_unit_test(test_abandoned),
-      cmocka_unit_test(test_under_utilized),
+      cmocka_unit_test(test_under_utilized),      cmocka_unit_test(test_others_free_meanwhile),
+      cmocka_unit_test(test_left_by_longjmp),     cmocka_unit_test(test_sizes_told),
+      cmocka_unit_test(test_collect_any_heap),
   };
   return check_run(tests);
 }

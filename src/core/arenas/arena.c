@@ -151,14 +151,14 @@ static bool commit_all(arena_t* arena) {
   return true;
 }
 
-// Puts a record into the table: from then on anybody may allocate there. False, with a warning, when the
-// table is full.
-static bool table_add(arena_set_t* set, arena_t* arena) {
+// Puts a record into the table: from then on anybody may allocate there. False, with a warning, when its first `places`
+// are taken.
+static bool table_add(arena_set_t* set, arena_t* arena, size_t places) {
   arena->set = set;
   os_lock_acquire(&set->lock);
   size_t index = 0, count = set->count;
   while (index < count && set->arenas[index] != NULL) index++;
-  bool ok = index < ARENA_COUNT_MAX;
+  bool ok = index < places;
   if (ok) {
     arena->index = (uint32_t)index;
     atomic_set_release(&set->arenas[index], arena);
@@ -169,7 +169,7 @@ static bool table_add(arena_set_t* set, arena_t* arena) {
   if (!ok) {
     message_warning(
         "there are %d arenas already, no more can be made: a larger MIMALLOC_ARENA_RESERVE makes fewer",
-        ARENA_COUNT_MAX);
+        (int)places);
     return false;
   }
   stats_count(&stats_process.arenas, 1);
@@ -232,7 +232,7 @@ bool arena_add(arena_set_t* set, size_t slice_count, size_t seen) {
       message_warning("unable to commit an arena of %zu bytes at once (option arena_eager_commit)",
                       arena->os_size);
     if (arena != NULL) {
-      ok = table_add(set, arena);
+      ok = table_add(set, arena, ARENA_COUNT_MAX);
       if (!ok) arena_unmake(arena);
     }
   }
@@ -260,7 +260,7 @@ arena_t* arena_create_large(size_t size, int numa_node) {
 }
 
 static arena_t* add_or_unmake(arena_set_t* set, arena_t* arena) {
-  if (table_add(set, arena)) return arena;
+  if (table_add(set, arena, ARENA_COUNT_MAX - ARENA_COUNT_KEPT)) return arena;
   arena_unmake(arena);
   return NULL;
 }

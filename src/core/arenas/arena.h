@@ -23,8 +23,9 @@
 
 #define ARENA_ALIGNMENT                                                                                      \
   (PAGE_LARGE_SLICES * SLICE_SIZE) // so that no 64-slice page straddles two page map tables
-#define ARENA_COUNT_MAX 1024       // per set
-#define RUN_HINTS       16         // longest run, in slices, of which an arena knows where to look
+#define ARENA_COUNT_MAX  1024      // per set
+#define ARENA_COUNT_KEPT 64 // of them are for what malloc needs, whatever the program reserves or gives
+#define RUN_HINTS        16 // longest run, in slices, of which an arena knows where to look
 
 // Commits or decommits memory that the program manages itself, as mi_commit_fun_t: `commit` false: decommit.
 // *is_zero (NULL for a decommit) tells whether the memory reads as zero. False: failed.

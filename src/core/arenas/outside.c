@@ -181,16 +181,22 @@ page_t* outside_find(arena_set_t* set, const void* p) {
   return found;
 }
 
-// The lock isn't held while the visitor runs: pages are taken down a few at a time.
+// The lock isn't held while the visitor runs: pages are taken down a few at a time, by address, as others come and go.
 bool outside_visit(arena_set_t* set, bool (*visit)(page_t* page, void* arg), void* arg) {
   enum { BATCH = 32 };
   page_t* pages[BATCH];
-  for (size_t skip = 0;; skip += BATCH) {
-    size_t index = 0, count = 0;
+  for (const uint8_t* last = NULL;;) {
+    size_t count = 0;
     pages_lock(set);
-    for (outside_t* at = set->outside; at != NULL && count < BATCH; at = at->next, index++)
-      if (index >= skip) pages[count++] = at->page;
+    for (outside_t* at = set->outside; at != NULL; at = at->next) {
+      const uint8_t* start = at->page->start;
+      if (start <= last || (count == BATCH && start >= pages[BATCH - 1]->start)) continue;
+      size_t place = count < BATCH ? count++ : BATCH - 1;
+      for (; place > 0 && pages[place - 1]->start > start; place--) pages[place] = pages[place - 1];
+      pages[place] = at->page;
+    }
     os_lock_release(&set->outside_lock);
+    if (count > 0) last = pages[count - 1]->start;
     for (size_t i = 0; i < count; i++)
       if (atomic_get_acquire(&pages[i]->owner) != 0 && !visit(pages[i], arg)) return false;
     if (count < BATCH) return true;

@@ -4,6 +4,7 @@
 
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
+#include "core/heaps/single.h"
 #include "core/heaps/theap_life.h"
 #include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
@@ -29,6 +30,7 @@ static uint64_t sequence;
 static void heap_init(heap_t* heap, subproc_t* subproc, arena_t* arena) {
   atomic_set_relaxed(&heap->subproc, subproc); // late looks at pages that were of its record's heap before
   heap->arena = arena;
+  mem_zero(heap->walks, sizeof(heap->walks));
   heap->numa_node = -1;
   heap->sequence = atomic_add_relaxed(&sequence, 1);
   heap->cache_index = (uint32_t)(heap->sequence % THREAD_CACHE_SIZE);
@@ -147,10 +149,29 @@ void heap_page_add(heap_t* heap, page_t* page) {
 
 static void unlink_page_locked(heap_t* heap, page_t* page) {
   page_t *next = page->heap_next, *previous = page->heap_previous;
+  for (size_t i = 0; i < HEAP_WALKS; i++)
+    if (heap->walks[i].next == page) heap->walks[i].next = next;
   if (previous != NULL && previous->heap_next == page) previous->heap_next = next;
   if (next != NULL && next->heap_previous == page) next->heap_previous = previous;
   if (heap->pages == page) heap->pages = next;
   page->heap_next = page->heap_previous = NULL;
+}
+
+page_t* heap_walk(heap_t* heap, heap_walk_t** walk, bool is_over) {
+  heap_walk_t* at = *walk;
+  pages_lock(heap);
+  for (size_t i = 0; i < HEAP_WALKS && at == NULL; i++) {
+    if (heap->walks[i].is_taken) continue;
+    at = *walk = &heap->walks[i];
+    at->next = heap->pages;
+  }
+  page_t* page = at == NULL || is_over ? NULL : at->next;
+  if (at != NULL) {
+    at->is_taken = page != NULL;
+    at->next = page != NULL ? page->heap_next : NULL;
+  }
+  os_lock_release(&heap->pages_lock);
+  return page;
 }
 
 // All of its blocks are free.
@@ -400,6 +421,16 @@ subproc_t* subproc_new(void) {
   return subproc;
 }
 
+// A page that goes with its sub-process.
+static bool forget_page(page_t* page, void* arg) {
+  MI_UNUSED(arg);
+  stats_decrease(&stats_process.pages, 1);
+  if (page->bin == BIN_HUGE && !single_is_kept(atomic_get_relaxed(&page->owner)))
+    stats_decrease(&stats_process.huge_bytes, page->block_size);
+  guarded_page_free(page); // the memory may be the program's
+  return true;
+}
+
 bool subproc_destroy(subproc_t* subproc) {
   if (subproc == NULL || subproc == subproc_main()) return false;
   if (atomic_get_acquire(&subproc->threads) > 0) return false;
@@ -414,6 +445,7 @@ bool subproc_destroy(subproc_t* subproc) {
   theaps_destroy(main);
   heaps_remove(main);
   theaps_forget_counts(main);
+  arena_visit_pages(&subproc->arenas, &forget_page, NULL);
   arena_release_all(&subproc->arenas);
   counts_zero(main);
   record_give(main);

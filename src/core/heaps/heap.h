@@ -30,6 +30,13 @@ typedef struct page_list_s {
   page_t* last;
 } page_list_t;
 
+// A walk over a heap's pages that go meanwhile: whoever takes the next one out of the list moves the walk on.
+#define HEAP_WALKS 4 // at a time; further ones go over the arenas
+typedef struct heap_walk_s {
+  page_t* next;
+  bool is_taken; // for good when its thread is killed, or its visitor never returns
+} heap_walk_t;
+
 enum { HEAP_FREE, HEAP_LIVE, HEAP_DYING, HEAP_DELETING }; // dying: it is being destroyed
 
 typedef struct MI_ALIGNED(64) heap_s {
@@ -44,6 +51,7 @@ typedef struct MI_ALIGNED(64) heap_s {
   os_lock_t pages_lock;
   page_t*
       pages; // all pages, linked by heap_next; not kept for main heaps, whose pages are found in the arenas
+  heap_walk_t walks[HEAP_WALKS]; // over `pages`, guarded by pages_lock
   os_lock_t theaps_lock;
   struct theap_s* theaps; // all theaps, linked by heap_next
   // Blocks of pages that are gone and were not counted by a theap. Atomic.
@@ -152,6 +160,10 @@ MI_INLINE bool heap_is_main(const heap_t* heap) {
 // unless a theap has (`is_counted`).
 void heap_page_add(heap_t* heap, page_t* page);
 void heap_page_remove(page_t* page, bool is_counted);
+
+// The next page of a walk over the heap's, which *walk NULL begins; with `is_over` it ends before its time. NULL: no more,
+// or, with *walk still NULL, too many walks. Pages that come meanwhile may be missed.
+page_t* heap_walk(heap_t* heap, heap_walk_t** walk, bool is_over);
 
 // Goes on with heaps whose deletion or destruction a thread began that was killed since.
 void heaps_end_left(void);

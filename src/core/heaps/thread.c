@@ -109,10 +109,14 @@ void thread_give_back(thread_t* thread) {
   record_give(thread, true);
 }
 
-theap_t* thread_theap(thread_t* thread, heap_t* heap) {
+MI_NOINLINE theap_t* thread_find_theap(const thread_t* thread, heap_t* heap) {
   if (heap == thread->subproc->main && thread->main != NULL) return thread->main;
   theap_t* theap = thread_theap_cached(thread, heap);
-  if (theap == NULL) theap = theap_find(thread, heap);
+  return theap != NULL ? theap : theap_find(thread, heap);
+}
+
+theap_t* thread_theap(thread_t* thread, heap_t* heap) {
+  theap_t* theap = thread_find_theap(thread, heap);
   if (theap == NULL) theap = theap_make(thread, heap);
   if (theap != NULL) thread->cache[heap->cache_index] = theap;
   return theap;

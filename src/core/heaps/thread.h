@@ -57,6 +57,9 @@ void thread_give_back(thread_t* thread);
 // `thread` may be the late one (its lock held).
 theap_t* thread_theap(thread_t* thread, heap_t* heap);
 
+// The same; NULL when the thread has none yet.
+theap_t* thread_find_theap(const thread_t* thread, heap_t* heap);
+
 // The shared record for threads that have none (any more): its theaps serve what they still allocate. The
 // first takes its lock, the second opens it.
 thread_t* thread_late_enter(subproc_t* subproc);

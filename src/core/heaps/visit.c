@@ -6,6 +6,11 @@
 #include "core/pages/block.h"
 #include "base/memory.h"
 
+// A bit per block of the page with the most of them.
+#define BLOCK_WORDS (SLICE_SIZE / 8 / 64)
+
+// The visitor is called when all has been noted of a page, and nothing is held: it may take its time, or never return,
+// and the page may go meanwhile.
 typedef struct visit_s {
   heap_t* heap;
   heap_scope_t scope;
@@ -14,67 +19,90 @@ typedef struct visit_s {
   heap_visitor_t* visitor;
   void* arg;
   bool stopped;
+  heap_area_t area;
+  uint8_t* first;             // block of the area
+  uint32_t count;             // of them that were cut
+  uint64_t free[BLOCK_WORDS]; // a bit for each
 } visit_t;
 
-// A bit per block of the page with the most of them.
-#define FREE_WORDS (SLICE_SIZE / 8 / 64)
-
-static void mark_free(const page_t* page, uint64_t* free_bits, const block_t* block, uint64_t count) {
+static void mark_free(visit_t* visit, const page_t* page, const block_t* block, uint64_t count) {
   for (block_t* next; block != NULL && count > 0; block = next, count--) {
     size_t offset = (size_t)((const uint8_t*)block - page->start);
-    if (offset >= (size_t)page->extended * page->block_size)
-      return; // a damaged list: what follows is anything
+    if (offset >= (size_t)visit->count * page->block_size) return; // a damaged list: what follows is anything
     size_t index = offset / page->block_size;
-    free_bits[index / 64] |= (uint64_t)1 << index % 64;
+    visit->free[index / 64] |= (uint64_t)1 << index % 64;
     if (!block_get_next(page, block, &next)) return;
   }
 }
 
-static bool visit_block(visit_t* visit, const heap_area_t* area, uint8_t* block) {
-  if (visit->visitor(visit->heap, area, block, area->block_size, visit->arg)) return true;
-  visit->stopped = true;
-  return false;
+// Blocks whose reuse is delayed are in nobody's list.
+static void mark_delayed(visit_t* visit, const page_t* page) {
+  for (uint32_t i = 0; i < visit->count; i++) {
+    uint64_t bit = (uint64_t)1 << i % 64;
+    if ((visit->free[i / 64] & bit) != 0) continue;
+    const block_t* block = (const block_t*)(page->start + i * page->block_size);
+    if (*block_tail(page, block) != 0) continue;
+    visit->free[i / 64] |= bit;
+    visit->area.used--;
+  }
+}
+
+static void note_single(visit_t* visit, page_t* page) {
+  uint8_t* block = (uint8_t*)page->free; // what the program has of it
+  visit->first = block;
+  visit->count = block != NULL; // or freed in this moment
+  visit->free[0] = 0;
+  visit->area.used = visit->count;
+  if (block != NULL) visit->area.block_size -= (size_t)(block - page->start);
 }
 
 // Nobody else touches the page's private fields; blocks may still come to the remote list.
-static bool visit_blocks(visit_t* visit, page_t* page, const heap_area_t* area) {
-  if (page->bin == BIN_HUGE)
-    return visit_block(visit, area, (uint8_t*)page->free); // what the program has of it
-  uint64_t free_bits[FREE_WORDS];
-  mem_zero(free_bits, (page->extended + (size_t)63) / 64 * sizeof(uint64_t));
+static void note_blocks(visit_t* visit, page_t* page) {
   uint64_t remote = atomic_get_acquire(&page->remote);
   uint64_t index = remote >> 32;
-  mark_free(page, free_bits, page->free, page->extended);
-  if (index != 0)
-    mark_free(page, free_bits, (const block_t*)(page->start + (index - 1) * 8), (uint32_t)remote);
-  for (uint32_t i = 0; i < page->extended; i++) {
-    if ((free_bits[i / 64] >> i % 64 & 1) != 0) continue;
-    uint8_t* block = page->start + i * page->block_size;
-    if (MI_SECURE && *block_tail(page, (const block_t*)block) == 0) continue; // its reuse is delayed
-    if (!visit_block(visit, area, block)) return false;
-  }
-  return true;
+  heap_area_t* area = &visit->area;
+  area->reserved *= page->reserved;
+  area->committed =
+      page->slice_count == page->committed_slices ? area->reserved : page->committed_slices * SLICE_SIZE;
+  if (area->committed > area->reserved) area->committed = area->reserved;
+  area->used = (size_t)page_used(page) - (uint32_t)remote;
+  area->block_size -= BLOCK_TAIL;
+  visit->first = page->start;
+  visit->count = page->extended;
+  if (!visit->with_blocks && !MI_SECURE) return;
+  mem_zero(visit->free, sizeof(visit->free));
+  mark_free(visit, page, page->free, visit->count);
+  if (index != 0) mark_free(visit, page, (const block_t*)(page->start + (index - 1) * 8), (uint32_t)remote);
+  if (MI_SECURE) mark_delayed(visit, page);
 }
 
-static bool visit_owned_page(visit_t* visit, page_t* page) {
-  bool is_huge = page->bin == BIN_HUGE;
-  size_t size = (size_t)page->slice_count * SLICE_SIZE;
-  heap_area_t area = {
-      .blocks = page->start,
-      .reserved = is_huge ? page->block_size : page->reserved * page->block_size,
-      .committed =
-          is_huge || page->slice_count == page->committed_slices ? size : page->committed_slices * SLICE_SIZE,
-      .used = is_huge ? 1 : (size_t)(page_used(page) - page_remote_count(page)),
-      .block_size = page->block_size,
-      .full_block_size = page->block_size,
-      .page = page,
-  };
-  if (!is_huge && area.committed > area.reserved) area.committed = area.reserved;
-  if (!visit->visitor(visit->heap, &area, NULL, area.block_size, visit->arg)) {
-    visit->stopped = true;
-    return false;
+static void note_page(visit_t* visit, page_t* page, bool is_single) {
+  size_t size = page->block_size;
+  visit->area = (heap_area_t){.blocks = page->start,
+                              .reserved = size,
+                              .committed = size,
+                              .block_size = size,
+                              .full_block_size = size,
+                              .page = page};
+  if (is_single) {
+    note_single(visit, page);
+  } else {
+    note_blocks(visit, page);
   }
-  return !visit->with_blocks || visit_blocks(visit, page, &area);
+}
+
+static bool call(visit_t* visit, uint8_t* block) {
+  visit->stopped = !visit->visitor(visit->heap, &visit->area, block, visit->area.block_size, visit->arg);
+  return !visit->stopped;
+}
+
+static bool call_all(visit_t* visit) {
+  if (!call(visit, NULL)) return false;
+  for (uint32_t i = 0; visit->with_blocks && i < visit->count; i++) {
+    if ((visit->free[i / 64] >> i % 64 & 1) != 0) continue;
+    if (!call(visit, visit->first + i * visit->area.full_block_size)) return false;
+  }
+  return true;
 }
 
 static bool visit_page(page_t* page, void* arg) {
@@ -89,28 +117,27 @@ static bool visit_page(page_t* page, void* arg) {
   } else if (visit->scope == HEAP_ABANDONED) {
     if (is_single || !page_is_abandoned(owner)) return true;
   }
-  if (is_single || !page_is_abandoned(owner)) return visit_owned_page(visit, page);
-  // Nobody's: ours while we look, so that nobody takes it over in between.
-  theap_t* current = theap_current();
-  theap_t* by = current != NULL ? current : &theap_none;
-  if (!page_claim_for_look(by, page)) return true;
-  bool goes_on = visit_owned_page(visit, page);
-  page_abandon_again(current, page, owner);
-  return goes_on;
+  if (is_single || !page_is_abandoned(owner)) {
+    note_page(visit, page, is_single);
+  } else { // Nobody's: ours while we look, so that nobody takes it over in between.
+    theap_t* current = theap_current();
+    if (!page_claim_for_look(current != NULL ? current : &theap_none, page)) return true;
+    bool is_its = atomic_get_acquire(&page->heap) == visit->heap; // still
+    if (is_its) note_page(visit, page, false);
+    page_abandon_again(current, page, owner);
+    if (!is_its) return true;
+  }
+  return call_all(visit);
 }
 
 bool heap_visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks, heap_visitor_t* visitor,
                 void* arg) {
-  visit_t visit = {heap, scope, theap, blocks, visitor, arg, false};
-  if (heap_is_main(heap)) {
-    arena_visit_pages(&heap->subproc->arenas, &visit_page, &visit);
-    return !visit.stopped;
-  }
-  for (page_t* page = heap->pages; page != NULL && !visit.stopped;) {
-    page_t* next = page->heap_next; // the page may turn out to be empty, and go
-    if (!visit_page(page, &visit)) break;
-    page = next;
-  }
+  visit_t visit = {
+      .heap = heap, .scope = scope, .theap = theap, .with_blocks = blocks, .visitor = visitor, .arg = arg};
+  heap_walk_t* walk = NULL;
+  page_t* page = heap_is_main(heap) ? NULL : heap_walk(heap, &walk, false);
+  if (walk == NULL) arena_visit_pages(&heap->subproc->arenas, &visit_page, &visit);
+  while (page != NULL) page = heap_walk(heap, &walk, !visit_page(page, &visit));
   return !visit.stopped;
 }
 
