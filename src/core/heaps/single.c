@@ -64,7 +64,7 @@ static bool keep(theap_t* theap, page_t* page) {
   if (!is_worth_keeping(theap, page, owner)) return false;
   if (!atomic_cas_acq_rel(&page->owner, &owner, (uintptr_t)theap | PAGE_OWNER_SINGLE | PAGE_OWNER_CLAIMED))
     return false;
-  page->free = NULL;
+  atomic_set_relaxed(&page->free, (block_t*)NULL);
   while (theap->singles_slices + page->slice_count > KEPT_SLICES_MAX) singles_give_up_one(theap);
   size_t place = theap->singles_next;
   if (theap->singles[place] != NULL) give_back(theap, take_out(theap, place));
@@ -79,7 +79,7 @@ static page_t* reuse(theap_t* theap, size_t slice_count) {
     page_t* page = theap->singles[i];
     if (page == NULL || page->slice_count != slice_count) continue;
     take_out(theap, i);
-    page->free = (block_t*)page->start;
+    atomic_set_relaxed(&page->free, (block_t*)page->start);
     atomic_set_release(&page->owner, (uintptr_t)theap | PAGE_OWNER_SINGLE);
     return page;
   }

@@ -206,9 +206,10 @@ static bool is_freed(const page_t* page, const block_t* block) {
 
 // Is `p` what the program was given of a block in use? Else that is reported, and the free has no effect.
 static bool check_free(const page_t* page, const void* p, const block_t* block, uintptr_t owner) {
-  if ((owner & PAGE_OWNER_SINGLE) != 0) { // a second free of it finds no page
-    if (MI_LIKELY(p == page->free)) return true;
-    block_report(page->free == NULL ? MISUSE_DOUBLE_FREE : MISUSE_INSIDE, page, p, "free");
+  if ((owner & PAGE_OWNER_SINGLE) != 0) {                   // a second free of it finds no page
+    const block_t* whole = atomic_get_relaxed(&page->free); // others may free it at this moment
+    if (MI_LIKELY(p == whole)) return true;
+    block_report(whole == NULL ? MISUSE_DOUBLE_FREE : MISUSE_INSIDE, page, p, "free");
     return false;
   }
   uint32_t index = block_index(page, block);
@@ -365,7 +366,8 @@ MI_INLINE bool free_others(theap_t* theap, void* p) {
   if (table == 0) return false;
   page_t* page = page_map_record_in(table, p);
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  if (owner == 0 || (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) != 0 || !page_is_block(page, p))
+  if (owner == 0 || (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) != 0 ||
+      !page_is_others_block(page, p))
     return false;
   if (theap != NULL) {
     if (atomic_get_relaxed(&page_owner_theap(owner)->thread) == theap->thread) return false;
@@ -414,7 +416,9 @@ size_t theap_usable_size(const void* p) {
     return page->block_size - BLOCK_TAIL;
   }
   if ((owner & PAGE_OWNER_SINGLE) != 0)
-    return p != page->free ? 0 : page->block_size - (size_t)((const uint8_t*)p - page->start);
+    return p != atomic_get_relaxed(&page->free)
+               ? 0
+               : page->block_size - (size_t)((const uint8_t*)p - page->start);
   const block_t* block = page_block_of(page, p);
   return page->block_size - BLOCK_TAIL - (size_t)((const uint8_t*)p - (const uint8_t*)block);
 }

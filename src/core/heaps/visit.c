@@ -48,7 +48,7 @@ static void mark_delayed(visit_t* visit, const page_t* page) {
 }
 
 static void note_single(visit_t* visit, page_t* page) {
-  uint8_t* block = (uint8_t*)page->free; // what the program has of it
+  uint8_t* block = (uint8_t*)atomic_get_relaxed(&page->free); // what the program has of it
   visit->first = block;
   visit->count = block != NULL; // or freed in this moment
   visit->free[0] = 0;

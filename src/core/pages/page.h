@@ -102,14 +102,24 @@ extern const page_t page_none;
 // product of a block's offset (its number times the size d) and c is, modulo 2^32, the number times c * d - 2^32,
 // which is at most d; so that of a block which was handed out stays below `limit`, and that isn't above c. An offset
 // between two blocks adds c or a multiple of it. (Blocks up to a slice, as those of release builds are.)
+MI_INLINE bool page_is_block_below(const page_t* page, const void* p, uint32_t limit) {
+  return (uint16_t)(uintptr_t)p * page->inverse < limit;
+}
+
+// Owner only: a plain load, which compilers make a part of the comparison.
 MI_INLINE bool page_is_block(const page_t* page, const void* p) {
-  return (uint16_t)(uintptr_t)p * page->inverse < page->limit;
+  return page_is_block_below(page, p, page->limit);
+}
+
+// Any thread. The owner may be raising the limit, but a block that was handed out is below any value of it since.
+MI_INLINE bool page_is_others_block(const page_t* page, const void* p) {
+  return page_is_block_below(page, p, atomic_get_relaxed(&page->limit));
 }
 
 MI_INLINE void page_set_extended(page_t* page, size_t count) {
   page->extended = (uint16_t)count;
   uint64_t limit = (uint64_t)(uint32_t)(page->inverse * (uint32_t)page->block_size) * count;
-  page->limit = limit < page->inverse ? (uint32_t)limit : page->inverse;
+  atomic_set_relaxed(&page->limit, limit < page->inverse ? (uint32_t)limit : page->inverse);
 }
 
 MI_INLINE struct theap_s* page_owner_theap(uintptr_t owner) {
