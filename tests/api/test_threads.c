@@ -205,7 +205,10 @@ static int race(void) {
   }
   mi_stats_t_decl(stats);
   if (!mi_stats_get(&stats)) return 3;
-  if (stats.threads.total != RACERS) return 4;
+  if (stats.threads.total != RACERS) {
+    fprintf(stderr, "%lld threads had a heap\n", (long long)stats.threads.total);
+    return 4;
+  }
   if (stats.threads.current != 0) return 5; // each gave its heap back
   return 50;
 }
