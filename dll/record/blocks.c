@@ -14,8 +14,6 @@ typedef struct MI_ALIGNED(MI_CACHE_LINE) shard_s {
 
 static shard_t shards[SHARDS];
 static store_t store; // record `number` is the one before it
-uint32_t* blocks_buckets;
-unsigned blocks_bucket_bits;
 
 bool blocks_start(size_t memory, size_t bucket_count) {
   blocks_bucket_bits = (unsigned)__builtin_ctzll(bucket_count);

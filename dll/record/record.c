@@ -350,8 +350,7 @@ void record_attach(const void* module) {
   open_files();
   const char* problem = start(module);
   if (problem == NULL)
-    problem = twins_install(module, record.rate != 0 ? decide_by_sample : NULL,
-                            record.is_check ? check_call : on_call);
+    problem = twins_install(module, record.rate != 0, record.is_check ? check_call : on_call);
   if (problem != NULL) {
     message_error_always(MESSAGE_EINVAL, "nothing is recorded: %s", problem);
     record.is_check = false;

@@ -1,6 +1,5 @@
 #include "sample.h"
 
-sample_cell_t sample_cells[CELLS];
 static uint64_t mean_bytes, start_seed;
 
 void sample_start(uint64_t mean, uint64_t seed) {

@@ -15,7 +15,6 @@ enum {
   TWIN_COUNT
 };
 
-twin_decider_t* twins_decider;
 static twin_event_t* event;
 _Static_assert(offsetof(twin_t, original) == 2 * sizeof(void*), "what is written by hand goes by this");
 static twin_t twins[TWIN_COUNT];
@@ -184,8 +183,8 @@ static const void* twin_of(const char* name, const void* function) {
   return function; // an export of ours: its jump leads to the twin
 }
 
-const char* twins_install(const void* self, twin_decider_t* decider, twin_event_t* new_event) {
-  twins_decider = decider;
+const char* twins_install(const void* self, bool are_sampled, twin_event_t* new_event) {
+  twins_are_sampled = are_sampled;
   event = new_event;
   return install_exports(self);
 }

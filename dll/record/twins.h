@@ -51,12 +51,10 @@ typedef struct twin_s { // see twins_table.h
 #define TWIN_TAKEN   ((uintptr_t)1) // handled, too: a block that it allocates is to be recorded
 #define TWIN_PASSED  ((uintptr_t)2) // it goes to `original` as it is
 
-// Called for each call; NULL: all are TWIN_TAKEN. `arguments` are numbered as in twins_table.h.
-typedef uintptr_t twin_decider_t(const twin_t* twin, const uintptr_t* arguments);
-extern twin_decider_t* twins_decider;
-twin_decider_t decide_by_sample;
+extern bool twins_are_sampled; // else all calls are TWIN_TAKEN
 
 // What is called instead of `twin->original`, unless it was TWIN_PASSED.
+// `arguments` are numbered as in twins_table.h.
 typedef uintptr_t twin_event_t(const twin_t* twin, const uintptr_t* arguments, bool is_taken);
 
 // From the twins alone: the function to be called instead, or TWIN_HANDLED, or TWIN_TAKEN. `all`: with the heap, if there is one.
@@ -64,7 +62,7 @@ uintptr_t twins_decide(const twin_t* twin, const uintptr_t* all);
 uintptr_t twins_handle(const twin_t* twin, const uintptr_t* all, uintptr_t decided);
 
 // Under the loader lock, before anybody can have called us. Returns NULL, or why our exports can't be replaced.
-const char* twins_install(const void* self, twin_decider_t* decider, twin_event_t* event);
+const char* twins_install(const void* self, bool are_sampled, twin_event_t* event);
 
 // After twins_install, twice at most: `replacements` with twins instead of functions that aren't exported (those that
 // are have jumps, which lead to theirs).

@@ -6,8 +6,8 @@ usage: modes.py --out FOLDER --wine LOADER --build FOLDER --downloads FOLDER [--
 
 As measure.py, whose programs and folders these are. The modes are asked for by the environment, as mi-run does it; a report is
 written, and no text. In each round every program runs in every mode, each time in another order, so that a slow spell of
-the machine hits all; standard output and files must be the same in all modes. The ratio is that of the medians of processor time,
-with what other processes of this machine do to it in "spread". --mode check is there, too, but slow (docs/diagnose.md);
+the machine hits all; standard output and files must be the same in all modes. What other processes of this machine do
+to processor time is in "spread": where it is large, ratios of the rounds that took least say more than those of medians. --mode check is there, too, but slow (docs/diagnose.md);
 --dll takes another mimalloc.dll.
 """
 import argparse
@@ -68,19 +68,19 @@ def report(args, programs, results):
         row = [program.name, f"{median['plain']:.2f}"]
         for mode in args.modes[1:]:
             rss = statistics.median(one["rss"] for one in runs[mode]) / 1024
-            row += [f"{median[mode] / median['plain']:.3f}", f"{rss:.1f}"]
+            row += [f"{median[mode] / median['plain']:.3f}", f"{min(cpu[mode]) / min(cpu['plain']):.3f}", f"{rss:.1f}"]
         row.insert(2, f"{max((max(times) - min(times)) / statistics.median(times) for times in cpu.values()):.2f}")
         row.insert(3, f"{statistics.median(one['rss'] for one in runs['plain']) / 1024:.1f}")
         row.append(runs["leaks"][0]["allocations"] if "leaks" in runs else "-")
         rows.append(row)
     headings = ["program", "plain s", "spread", "plain MiB"]
     for mode in args.modes[1:]:
-        headings += [f"{mode} x", f"{mode} MiB"]
+        headings += [f"{mode} x", "least x", "MiB"]
     print()
     measure.table(rows, [*headings, "allocations"])
     print(f"""
-Medians of {args.rounds} rounds of processor time, and of peak RSS. x: times as much as plainly. spread: (most - least) / median of one
-mode's rounds, the largest. allocations: of the last command.""")
+Medians of {args.rounds} rounds of processor time, and of peak RSS. x: times as much as plainly, by medians; least x: by the
+rounds that took least, which other work on this machine has disturbed least. spread: (most - least) / median of one mode's rounds, the largest. allocations: of the last command.""")
 
 
 def main():
