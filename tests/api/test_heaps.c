@@ -196,6 +196,14 @@ static void test_questions(void** state) {
   assert_null(mi_heap_of(&in_data));
   assert_false(mi_heap_contains(mi_heap_main(), &on_stack));
   assert_false(mi_heap_contains(NULL, &on_stack));
+  void* in_main = mi_heap_malloc(NULL, 100); // as programs made for 3.4 may
+  assert_true(mi_heap_contains(mi_heap_main(), in_main));
+  assert_true(mi_heap_contains(NULL, in_main));
+  mi_free(in_main);
+  in_main = mi_heap_zalloc(NULL, 100);
+  api_check_zero(in_main, 100);
+  mi_free(mi_heap_realloc(NULL, in_main, 100000));
+  assert_ptr_equal(mi_heap_theap(NULL), mi_heap_theap(mi_heap_main()));
   assert_false(mi_any_heap_contains(&in_data));
   assert_false(mi_any_heap_contains(NULL));
   char* huge = mi_malloc(MIB(20));
