@@ -314,19 +314,23 @@ typedef struct holder_s {
   mi_heap_t* heap;
   char* block;
   test_event_t allocated, go_on;
+  bool is_default; // on the thread
 } holder_t;
 
 static void hold_theap(void* arg) {
   holder_t* holder = arg;
   holder->block = mi_heap_malloc(holder->heap, 100);
   memset(holder->block, 5, 100);
+  if (holder->is_default) mi_heap_set_default(holder->heap);
   test_event_set(&holder->allocated);
   test_event_wait(&holder->go_on);
   // The heap is gone. The thread goes on with others; what it knew of the old one must not be mistaken for them.
   for (size_t i = 0; i < 50; i++) {
     mi_heap_t* fresh = mi_heap_new();
     char* p = mi_heap_malloc(fresh, 100);
-    if (mi_heap_of(p) != fresh) holder->block = NULL;
+    void* in_main = mi_malloc(100);
+    if (mi_heap_of(p) != fresh || mi_heap_of(in_main) != mi_heap_main()) holder->block = NULL;
+    mi_free(in_main);
     mi_heap_destroy(fresh);
   }
   mi_free(mi_malloc(100));
@@ -338,6 +342,7 @@ static void test_goes_under_living_thread(void** state) {
   for (size_t round = 0; round < 10; round++) {
     static holder_t holder;
     holder.heap = mi_heap_new();
+    holder.is_default = round % 4 >= 2;
     test_event_init(&holder.allocated);
     test_event_init(&holder.go_on);
     test_thread_start(&holder.thread, hold_theap, &holder);

@@ -160,6 +160,7 @@ static void drain_ended(thread_t* thread) {
   while (theap != NULL) {
     theap_t* next = theap->ended_next;
     if (theap->thread == thread) {
+      if (os_slot_get() == theap) os_slot_set(thread->main); // it was the thread's default
       uint32_t destroying = THEAP_DESTROYING;
       if (atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO)) {
         thread_unlink(thread, theap);
