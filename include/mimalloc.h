@@ -340,7 +340,7 @@ mi_decl_nodiscard mi_decl_export mi_heap_t* mi_heap_main(void);
 /** The heap of the block that `p` points to or into; NULL when `p` is in none of our blocks. */
 mi_decl_nodiscard mi_decl_export mi_heap_t* mi_heap_of(const void* p);
 
-/** Whether `p` points to or into a block of `heap`. */
+/** Whether `p` points to or into a block of `heap`; NULL: of the main heap. */
 mi_decl_nodiscard mi_decl_export bool mi_heap_contains(const mi_heap_t* heap, const void* p);
 
 /** Whether `p` points to or into a block of any heap, in any sub-process. */
@@ -348,7 +348,7 @@ mi_decl_nodiscard mi_decl_export bool mi_any_heap_contains(const void* p);
 
 /* ---- allocation in heaps ---- */
 /* Each as the function without "heap_", with blocks from `heap`, which must be of the calling thread's
-   sub-process. A block that is resized in place stays in the heap that it is in, and one that moves comes to
+   sub-process; NULL: it is the function without "heap_". A block that is resized in place stays in the heap that it is in, and one that moves comes to
    lie in `heap`. Blocks are freed by mi_free(). */
 
 /** mi_malloc() in `heap`. */
@@ -486,7 +486,7 @@ typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t* heap, const mi_heap_a
  * Visits the areas of `heap`, all of its threads', and with `visit_blocks` the blocks in use: each one once,
  * and none that is free. No other thread may use the heap meanwhile, but one that never allocated in it may free
  * its blocks: those of which that is known in time aren't visited.
- * @return false when the visitor ended it, or an argument is NULL.
+ * @return false when the visitor ended it, or there is none. NULL as the heap: the main heap.
  */
 mi_decl_export bool mi_heap_visit_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun* visitor,
                                          void* arg);
@@ -502,7 +502,8 @@ mi_decl_export bool mi_heap_visit_abandoned_blocks(mi_heap_t* heap, bool visit_b
 /**
  * For programs that move blocks to save memory: whether the area around block `p` of `heap` has less than
  * `perc_threshold` percent of its blocks in use, and isn't the one that the next block would come from. No
- * other thread may use the heap meanwhile. False when `p` is no block of the heap.
+ * other thread may use the heap meanwhile. False when `p` is no block of the heap; NULL as the heap stands for any,
+ * as in 3.4.3.
  */
 mi_decl_export bool mi_unsafe_heap_page_is_under_utilized(mi_heap_t* heap, void* p,
                                                           size_t perc_threshold) mi_attr_noexcept;
@@ -686,7 +687,7 @@ struct mi_theap_s;
 typedef struct mi_theap_s mi_theap_t;
 
 /**
- * The calling thread's theap of `heap`, made if need be.
+ * The calling thread's theap of `heap` (NULL: of the main heap), made if need be.
  * @return the theap, or NULL when there is no memory, or the thread is about to end and has given its theaps
  * back.
  */

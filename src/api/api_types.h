@@ -7,6 +7,8 @@
 #include "lifecycle/runtime.h"
 
 MI_INLINE heap_t* heap_from(const mi_heap_t* heap) { return (heap_t*)heap; }
+heap_t*
+heap_or_main(const mi_heap_t* heap); // NULL: the main heap of the calling thread's sub-process (heap.c)
 MI_INLINE mi_heap_t* heap_to(heap_t* heap) { return (mi_heap_t*)heap; }
 MI_INLINE theap_t* theap_from(const mi_theap_t* theap) { return (theap_t*)theap; }
 MI_INLINE mi_theap_t* theap_to(theap_t* theap) { return (mi_theap_t*)theap; }

@@ -19,7 +19,7 @@ mi_heap_t* mi_heap_get_default(void) {
 
 mi_heap_t* mi_heap_set_default(mi_heap_t* heap) {
   mi_heap_t* before = mi_heap_get_default();
-  theap_t* theap = heap_own_theap(heap == NULL ? heap_from(mi_heap_main()) : heap_from(heap));
+  theap_t* theap = heap_own_theap(heap_or_main(heap));
   if (theap != NULL) runtime_set_default(theap);
   return before;
 }

@@ -82,6 +82,8 @@ theap_t* heap_own_theap(heap_t* heap) {
   return is_late ? NULL : theap;
 }
 
+heap_t* heap_or_main(const mi_heap_t* heap) { return heap_from(heap != NULL ? heap : mi_heap_main()); }
+
 // ---- questions --------------------------------------------------------------------------------------------
 
 mi_heap_t* mi_heap_main(void) {
@@ -91,9 +93,7 @@ mi_heap_t* mi_heap_main(void) {
 
 mi_heap_t* mi_heap_of(const void* p) { return heap_to(heap_of(p)); }
 
-bool mi_heap_contains(const mi_heap_t* heap, const void* p) {
-  return heap != NULL && heap_of(p) == heap_from(heap);
-}
+bool mi_heap_contains(const mi_heap_t* heap, const void* p) { return heap_of(p) == heap_or_main(heap); }
 
 bool mi_any_heap_contains(const void* p) { return heap_of(p) != NULL; }
 bool mi_check_owned(const void* p) { return heap_of(p) != NULL; }

@@ -246,7 +246,7 @@ static void print_part(const sink_t* sink, const char* title, const void* identi
 
 static bool print_heap(heap_t* heap, void* arg) {
   scope_t scope = scope_of_heap(heap_to(heap));
-  print_part((const sink_t*)arg, heap == heap->subproc->main ? "the main heap" : "heap", (void*)heap, &scope);
+  print_part((const sink_t*)arg, heap_is_main(heap) ? "the main heap" : "heap", (void*)heap, &scope);
   return true;
 }
 

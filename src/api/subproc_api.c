@@ -38,8 +38,8 @@ void mi_subproc_add_current_thread(mi_subproc_id_t id) {
   runtime_process_attach();
   if (!runtime_subproc_add_current_thread(subproc)) {
     message_warning(
-        "mi_subproc_add_current_thread: the thread has allocated in another sub-process already, and "
-        "stays there\n");
+        "mi_subproc_add_current_thread: the sub-process is gone, or the thread has allocated in another "
+        "one already; it stays there\n");
   }
 }
 

@@ -4,7 +4,7 @@
 #include "api/api_types.h"
 #include "api/alloc_fast.h"
 
-mi_theap_t* mi_heap_theap(mi_heap_t* heap) { return theap_to(heap_own_theap(heap_from(heap))); }
+mi_theap_t* mi_heap_theap(mi_heap_t* heap) { return theap_to(heap_own_theap(heap_or_main(heap))); }
 
 // The calling thread's default, made if need be; theap_none stands in for a late one, and passes on to
 // malloc.

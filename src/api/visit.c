@@ -26,7 +26,7 @@ static bool visit_one(heap_t* heap, const heap_area_t* area, void* block, size_t
 
 static bool visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks, mi_block_visit_fun* function,
                   void* arg) {
-  if (heap == NULL || function == NULL) return false;
+  if (function == NULL) return false;
   visitor_t visitor = {function, arg};
   return heap_visit(heap, scope, theap, blocks, &visit_one, &visitor);
 }
@@ -39,13 +39,13 @@ static bool may_visit_abandoned(void) {
 }
 
 bool mi_heap_visit_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun* visitor, void* arg) {
-  return visit(heap_from(heap), HEAP_ALL, NULL, visit_blocks, visitor, arg);
+  return visit(heap_or_main(heap), HEAP_ALL, NULL, visit_blocks, visitor, arg);
 }
 
 bool mi_heap_visit_abandoned_blocks(mi_heap_t* heap, bool visit_blocks, mi_block_visit_fun* visitor,
                                     void* arg) {
   if (!may_visit_abandoned()) return false;
-  return visit(heap_from(heap), HEAP_ABANDONED, NULL, visit_blocks, visitor, arg);
+  return visit(heap_or_main(heap), HEAP_ABANDONED, NULL, visit_blocks, visitor, arg);
 }
 
 bool mi_theap_visit_blocks(const mi_theap_t* theap, bool visit_blocks, mi_block_visit_fun* visitor,
@@ -75,5 +75,5 @@ bool mi_abandoned_visit_blocks(mi_subproc_id_t subproc_id, int heap_tag, bool vi
 }
 
 bool mi_unsafe_heap_page_is_under_utilized(mi_heap_t* heap, void* p, size_t perc_threshold) {
-  return heap != NULL && p != NULL && heap_page_is_under_utilized(heap_from(heap), p, perc_threshold);
+  return p != NULL && heap_page_is_under_utilized(heap_from(heap), p, perc_threshold);
 }

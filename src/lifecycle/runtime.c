@@ -259,7 +259,7 @@ subproc_t* runtime_subproc(void) {
 
 bool runtime_subproc_add_current_thread(subproc_t* subproc) {
   runtime_process_attach();
-  if (subproc == NULL || thread_state() != THREAD_NEW)
+  if (subproc == NULL || thread_state() != THREAD_NEW || atomic_get_acquire(&subproc->state) != HEAP_LIVE)
     return runtime_theap() != NULL && runtime_subproc() == subproc;
   thread_acquire_in(subproc);
   return runtime_theap() != NULL;

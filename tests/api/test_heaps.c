@@ -196,6 +196,14 @@ static void test_questions(void** state) {
   assert_null(mi_heap_of(&in_data));
   assert_false(mi_heap_contains(mi_heap_main(), &on_stack));
   assert_false(mi_heap_contains(NULL, &on_stack));
+  void* in_main = mi_heap_malloc(NULL, 100); // as programs made for 3.4 may
+  assert_true(mi_heap_contains(mi_heap_main(), in_main));
+  assert_true(mi_heap_contains(NULL, in_main));
+  mi_free(in_main);
+  in_main = mi_heap_zalloc(NULL, 100);
+  api_check_zero(in_main, 100);
+  mi_free(mi_heap_realloc(NULL, in_main, 100000));
+  assert_ptr_equal(mi_heap_theap(NULL), mi_heap_theap(mi_heap_main()));
   assert_false(mi_any_heap_contains(&in_data));
   assert_false(mi_any_heap_contains(NULL));
   char* huge = mi_malloc(MIB(20));
@@ -306,19 +314,23 @@ typedef struct holder_s {
   mi_heap_t* heap;
   char* block;
   test_event_t allocated, go_on;
+  bool is_default; // on the thread
 } holder_t;
 
 static void hold_theap(void* arg) {
   holder_t* holder = arg;
   holder->block = mi_heap_malloc(holder->heap, 100);
   memset(holder->block, 5, 100);
+  if (holder->is_default) mi_heap_set_default(holder->heap);
   test_event_set(&holder->allocated);
   test_event_wait(&holder->go_on);
   // The heap is gone. The thread goes on with others; what it knew of the old one must not be mistaken for them.
   for (size_t i = 0; i < 50; i++) {
     mi_heap_t* fresh = mi_heap_new();
     char* p = mi_heap_malloc(fresh, 100);
-    if (mi_heap_of(p) != fresh) holder->block = NULL;
+    void* in_main = mi_malloc(100);
+    if (mi_heap_of(p) != fresh || mi_heap_of(in_main) != mi_heap_main()) holder->block = NULL;
+    mi_free(in_main);
     mi_heap_destroy(fresh);
   }
   mi_free(mi_malloc(100));
@@ -330,6 +342,7 @@ static void test_goes_under_living_thread(void** state) {
   for (size_t round = 0; round < 10; round++) {
     static holder_t holder;
     holder.heap = mi_heap_new();
+    holder.is_default = round % 4 >= 2;
     test_event_init(&holder.allocated);
     test_event_init(&holder.go_on);
     test_thread_start(&holder.thread, hold_theap, &holder);

@@ -128,6 +128,28 @@ static bool count_heap(mi_heap_t* heap, void* arg) {
   return ++counts[0] != counts[1];
 }
 
+static void enter_destroyed(void* arg) {
+  member_t* member = arg;
+  mi_subproc_add_current_thread(member->subproc);
+  member->seen = mi_subproc_current();
+  member->blocks[0] = mi_malloc(100);
+  member->heap = mi_heap_of(member->blocks[0]);
+}
+
+// A sub-process that is gone takes no threads, and is destroyed once.
+static void test_gone(void** state) {
+  (void)state;
+  static member_t member;
+  member.subproc = mi_subproc_new();
+  mi_subproc_destroy(member.subproc);
+  mi_subproc_destroy(member.subproc);
+  test_thread_start(&member.thread, enter_destroyed, &member);
+  test_thread_join(&member.thread);
+  assert_ptr_equal(member.seen._mi_subproc_id, mi_subproc_main()._mi_subproc_id);
+  assert_ptr_equal(member.heap, mi_heap_main());
+  mi_free(member.blocks[0]);
+}
+
 typedef struct guarding_s {
   mi_subproc_id_t subproc;
   char* memory;
@@ -272,13 +294,10 @@ static void test_destroyed_while_others_look(void** state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_main),
-      cmocka_unit_test(test_isolation),
-      cmocka_unit_test(test_visit_heaps),
-      cmocka_unit_test(test_statistics),
-      cmocka_unit_test(test_guards_go),
-      cmocka_unit_test(test_many),
-      cmocka_unit_test(test_destroyed_while_others_look),
+      cmocka_unit_test(test_main),        cmocka_unit_test(test_isolation),
+      cmocka_unit_test(test_visit_heaps), cmocka_unit_test(test_statistics),
+      cmocka_unit_test(test_guards_go),   cmocka_unit_test(test_gone),
+      cmocka_unit_test(test_many),        cmocka_unit_test(test_destroyed_while_others_look),
   };
   return check_run(tests);
 }

@@ -173,5 +173,12 @@ const scenario_t scenarios_heaps[] = {
      end_well,
      0,
      0},
+    {"subproc-vs-make",
+     "the record of a theap that was one of its threads' is used again at once",
+     prepare_subproc,
+     {destroy_subproc, make_heap, NULL},
+     end_well,
+     0,
+     0},
     {0},
 };

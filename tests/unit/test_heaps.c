@@ -283,6 +283,31 @@ static void test_dead_thread_in_heap(void** state) {
   assert_int_equal(theap_records(), records);
 }
 
+static void run_vanish_in_subproc(void* arg) {
+  assert_true(runtime_subproc_add_current_thread(arg));
+  assert_non_null(mi_malloc(100));
+  os_slot_set(NULL);
+}
+
+// Threads that were killed are no reason to keep a sub-process.
+static void test_dead_thread_in_subproc(void** state) {
+  MI_UNUSED(state);
+  int64_t threads = stats_process.threads.current;
+  for (size_t round = 0; round < 3; round++) {
+    subproc_t* subproc = subproc_new();
+    test_thread_t thread;
+    test_thread_start(&thread, run_vanish_in_subproc, subproc);
+    test_thread_join(&thread);
+    bool is_gone = false;
+    for (size_t tries = 0; tries < 1000 && !is_gone; tries++) {
+      is_gone = subproc_destroy(subproc);
+      if (!is_gone) os_yield();
+    }
+    assert_true(is_gone);
+    assert_int_equal(stats_process.threads.current, threads);
+  }
+}
+
 // A record whose dead thread's things are being given back by a living one isn't up for grabs.
 static void test_taken_is_not_dead(void** state) {
   MI_UNUSED(state);
@@ -374,11 +399,17 @@ static void test_all_is_clean(void** state) { MI_UNUSED(state); } // says the se
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup(name, set_up)
   const struct CMUnitTest tests[] = {
-      CASE(test_blocks_belong_to_heaps),    CASE(test_many_heaps),
-      CASE(test_records_are_used_again),    CASE(test_default_goes),
-      CASE(test_delete_with_living_theaps), CASE(test_ends_meet),
-      CASE(test_dead_thread_in_heap),       CASE(test_taken_is_not_dead),
-      CASE(test_lists_are_made_anew),       CASE(test_all_is_clean),
+      CASE(test_blocks_belong_to_heaps),
+      CASE(test_many_heaps),
+      CASE(test_records_are_used_again),
+      CASE(test_default_goes),
+      CASE(test_delete_with_living_theaps),
+      CASE(test_ends_meet),
+      CASE(test_dead_thread_in_heap),
+      CASE(test_dead_thread_in_subproc),
+      CASE(test_taken_is_not_dead),
+      CASE(test_lists_are_made_anew),
+      CASE(test_all_is_clean),
   };
   return check_run(tests);
 }

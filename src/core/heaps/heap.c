@@ -433,6 +433,7 @@ static bool forget_page(page_t* page, void* arg) {
 
 bool subproc_destroy(subproc_t* subproc) {
   if (subproc == NULL || subproc == subproc_main()) return false;
+  if (atomic_get_acquire(&subproc->threads) > 0) thread_reap(NULL, SIZE_MAX); // killed ones go
   if (atomic_get_acquire(&subproc->threads) > 0) return false;
   uint32_t live = HEAP_LIVE;
   if (!atomic_cas_acq_rel(&subproc->state, &live, (uint32_t)HEAP_DYING)) return false;

@@ -15,6 +15,7 @@ theap_t theap_none = {.small = {[0 ... SMALL_WORDS] = (page_t*)(uintptr_t)&page_
 
 static theap_t* all_theaps; // push only, so that anyone may walk it
 static uint64_t spares;
+static os_lock_t counts_lock; // over counters that a spare record still has of a main heap
 
 theap_t* theap_first(void) { return atomic_get_acquire(&all_theaps); }
 
@@ -65,8 +66,10 @@ static void counts_flush(theap_t* theap) {
 }
 
 void theaps_forget_counts(heap_t* heap) {
+  os_lock_acquire(&counts_lock); // a record may be used again at the same time
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next)
     if (atomic_get_relaxed(&theap->counts_of) == heap) counts_flush(theap);
+  os_lock_release(&counts_lock);
 }
 
 // ---- the heap's list --------------------------------------------------------------------------------------
@@ -157,6 +160,7 @@ static void drain_ended(thread_t* thread) {
   while (theap != NULL) {
     theap_t* next = theap->ended_next;
     if (theap->thread == thread) {
+      if (os_slot_get() == theap) os_slot_set(thread->main); // it was the thread's default
       uint32_t destroying = THEAP_DESTROYING;
       if (atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO)) {
         thread_unlink(thread, theap);
@@ -176,8 +180,10 @@ theap_t* theap_make(thread_t* thread, heap_t* heap) {
   theap_t* theap = record_take();
   if (theap == NULL) return NULL;
   if (atomic_get_relaxed(&theap->counts_of) != heap) {
+    os_lock_acquire(&counts_lock);
     counts_flush(theap);
     atomic_set_relaxed(&theap->counts_of, heap);
+    os_lock_release(&counts_lock);
   }
   atomic_set_release(&theap->thread, thread);
   atomic_set_release(&theap->heap, heap);
@@ -331,5 +337,6 @@ void theaps_relink(heap_t* heap) {
 
 void theaps_forget_all(void) {
   all_theaps = NULL;
+  counts_lock.owner = 0;
   spares = 0;
 }

@@ -42,7 +42,7 @@ MI_INLINE uint32_t thread_holder_number(uint64_t holder) { return (uint32_t)(hol
 MI_INLINE theap_t* thread_theap_cached(const thread_t* thread, const heap_t* heap) {
   theap_t* theap = thread->cache[heap->cache_index];
   if (theap == NULL) __builtin_unreachable(); // spares callers a comparison
-  return MI_LIKELY(atomic_get_relaxed(&theap->heap) == heap) ? theap : NULL;
+  return MI_LIKELY(atomic_compared(&theap->heap) == heap) ? theap : NULL;
 }
 
 // ---- life -----------------------------------------------------------------------------------------------
