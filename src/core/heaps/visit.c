@@ -69,7 +69,7 @@ static bool visit_owned_page(visit_t* visit, page_t* page) {
       .full_block_size = page->block_size,
       .page = page,
   };
-  if (!is_huge && area.committed > area.reserved) area.committed = area.reserved;
+  if (area.committed > area.reserved) area.committed = area.reserved; // not the guard behind a huge block
   if (!visit->visitor(visit->heap, &area, NULL, area.block_size, visit->arg)) {
     visit->stopped = true;
     return false;
