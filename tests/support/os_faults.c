@@ -3,12 +3,13 @@
 #include "base/atomics.h"
 #include "base/bits.h"
 
+// All of it is read and written atomically: the timer calls the system whenever it likes.
 static size_t calls[OS_CALL_KINDS + 1]; // the last counts all kinds
 static size_t injected;
 static size_t refused_release;
-static os_call_t fail_kind;
-static size_t fail_first; // 0: none
-static bool fail_later;
+static uint32_t fail_kind;   // os_call_t
+static size_t fail_first;    // 0: none
+static uint32_t fail_later;  // bool
 static size_t random_one_in; // 0: not at random
 static uint64_t random_seed;
 
@@ -27,9 +28,9 @@ const char* os_faults_name(os_call_t kind) {
 static void arm(os_call_t kind, size_t n, bool later) {
   for (size_t i = 0; i <= OS_CALL_KINDS; i++) atomic_set_relaxed(&calls[i], 0);
   atomic_set_relaxed(&injected, 0);
-  fail_kind = kind;
-  fail_later = later;
-  random_one_in = 0;
+  atomic_set_relaxed(&fail_kind, (uint32_t)kind);
+  atomic_set_relaxed(&fail_later, (uint32_t)later);
+  atomic_set_relaxed(&random_one_in, (size_t)0);
   atomic_set_release(&fail_first, n);
 }
 
@@ -45,7 +46,7 @@ void os_faults_fail_from(os_call_t kind, size_t n) { arm(kind, n, true); }
 
 void os_faults_fail_at_random(os_call_t kind, size_t one_in, uint64_t seed) {
   arm(kind, 0, false);
-  random_seed = seed;
+  atomic_set_relaxed(&random_seed, seed);
   atomic_set_release(&random_one_in, one_in);
 }
 
@@ -57,11 +58,12 @@ static bool must_fail(os_call_t kind) {
   size_t of_kind = atomic_add_relaxed(&calls[kind], 1) + 1;
   size_t of_any = atomic_add_relaxed(&calls[OS_CALL_ANY], 1) + 1;
   size_t first = atomic_get_acquire(&fail_first), one_in = atomic_get_acquire(&random_one_in);
-  if ((first == 0 && one_in == 0) || (fail_kind != OS_CALL_ANY && fail_kind != kind)) return false;
-  size_t n = fail_kind == OS_CALL_ANY ? of_any : of_kind;
+  uint32_t wanted = atomic_get_relaxed(&fail_kind);
+  if ((first == 0 && one_in == 0) || (wanted != OS_CALL_ANY && wanted != (uint32_t)kind)) return false;
+  size_t n = wanted == OS_CALL_ANY ? of_any : of_kind;
   if (one_in != 0) {
-    if (bits_mix((uintptr_t)(n + random_seed * 1000003)) % one_in != 0) return false;
-  } else if (n != first && !(fail_later && n > first)) {
+    if (bits_mix((uintptr_t)(n + atomic_get_relaxed(&random_seed) * 1000003)) % one_in != 0) return false;
+  } else if (n != first && !(atomic_get_relaxed(&fail_later) != 0 && n > first)) {
     return false;
   }
   atomic_add_relaxed(&injected, 1);

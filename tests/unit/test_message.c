@@ -363,7 +363,7 @@ static void test_unhandled(void** state) {
   for (unsigned i = 0; i < 3; i++) {
     run(fatal[i].name, "MIMALLOC_SHOW_ERRORS");
     assert_string_equal(result.error, fatal[i].text);
-    if (MI_DEBUG) {
+    if (MI_DEBUG || MI_SECURE) {
       assert_true(child_aborted(&result));
     } else {
       assert_int_equal(result.exit_code, 42);
