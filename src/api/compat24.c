@@ -13,8 +13,8 @@ mi_heap_t* mi_heap_try_new(void) { return mi_heap_new(); }
 mi_heap_t* mi_heap_get_backing(void) { return mi_heap_main(); }
 
 mi_heap_t* mi_heap_get_default(void) {
-  theap_t* theap = theap_from(mi_theap_get_default());
-  return theap->heap == NULL ? mi_heap_main() : heap_to(theap->heap);
+  heap_t* heap = atomic_get_relaxed(&theap_from(mi_theap_get_default())->heap); // others may destroy it
+  return heap == NULL ? mi_heap_main() : heap_to(heap);
 }
 
 mi_heap_t* mi_heap_set_default(mi_heap_t* heap) {
