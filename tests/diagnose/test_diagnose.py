@@ -176,21 +176,30 @@ def children_are_followed(how):
 
 def child_that_stays():
     """What is still running at the program's end is named, with the file in which its report will be."""
-    with family() as folder:
-        with open(folder.path / "err", "w+", encoding="utf-8") as err:  # a pipe would be held open by that child
-            done = run_windows([str(folder.path / "mi-run.exe"), "--follow", "--leaks", "--report", "r.json", "family.exe", "1", "leave"],
-                               folder.path, os.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
-            err.seek(0)
-            text = err.read()
+    def is_written():
+        try:
+            return folder.json(found[2])
+        except (FileNotFoundError, ValueError):  # not yet, or not all of it
+            return None
+
+    def look():
+        nonlocal found, report
+        text = (folder.path / "err").read_text(encoding="utf-8")
         found = re.search(r"process (\d+), which was followed, still runs: at its end, its report will be in '.*\\(r\.\1\.json)'", text)
-        check(done.returncode == 0 and "Leaks: 1001 bytes" in text and found, f"exit code {done.returncode}:\n{text}")
+        check("Leaks: 1001 bytes" in text and found, text)
         (folder.path / "go").touch()
         for _ in range(SECONDS * 10):
-            try:
-                report = folder.json(found[2])
-                break
-            except ValueError:  # not yet, or not all of it
-                time.sleep(0.1)
+            report = is_written()
+            if report is not None:
+                return
+            time.sleep(0.1)
+        check(False, "no report of it")
+
+    found = report = None
+    with family() as folder, open(folder.path / "err", "w", encoding="utf-8") as err:  # a pipe would be held open by that child
+        done = run_windows([str(folder.path / "mi-run.exe"), "--follow", "--leaks", "--report", "r.json", "family.exe", "1", "leave"],
+                           folder.path, os.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err, then=look)
+        check(done.returncode == 0, f"exit code {done.returncode}")
         check(report["reason"] == "exit" and any(stack["live_bytes"] == 1000 for stack in report["stacks"]), f"its report: {report}")
 
 

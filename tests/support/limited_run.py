@@ -47,8 +47,9 @@ signal.signal(signal.SIGTERM, _end_all)
 signal.signal(signal.SIGINT, _end_all)
 
 
-def run(command, timeout, input=None, capture_output=False, **more):
-    """As subprocess.run(), and raises subprocess.TimeoutExpired as that does."""
+def run(command, timeout, input=None, capture_output=False, then=None, **more):
+    """As subprocess.run(), and raises subprocess.TimeoutExpired as that does. `then` is called when the command has ended and
+    what it left still runs."""
     if input is not None:
         more["stdin"] = subprocess.PIPE
     if capture_output:
@@ -57,6 +58,8 @@ def run(command, timeout, input=None, capture_output=False, **more):
         _running.add(process.pid)
         try:
             out, error = process.communicate(input, timeout)
+            if then is not None:
+                then()
         finally:
             _end(process.pid)
             _running.discard(process.pid)
