@@ -26,11 +26,11 @@ class Row:
 
 
 TIME_ROWS = [
-    Row("tiny objects", "tiny", "", "malloc+free"),
-    Row("mixed small", "mixed", "", "malloc+free"),
-    Row("one size", "pair", "", "malloc+free"),
-    Row("random sizes, 1 thread", "random", "threads=1", "malloc+free"),
-    Row("random sizes, 2 threads", "random", "threads=2", "malloc+free"),
+    Row("tiny objects", "tiny", "", "malloc+free", 0.25),
+    Row("mixed small", "mixed", "", "malloc+free", 0.25),
+    Row("one size", "pair", "", "malloc+free", 0.25),
+    Row("random sizes, 1 thread", "random", "threads=1", "malloc+free", 0.25),
+    Row("random sizes, 2 threads", "random", "threads=2", "malloc+free", 0.25),
     Row("server", "server", "", "malloc+free"),
     Row("producer/consumer", "pipe", "", "malloc+free"),
     Row("stress to 1 MiB", "stress", "", "malloc+free"),
@@ -39,7 +39,7 @@ TIME_ROWS = [
     Row("threads, empty", "churn-empty", "", "thread", 0.2),
     Row("realloc growth", "realloc", "", "realloc"),
     Row("calloc", "calloc", "", "calloc+free"),
-    Row("aligned", "aligned", "", "malloc+free"),
+    Row("aligned", "aligned", "", "malloc+free", 0.25),
     Row("fragmentation", "fragmentation", "", "malloc+free", 0.5),
     Row("start-up", "nothing", "", "process", 1, "seconds_ns"),
 ]

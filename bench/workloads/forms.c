@@ -142,7 +142,7 @@ const workload_t bench_forms[] = {
     {"realloc", realloc_growth, "ops=300000 size=4194304", "ops=5000 size=262144",
      "arrays and texts that grow by half or by a few bytes, to 16 KiB, some to 4 MiB"},
     {"calloc", zeroed, "ops=1500000 size=16384", "ops=2000", "zeroed blocks of 16 bytes to 16 KiB"},
-    {"aligned", aligned, "ops=3000000", "ops=5000", "blocks aligned to 16 to 256 bytes, some to 4096"},
+    {"aligned", aligned, "ops=12000000", "ops=5000", "blocks aligned to 16 to 256 bytes, some to 4096"},
     {"large", large, "ops=400 size=26214400", "ops=40 size=4000000",
      "blocks of 5 to 25 MiB, every page of which is written to, one thread"},
     {0}};

@@ -223,7 +223,7 @@ static void churn(const params_t* p) {
 }
 
 const workload_t bench_shared[] = {
-    {"random", random_sizes, "ops=6000000 threads=1 blocks=4000 size=4096", "ops=5000 threads=2 blocks=100",
+    {"random", random_sizes, "ops=15000000 threads=1 blocks=4000 size=4096", "ops=5000 threads=2 blocks=100",
      "blocks of random sizes, 8 bytes to 4 KiB, replaced at random, each thread its own"},
     {"server", server, "ops=4000000 threads=4 blocks=2000 size=1024 rounds=100",
      "ops=5000 rounds=5 blocks=100", "objects handed to successor threads; threads come and go"},
