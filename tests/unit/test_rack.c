@@ -90,6 +90,25 @@ static void test_all_is_zeroed(void** state) {
   assert_int_equal(errors, 0);
 }
 
+// A page of one block is kept for the next one as it is, with its guard. A second free of the block is told.
+static void test_single_keeps_its_guard(void** state) {
+  MI_UNUSED(state);
+  uint8_t* p = mi_malloc(700000);
+  size_t usable = mi_usable_size(p);
+  mi_free(p);
+  mi_free(hide(p));
+  assert_int_equal(errors, 1);
+  errors = 0;
+  uint8_t* again = mi_malloc(699000);
+  assert_ptr_equal(again, hide(p));
+  assert_int_equal(mi_usable_size(again), usable);
+  assert_true(os_posix_is_committed(again, usable));
+  assert_false(os_posix_is_committed(again + usable, SLICE_SIZE));
+  mi_free(again);
+  mi_collect(true);
+  assert_int_equal(mi_usable_size(hide(p)), 0);
+}
+
 // A block that malloc returns holds nothing of ours but behind its end.
 static void test_fresh_is_clean(void** state) {
   MI_UNUSED(state);
@@ -374,11 +393,11 @@ static void test_guard_moves(void** state) {
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest cases[] = {
-      CASE(test_freed_is_zero),    CASE(test_all_is_zeroed),   CASE(test_fresh_is_clean),
-      CASE(test_reuse_waits),      CASE(test_order_is_random), CASE(test_fresh_order_is_random),
-      CASE(test_counts_are_exact), CASE(test_collect_empties), CASE(test_double_free),
-      CASE(test_inside),           CASE(test_copied_code),     CASE(test_written_after_free),
-      CASE(test_destroyed_heap),   CASE(test_guard_moves),
+      CASE(test_freed_is_zero),         CASE(test_all_is_zeroed),    CASE(test_single_keeps_its_guard),
+      CASE(test_fresh_is_clean),        CASE(test_reuse_waits),      CASE(test_order_is_random),
+      CASE(test_fresh_order_is_random), CASE(test_counts_are_exact), CASE(test_collect_empties),
+      CASE(test_double_free),           CASE(test_inside),           CASE(test_copied_code),
+      CASE(test_written_after_free),    CASE(test_destroyed_heap),   CASE(test_guard_moves),
   };
   return check_run(cases);
 }

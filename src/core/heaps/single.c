@@ -6,7 +6,9 @@
 #include "core/report/counters.h"
 #include "core/report/options.h"
 
-#define KEPT_SLICES_MAX 16 // 1 MiB in all, and the largest page that is kept
+// In all, and the largest page that is kept: 1 MiB. Secure builds have classes up to 512 KiB, so their pages of one
+// block are larger, and to make one and take it down are calls of the system, for its guard: 4 MiB.
+#define KEPT_SLICES_MAX (MI_SECURE ? 64 : 16)
 
 // Of the calling thread, which may have no theap.
 static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->thread->hands : NULL; }
@@ -29,6 +31,7 @@ static void count_page_gone(theap_t* theap, const heap_t* heap) {
 static void give_back(theap_t* theap, page_t* page) {
   if (!arena_page_take(page, true, hands_of(theap))) return;
   count_page_gone(theap, atomic_get_acquire(&page->heap));
+  guarded_page_free(page);
   arena_page_free(page, hands_of(theap));
 }
 
@@ -53,7 +56,7 @@ void singles_give_up(theap_t* theap) {
 }
 
 static bool is_worth_keeping(const theap_t* theap, const page_t* page, uintptr_t owner) {
-  return !MI_SECURE && theap != NULL && page->slice_count <= KEPT_SLICES_MAX && !page->is_outside &&
+  return !MI_DEBUG && theap != NULL && page->slice_count <= KEPT_SLICES_MAX && !page->is_outside &&
          (owner & PAGE_OWNER_FLAGS) == PAGE_OWNER_SINGLE && atomic_get_relaxed(&page->heap) == theap->heap &&
          heap_is_main(theap->heap) && !thread_is_late(theap->thread) && option_get(option_purge_delay) != 0;
 }
@@ -93,10 +96,14 @@ static void count_allocated(theap_t* theap, const page_t* page) {
   theap->counts.huge_allocated_bytes += (int64_t)page->block_size;
 }
 
+// Secure builds: an inaccessible slice behind each, and so before the next one.
+static size_t with_guard_of(size_t slice_count) {
+  return slice_count + (MI_SECURE && slice_count > 1 ? 1 : 0);
+}
+
 static page_t* make(theap_t* theap, size_t slice_count, size_t alignment, bool* is_zero) {
   arena_source_t source = theap_source(theap);
-  // Secure builds: an inaccessible slice behind each, and so before the next one.
-  size_t with_guard = slice_count + (MI_SECURE && slice_count > 1 ? 1 : 0);
+  size_t with_guard = with_guard_of(slice_count);
   page_t* page = arena_page_allocate(&source, with_guard, slice_count, alignment);
   if (page == NULL) {
     // No way to find more than we have (arena_page_allocate has purged already).
@@ -120,8 +127,9 @@ void* single_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_ze
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
   *is_zero = false;
-  page_t* page =
-      slice_count <= theap->singles_slices && alignment <= SLICE_SIZE ? reuse(theap, slice_count) : NULL;
+  page_t* page = slice_count <= theap->singles_slices && alignment <= SLICE_SIZE
+                     ? reuse(theap, with_guard_of(slice_count))
+                     : NULL;
   if (page == NULL) page = make(theap, slice_count, alignment, is_zero);
   if (page == NULL) return NULL;
   count_allocated(theap, page);
