@@ -56,9 +56,10 @@ void singles_give_up(theap_t* theap) {
 }
 
 static bool is_worth_keeping(const theap_t* theap, const page_t* page, uintptr_t owner) {
-  return !MI_DEBUG && theap != NULL && page->slice_count <= KEPT_SLICES_MAX && !page->is_outside &&
-         (owner & PAGE_OWNER_FLAGS) == PAGE_OWNER_SINGLE && atomic_get_relaxed(&page->heap) == theap->heap &&
-         heap_is_main(theap->heap) && !thread_is_late(theap->thread) && option_get(option_purge_delay) != 0;
+  return !(MI_SECURE && MI_DEBUG) && theap != NULL && page->slice_count <= KEPT_SLICES_MAX &&
+         !page->is_outside && (owner & PAGE_OWNER_FLAGS) == PAGE_OWNER_SINGLE &&
+         atomic_get_relaxed(&page->heap) == theap->heap && heap_is_main(theap->heap) &&
+         !thread_is_late(theap->thread) && option_get(option_purge_delay) != 0;
 }
 
 // Whoever changes the owner word has the page; a second free of the block finds it kept, or nobody's.
