@@ -11,7 +11,8 @@
 // last free has found its page: all that is done for many blocks at a time. Whosever page it is: a thread
 // allocates what it freed.
 //
-// A block in a rack is zero but for its first word, which holds its pad (pages/block.h); a block in use ends
+// A block in a rack is zero at both its ends, or wholly (BLOCK_ZEROED_BEGIN in pages/block.h), but for its first word,
+// which holds its pad (pages/block.h); a block in use ends
 // with its pad. So one comparison tells free whether `p` is a block in use: what was freed before, or written
 // to beyond its end, has no pad there. Nothing in a freed block leads anywhere: whoever writes to it can't make
 // malloc hand out an address of his, and is found out when it is that block's turn.

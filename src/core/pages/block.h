@@ -1,7 +1,7 @@
 // What is written into blocks, and how it is checked.
 //
 //   free block     link to the next one | mark "free" (from 16 bytes on, secure and checking builds)
-//                  or, while a secure build's thread keeps it (heaps/rack.h): its code, then zeros
+//                  or, while a secure build's thread keeps it (heaps/rack.h): its code, and zeros at both ends
 //   block in use   the program's ... | tail: a canary of 8 bytes at its end (secure and checking builds)
 //
 // In a secure build (MI_SECURE, also part of checking builds) a link is the next block's index in its page,
