@@ -1,7 +1,7 @@
 // The hot path: malloc and free of small blocks on the calling thread's own pages.
 //
 //   mi_malloc ------- block_malloc: slot -> theap -> small[words] -> page -> free   (4 loads, 2 stores)
-//   mi_heap_malloc -- the same, from the thread's theap of the heap: slot -> theap -> thread -> cache[heap] -> theap
+//   mi_heap_malloc -- the same, from the thread's theap of the heap: slot -> theap -> cache[heap] -> theap
 //   mi_theap_malloc - the same, from the theap that is given
 //                       '-- block_allocate_in (alloc.c): theap_allocate
 //   mi_free --------- block_free_fast: page map -> page; slot == owner? -> free             (4 loads, 3 stores)
@@ -41,16 +41,7 @@ MI_INLINE bool block_free_fast(void* p) {
   if (MI_UNLIKELY(owner != (uintptr_t)os_slot_get_fast())) return false;
   if (MI_UNLIKELY(!page_is_block(page, p))) return false;
   if (MI_SECURE) return rack_put((theap_t*)owner, &((theap_t*)owner)->racks, page->bin, p);
-  uint64_t freed = page->freed + 1;
-  if (MI_UNLIKELY(freed >= page->allocated)) return false;
-  block_t *block = (block_t*)p, *first = page->free;
-  if (MI_UNLIKELY(block == first)) return false; // the second of two frees in a row
-  block->next = first;
-  atomic_compiler_fence(); // a thread may be killed anywhere: the list is whole after each store, and
-  page->free = block;
-  atomic_compiler_fence(); // `freed` never runs ahead of it
-  page->freed = freed;
-  return true;
+  return block_put(page, (block_t*)p);
 }
 
 // ---- slow paths and general forms -------------------------------------------------------------------------

@@ -228,8 +228,9 @@ theap_t* runtime_enter(void) {
     return theap;
   }
   if (MI_UNLIKELY(atomic_get_relaxed(&theap->heap) == NULL)) { // its heap was destroyed under it
-    theap = theap->thread->main;
-    os_slot_set(theap);
+    thread_t* thread = theap->thread;
+    theap = thread->main;
+    thread_choose(thread, theap);
   }
   return theap;
 }
@@ -249,7 +250,7 @@ void runtime_leave(theap_t* theap) {
 theap_t* runtime_set_default(theap_t* theap) {
   theap_t* before = runtime_theap();
   if (before == NULL || theap == NULL || theap->thread != before->thread) return NULL;
-  return os_slot_set(theap) ? before : NULL;
+  return thread_choose(theap->thread, theap) ? before : NULL;
 }
 
 subproc_t* runtime_subproc(void) {

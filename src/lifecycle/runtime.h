@@ -30,7 +30,7 @@ theap_t* runtime_enter(void);
 // The calling thread's theap of `heap` if it is at hand, else NULL. So of `heap` NULL, too.
 MI_INLINE theap_t* runtime_heap_theap_fast(heap_t* heap) {
   theap_t* theap = runtime_theap_fast();
-  return MI_UNLIKELY(theap == NULL || heap == NULL) ? NULL : thread_theap_cached(theap->thread, heap);
+  return MI_UNLIKELY(theap == NULL || heap == NULL) ? NULL : theap_cached(theap, heap);
 }
 
 // The same, made if need be, or a late theap of the heap under their lock. NULL when out of memory.

@@ -35,7 +35,7 @@ static void test_blocks_belong_to_heaps(void** state) {
 // More heaps than a thread's table has places: each has its own blocks all the same, in whatever order they go.
 static void test_many_heaps(void** state) {
   MI_UNUSED(state);
-  enum { HEAPS = 2 * THREAD_CACHE_SIZE + 20, EACH = 5 };
+  enum { HEAPS = 2 * THEAP_CACHE_SIZE + 20, EACH = 5 };
   static heap_t* heaps[HEAPS];
   static char* p[HEAPS][EACH];
   for (size_t i = 0; i < HEAPS; i++) heaps[i] = make();
@@ -130,6 +130,47 @@ static void test_default_goes(void** state) {
     assert_ptr_equal(heap_of(p), heap_main());
     mi_free(p);
   }
+}
+
+// A thread's table of its theaps is in its default one, wherever that is, and in no other.
+static void test_table_goes_with_default(void** state) {
+  MI_UNUSED(state);
+  for (int deleted = 0; deleted < 2; deleted++) {
+    heap_t *first = make(), *second = make();
+    theap_t *own = runtime_theap(), *a = runtime_heap_enter(first), *b = runtime_heap_enter(second);
+    assert_ptr_equal(theap_cached(own, second), b);
+    assert_ptr_equal(runtime_set_default(a), own);
+    assert_ptr_equal(theap_cached(a, second), b);
+    assert_null(theap_cached(own, second));
+    assert_ptr_equal(runtime_set_default(b), a);
+    assert_ptr_equal(theap_cached(b, first), a);
+    assert_null(theap_cached(a, second));
+    assert_true(deleted ? heap_delete(first) : heap_destroy(first));
+    for (size_t i = 0; i < THEAP_CACHE_SIZE; i++) assert_ptr_not_equal(b->cache[i], a);
+    assert_true(deleted ? heap_delete(second) : heap_destroy(second));
+    assert_ptr_equal(runtime_theap(), own);
+    for (size_t i = 0; i < THEAP_CACHE_SIZE; i++) assert_ptr_not_equal(own->cache[i], b);
+  }
+}
+
+// On its own thread a block goes straight back to its page, in whichever heap it is.
+static void test_own_free_is_direct(void** state) {
+  MI_UNUSED(state);
+  if (MI_SECURE || MI_DEBUG) return; // they look at more, and hold blocks back
+  heap_t* heap = make();
+  void *first = mi_heap_malloc((mi_heap_t*)heap, 100), *second = mi_heap_malloc((mi_heap_t*)heap, 100);
+  page_t* page = page_map_page(first);
+  assert_ptr_equal(page_map_page(second), page);
+  uint64_t freed = page->freed;
+  mi_free(first);
+  assert_int_equal(page->freed, freed + 1);
+  assert_int_equal(page_remote_count(page), 0);
+  assert_ptr_equal(page->free, first);
+  mi_free(first); // the second of two in a row is refused
+  assert_int_equal(page->freed, freed + 1);
+  assert_ptr_equal(page->free, first);
+  mi_free(second);
+  assert_true(heap_destroy(heap));
 }
 
 // ---- several threads --------------------------------------------------------------------------------------------
@@ -403,6 +444,8 @@ int main(void) {
       CASE(test_many_heaps),
       CASE(test_records_are_used_again),
       CASE(test_default_goes),
+      CASE(test_table_goes_with_default),
+      CASE(test_own_free_is_direct),
       CASE(test_delete_with_living_theaps),
       CASE(test_ends_meet),
       CASE(test_dead_thread_in_heap),

@@ -33,7 +33,7 @@ static void heap_init(heap_t* heap, subproc_t* subproc, arena_t* arena) {
   mem_zero(heap->walks, sizeof(heap->walks));
   heap->numa_node = -1;
   heap->sequence = atomic_add_relaxed(&sequence, 1);
-  heap->cache_index = (uint32_t)(heap->sequence % THREAD_CACHE_SIZE);
+  heap->cache_index = (uint32_t)(heap->sequence % THEAP_CACHE_SIZE);
 }
 
 static void publish_heap(heap_t* heap) {

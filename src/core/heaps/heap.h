@@ -45,7 +45,7 @@ typedef struct MI_ALIGNED(64) heap_s {
   int numa_node;  // preferred, -1: any
   uint32_t state;
   uint32_t ender;       // the thread that deletes or destroys it
-  uint32_t cache_index; // where threads keep their theap of it (core/heaps/thread.h)
+  uint32_t cache_index; // where threads keep their theap of it (theap_cached)
   uint64_t sequence;    // numbers all heaps ever made
   page_list_t abandoned[BIN_COUNT];
   os_lock_t pages_lock;

@@ -358,8 +358,8 @@ MI_INLINE bool rack_takes(theap_t* theap, const page_t* page, void* p, uintptr_t
   return block_index(page, p) != BLOCK_NONE && rack_put(theap, racks, page->bin, p);
 }
 
-// Another thread's block, or nobody's, at the start of an ordinary page's: what most frees that come here are, so the
-// general way is gone without what those don't need. False: nothing was done.
+// Another thread's block, or nobody's, or that of another heap of this thread's, at the start of an ordinary page's: what
+// most frees that come here are, so the general way is gone without what those don't need. False: nothing was done.
 MI_INLINE bool free_others(theap_t* theap, void* p) {
   if (MI_SECURE || MI_DEBUG) return false; // they look at more
   uintptr_t table = page_map_table(p);
@@ -370,7 +370,9 @@ MI_INLINE bool free_others(theap_t* theap, void* p) {
       !page_is_others_block(page, p))
     return false;
   if (theap != NULL) {
-    if (atomic_get_relaxed(&page_owner_theap(owner)->thread) == theap->thread) return false;
+    if (atomic_get_relaxed(&page_owner_theap(owner)->thread) == theap->thread)
+      return (owner & PAGE_OWNER_FLAGS) == 0 &&
+             block_put(page, (block_t*)p); // of another heap than the default one
     if (page_is_abandoned(owner) && option_get(option_page_reclaim_on_free) == 1) return false;
   }
   free_remote(theap, page, (block_t*)p);

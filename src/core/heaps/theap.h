@@ -38,13 +38,17 @@ typedef struct theap_counts_s {
 
 #define THEAP_TICK_CALLS                                                                                     \
   64 // slow calls between two looks at kept pages, purges and the deferred free callback
-#define KEPT_SINGLES 8
-#define THEAP_RING   (MI_SECURE ? 32 : 1) // used in secure builds
+#define KEPT_SINGLES     8
+#define THEAP_CACHE_SIZE 64                   // heaps that a thread reaches by one look
+#define THEAP_RING       (MI_SECURE ? 32 : 1) // used in secure builds
 
 typedef struct MI_ALIGNED(64) theap_s {
   page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
   struct thread_s* thread;        // whose it is; NULL: nobody's
   heap_t* heap;                   // NULL: the heap was destroyed, or the record waits for use
+  // The thread's other theaps, by heap_t.cache_index; theap_none: nothing there, as everywhere in theaps that aren't
+  // their thread's default.
+  struct theap_s* cache[THEAP_CACHE_SIZE];
   page_queue_t bins[BIN_COUNT];
   uint32_t slow_calls;     // heartbeat: every so many, theap_tick
   uint32_t kept_slices;    // of empty pages that are kept
@@ -87,6 +91,14 @@ enum {
 };
 
 extern theap_t theap_none; // stands in for "no theap": serves nothing, belongs to no heap
+
+// The calling thread's theap of `heap` if the table has it; `theap`: its default one. Entries are believed for what
+// their own `heap` says, so that a heap that is gone is never mistaken; theap_none's matches none.
+MI_INLINE theap_t* theap_cached(const theap_t* theap, const heap_t* heap) {
+  theap_t* its = theap->cache[heap->cache_index];
+  if (its == NULL) __builtin_unreachable(); // spares callers a comparison
+  return MI_LIKELY(atomic_compared(&its->heap) == heap) ? its : NULL;
+}
 
 // ---- blocks ---------------------------------------------------------------------------------------------
 

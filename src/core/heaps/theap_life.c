@@ -143,13 +143,32 @@ static void thread_link(thread_t* thread, theap_t* theap) {
   thread->theaps = theap;
 }
 
+static void cache_clear(theap_t* theap) {
+  for (size_t i = 0; i < THEAP_CACHE_SIZE; i++) theap->cache[i] = &theap_none;
+}
+
+void theap_take_cache(thread_t* thread, theap_t* theap) {
+  theap_t* before = thread->chosen;
+  if (before == theap) return;
+  thread->chosen = theap;
+  if (before == NULL) return;
+  if (theap != NULL) mem_copy(theap->cache, before->cache, sizeof(theap->cache));
+  cache_clear(before);
+}
+
+void theap_remember(const thread_t* thread, theap_t* theap, const heap_t* heap) {
+  if (thread->chosen != NULL) thread->chosen->cache[heap->cache_index] = theap;
+}
+
 static void thread_unlink(thread_t* thread, theap_t* theap) {
   if (theap->thread_previous != NULL) theap->thread_previous->thread_next = theap->thread_next;
   if (theap->thread_next != NULL) theap->thread_next->thread_previous = theap->thread_previous;
   if (thread->theaps == theap) thread->theaps = theap->thread_next;
   theap->thread_next = theap->thread_previous = NULL;
-  for (size_t i = 0; i < THREAD_CACHE_SIZE; i++)
-    if (thread->cache[i] == theap) thread->cache[i] = &theap_none;
+  if (thread->chosen == theap) theap_take_cache(thread, thread->main == theap ? NULL : thread->main);
+  if (thread->chosen == NULL) return;
+  for (size_t i = 0; i < THEAP_CACHE_SIZE; i++)
+    if (thread->chosen->cache[i] == theap) thread->chosen->cache[i] = &theap_none;
 }
 
 // Theaps whose heaps others destroyed; their records go to the spares by who of the two is the last to have
@@ -160,7 +179,7 @@ static void drain_ended(thread_t* thread) {
   while (theap != NULL) {
     theap_t* next = theap->ended_next;
     if (theap->thread == thread) {
-      if (os_slot_get() == theap) os_slot_set(thread->main); // it was the thread's default
+      if (os_slot_get() == theap) thread_choose(thread, thread->main); // it was the thread's default
       uint32_t destroying = THEAP_DESTROYING;
       if (atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO)) {
         thread_unlink(thread, theap);
@@ -189,11 +208,13 @@ theap_t* theap_make(thread_t* thread, heap_t* heap) {
   atomic_set_release(&theap->heap, heap);
   atomic_set_release(&theap->state, (uint32_t)THEAP_OWNED);
   theap->has_ring = MI_SECURE && heap_is_main(heap) && !thread_is_late(thread);
+  cache_clear(theap);
   guarded_init(theap);
   if (MI_SECURE) (theap->has_ring && !MI_DEBUG ? racks_attach : racks_detach)(theap);
   thread_link(thread, theap);
   if (heap == thread->subproc->main && thread->main == NULL) {
-    thread->main = theap;
+    thread->main = thread->chosen = theap;
+    theap_remember(thread, theap, heap);
   } else {
     theaps_lock(heap);
     if (!theap_is_linked(heap, theap)) link_locked(heap, theap);
@@ -250,7 +271,7 @@ void theaps_move(heap_t* heap, heap_t* to) {
   thread_t* self = current == NULL ? NULL : current->thread;
   theap_t* own = self == NULL ? NULL : theap_find(self, heap);
   if (own != NULL) {
-    if (current == own) os_slot_set(self->main);
+    if (current == own) thread_choose(self, self->main);
     theap_end(own);
   }
   theaps_lock(heap);
@@ -274,7 +295,7 @@ static void destroy_one(theap_t* theap, thread_t* self) {
   counts_flush(theap);
   atomic_set_release(&theap->heap, (heap_t*)NULL);
   if (thread == self) {
-    if (os_slot_get() == theap) os_slot_set(self->main);
+    if (os_slot_get() == theap) thread_choose(self, self->main);
     thread_unlink(self, theap);
     record_give(theap);
     return;

@@ -20,6 +20,10 @@ void theap_end_salvage(theap_t* theap);
 // The thread's theap of `heap`, if it isn't in its table; NULL when there is none.
 theap_t* theap_find(const struct thread_s* thread, heap_t* heap);
 
+// The table of the thread's theaps is in this one from here on; NULL: nowhere. Then: `theap` is the thread's of `heap`.
+void theap_take_cache(struct thread_s* thread, theap_t* theap);
+void theap_remember(const struct thread_s* thread, theap_t* theap, const heap_t* heap);
+
 // heap_delete: all theaps of `heap` become theaps of `to`.
 void theaps_move(heap_t* heap, heap_t* to);
 

@@ -29,10 +29,6 @@ static thread_t* recent[RECENT_COUNT]; // the last record that a thread with suc
 
 thread_t* thread_first(void) { return atomic_get_acquire(&all_threads); }
 
-static void cache_clear(thread_t* thread) {
-  for (size_t i = 0; i < THREAD_CACHE_SIZE; i++) thread->cache[i] = &theap_none;
-}
-
 static void publish(thread_t* thread) {
   thread_t* first = atomic_get_relaxed(&all_threads);
   do {
@@ -62,7 +58,6 @@ thread_t* thread_acquire(subproc_t* subproc) {
   if (is_fresh) {
     thread = (thread_t*)sysmem_metadata(sizeof(thread_t));
     if (thread == NULL) return NULL;
-    cache_clear(thread);
   }
   thread->subproc = subproc;
   atomic_set_relaxed(&thread->birth, (uint64_t)0);
@@ -79,7 +74,6 @@ thread_t* thread_acquire(subproc_t* subproc) {
     record_push(&spares, thread, (void**)&thread->list_next);
     return NULL;
   }
-  thread->cache[subproc->main->cache_index] = theap;
   atomic_add_relaxed(&subproc->threads, 1);
   stats_increase(&stats_process.theaps, 1);
   stats_increase(&stats_process.threads, 1);
@@ -87,8 +81,7 @@ thread_t* thread_acquire(subproc_t* subproc) {
 }
 
 static void record_give(thread_t* thread, bool was_owned) {
-  cache_clear(thread);
-  thread->theaps = thread->main = NULL;
+  thread->theaps = thread->main = thread->chosen = NULL;
   if (was_owned) {
     atomic_sub_relaxed(&thread->subproc->threads, 1);
     stats_decrease(&stats_process.theaps, 1);
@@ -111,15 +104,21 @@ void thread_give_back(thread_t* thread) {
 
 MI_NOINLINE theap_t* thread_find_theap(const thread_t* thread, heap_t* heap) {
   if (heap == thread->subproc->main && thread->main != NULL) return thread->main;
-  theap_t* theap = thread_theap_cached(thread, heap);
+  theap_t* theap = thread->chosen == NULL ? NULL : theap_cached(thread->chosen, heap);
   return theap != NULL ? theap : theap_find(thread, heap);
 }
 
 theap_t* thread_theap(thread_t* thread, heap_t* heap) {
   theap_t* theap = thread_find_theap(thread, heap);
   if (theap == NULL) theap = theap_make(thread, heap);
-  if (theap != NULL) thread->cache[heap->cache_index] = theap;
+  if (theap != NULL) theap_remember(thread, theap, heap);
   return theap;
+}
+
+bool thread_choose(thread_t* thread, theap_t* theap) {
+  if (!os_slot_set(theap)) return false;
+  theap_take_cache(thread, theap);
+  return true;
 }
 
 // ---- reaping ----------------------------------------------------------------------------------------------
@@ -256,15 +255,13 @@ static void late_lock_take(void) {
   message_hold_callbacks_here(); // what a callback allocates might come here, too
   if (!is_taken_over || !is_late_made()) return;
   salvage_all(&late_thread, NULL);
-  late_thread.theaps = late_thread.main = NULL;
-  cache_clear(&late_thread);
+  late_thread.theaps = late_thread.main = late_thread.chosen = NULL;
 }
 
 thread_t* thread_late_enter(subproc_t* subproc) {
   MI_UNUSED(subproc);
   late_lock_take();
   if (!is_late_made()) {
-    cache_clear(&late_thread);
     late_thread.subproc = subproc_main();
     late_thread.holder = THREAD_HOLDER(THREAD_LATE, 0, 0);
   }

@@ -1,9 +1,8 @@
 // What we know of a thread that allocates: its theaps, one per heap that it used, and what it has in its
 // hands.
 //
-// The slot (os_slot) holds the thread's default theap; that one's `thread` is this record. theap of a heap: a
-// small table by the heap's address, validated by the theap's own `heap` word, so that a heap that is gone is
-// never mistaken.
+// The slot (os_slot) holds the thread's default theap; that one's `thread` is this record, and in it is the table
+// by which the theaps of other heaps are found (theap_cached).
 //
 // Records are type-stable. A thread that ends leaves its record with the theap of the main heap to the next
 // thread. A thread that is killed leaves it as it is; `holder` tells who may have it.
@@ -18,12 +17,10 @@
 enum { THREAD_SPARE, THREAD_OWNED, THREAD_LATE, THREAD_TAKEN };
 #define THREAD_HOLDER(kind, id, number) ((uint64_t)(number) << 35 | (uint64_t)(id) << 3 | (uint64_t)(kind))
 
-#define THREAD_CACHE_SIZE               64 // heaps that a thread reaches by one look
-
 typedef struct MI_ALIGNED(64) thread_s {
-  theap_t* cache[THREAD_CACHE_SIZE]; // by heap_cache_index; theap_none: nothing there
-  theap_t* main;                     // of the sub-process's main heap
-  theap_t* theaps;                   // all of them, linked by thread_next
+  theap_t* main;   // of the sub-process's main heap
+  theap_t* chosen; // the default one, which has the table of the others
+  theap_t* theaps; // all of them, linked by thread_next
   subproc_t* subproc;
   uint64_t birth; // evidence for reaping: when the system made the thread; 0: not asked yet
   arena_hands_t hands;
@@ -37,13 +34,6 @@ typedef struct MI_ALIGNED(64) thread_s {
 MI_INLINE unsigned thread_holder_kind(uint64_t holder) { return (unsigned)(holder & 7); }
 MI_INLINE uint32_t thread_holder_id(uint64_t holder) { return (uint32_t)(holder >> 3); }
 MI_INLINE uint32_t thread_holder_number(uint64_t holder) { return (uint32_t)(holder >> 35); }
-
-// The calling thread's theap of `heap` if it is in the table; theap_none's `heap` matches none.
-MI_INLINE theap_t* thread_theap_cached(const thread_t* thread, const heap_t* heap) {
-  theap_t* theap = thread->cache[heap->cache_index];
-  if (theap == NULL) __builtin_unreachable(); // spares callers a comparison
-  return MI_LIKELY(atomic_compared(&theap->heap) == heap) ? theap : NULL;
-}
 
 // ---- life -----------------------------------------------------------------------------------------------
 
@@ -59,6 +49,9 @@ theap_t* thread_theap(thread_t* thread, heap_t* heap);
 
 // The same; NULL when the thread has none yet.
 theap_t* thread_find_theap(const thread_t* thread, heap_t* heap);
+
+// Makes `theap`, one of the calling thread's, its default one. False when the slot can't be written.
+bool thread_choose(thread_t* thread, theap_t* theap);
 
 // The shared record for threads that have none (any more): its theaps serve what they still allocate. The
 // first takes its lock, the second opens it.

@@ -160,6 +160,21 @@ MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
   return next;
 }
 
+// A block in use becomes the first of the page's free list, in builds whose links are plain. False, and nothing done: it is
+// the first already (the second of two frees in a row), or the last one in use. Owner only.
+MI_INLINE bool block_put(page_t* page, block_t* block) {
+  uint64_t freed = page->freed + 1;
+  if (MI_UNLIKELY(freed >= page->allocated)) return false;
+  block_t* first = page->free;
+  if (MI_UNLIKELY(block == first)) return false;
+  block->next = first;
+  atomic_compiler_fence(); // a thread may be killed anywhere: the list is whole after each store, and
+  page->free = block;
+  atomic_compiler_fence(); // `freed` never runs ahead of it
+  page->freed = freed;
+  return true;
+}
+
 // A freed block whose reuse is delayed is in no list: mark and another code stand in it.
 MI_INLINE uint64_t block_delayed_code(uint64_t pad) { return pad; }
 MI_INLINE void block_set_delayed(const page_t* page, block_t* block, uint64_t pad) {
