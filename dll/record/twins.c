@@ -9,15 +9,8 @@
 #define OPERATOR_NEW "??2@YAPAXI@Z"
 #endif
 
-enum {
-#define TWIN(function, ...) NUMBER_##function,
-#include "twins_table.h"
-  TWIN_COUNT
-};
-
 static twin_event_t* event;
 _Static_assert(offsetof(twin_t, original) == 2 * sizeof(void*), "what is written by hand goes by this");
-static twin_t twins[TWIN_COUNT];
 
 uintptr_t twins_handle(const twin_t* twin, const uintptr_t* all, uintptr_t decided) {
   return event(twin, all + twin->is_in_heap, decided == TWIN_TAKEN);
@@ -72,7 +65,7 @@ __asm__(
     "  .seh_endproc\n");
 #define TWIN(function, ...)                                                                                  \
   __attribute__((naked)) static void twin_##function(void) {                                                 \
-    __asm__("leaq %c0(%%rip), %%rax\n\tjmp twins_common" : : "i"(&twins[NUMBER_##function]));                \
+    __asm__("leaq %c0(%%rip), %%rax\n\tjmp twins_common" : : "i"(&twins[TWIN_NUMBER_##function]));           \
   }
 #elif defined(__i386__)
 __asm__("  .text\n"
@@ -111,14 +104,14 @@ __asm__("  .text\n"
         "  jmp *8(%eax)\n");
 #define TWIN(function, ...)                                                                                  \
   __attribute__((naked)) static void twin_##function(void) {                                                 \
-    __asm__("movl %0, %%eax\n\tjmp _twins_common" : : "i"(&twins[NUMBER_##function]));                       \
+    __asm__("movl %0, %%eax\n\tjmp _twins_common" : : "i"(&twins[TWIN_NUMBER_##function]));                  \
   }
 #else
 #define TWIN(function, ...)                                                                                  \
   static uintptr_t twin_##function(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,          \
                                    uintptr_t f) {                                                            \
     const uintptr_t all[TWIN_ARGUMENTS] = {a, b, c, d, e, f};                                                \
-    const twin_t* twin = &twins[NUMBER_##function];                                                          \
+    const twin_t* twin = &twins[TWIN_NUMBER_##function];                                                     \
     bool is_inner = images_is_self((uintptr_t)__builtin_return_address(0));                                  \
     uintptr_t decided = is_inner ? (uintptr_t)twin->original : twins_decide(twin, all);                      \
     if (decided <= TWIN_TAKEN) return twins_handle(twin, all, decided);                                      \
@@ -130,7 +123,7 @@ __asm__("  .text\n"
 #define ROW(in_heap, text, function, kind, first, product, align, offset, zero, more)                        \
   {text,   (void (*)(void))twin_##function, NULL, TWIN_##kind, first, product, align, offset, zero, more,    \
    in_heap},
-static twin_t twins[TWIN_COUNT] = {
+twin_t twins[TWIN_COUNT] = {
 #define TWIN(function, ...)                  ROW(0, #function, function, __VA_ARGS__)
 #define TWIN_IN_HEAP(function, ...)          ROW(1, #function, function, __VA_ARGS__)
 #define TWIN_REDIRECTED(name, function, ...) ROW(0, name, function, __VA_ARGS__)
@@ -142,7 +135,7 @@ static twin_t twins[TWIN_COUNT] = {
 static const char* install_exports(const void* self) {
   static plan_replacement_t table[TWIN_COUNT + 1];
   size_t count = 0;
-  for (; count < NUMBER_redirected_malloc; count++)
+  for (; count < TWIN_NUMBER_redirected_malloc; count++)
     table[count] = (plan_replacement_t){twins[count].name, (const void*)(uintptr_t)twins[count].twin, false};
   plan_runtime_t* plan = os_reserve_and_commit(sizeof(*plan));
   if (plan == NULL) return "there is no memory for the plan";
@@ -175,7 +168,7 @@ static bool equals(const char* a, const char* b) {
 // The first function that a runtime's function is redirected to gets the first row of that name, and so on: there are
 // two for malloc and realloc (redirect_table_for_recalloc).
 static const void* twin_of(const char* name, const void* function) {
-  for (size_t i = NUMBER_redirected_malloc; i < TWIN_COUNT; i++) {
+  for (size_t i = TWIN_NUMBER_redirected_malloc; i < TWIN_COUNT; i++) {
     if (twins[i].original == NULL && equals(name, twins[i].name))
       twins[i].original = (twin_call_t*)(uintptr_t)function;
     if ((const void*)(uintptr_t)twins[i].original == function) return (const void*)(uintptr_t)twins[i].twin;
@@ -186,6 +179,9 @@ static const void* twin_of(const char* name, const void* function) {
 const char* twins_install(const void* self, bool are_sampled, twin_event_t* new_event) {
   twins_are_sampled = are_sampled;
   event = new_event;
+#define TAKE_QUICK(function, kind, size)                                                                     \
+  twins[TWIN_NUMBER_##function].twin = (void (*)(void))twin_quick_##function;
+  TWINS_QUICK(TAKE_QUICK)
   return install_exports(self);
 }
 

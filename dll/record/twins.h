@@ -35,6 +35,8 @@ typedef enum twin_kind_e {
 typedef uintptr_t __cdecl twin_call_t(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,
                                       uintptr_t f);
 
+typedef uintptr_t __cdecl twin_short_call_t(uintptr_t a, uintptr_t b);
+
 typedef struct twin_s { // see twins_table.h
   const char* name;
   void (*twin)(void);
@@ -45,6 +47,38 @@ typedef struct twin_s { // see twins_table.h
 } twin_t;
 
 #define TWIN_NONE 9 // no such argument
+
+enum {
+#define TWIN(function, ...) TWIN_NUMBER_##function,
+#include "twins_table.h"
+  TWIN_COUNT
+};
+extern twin_t twins[TWIN_COUNT];
+
+// Those that are called most have a twin of their own (decide.c): functions of two arguments at most, and which of them is
+// the size.
+#if defined(__x86_64__)
+#define TWINS_HAVE_QUICK 1
+#define TWINS_QUICK(Q)                                                                                       \
+  Q(mi_malloc, NEW, 0)                                                                                       \
+  Q(mi_calloc, NEW, PRODUCT)                                                                                 \
+  Q(mi_realloc, RESIZE, 1)                                                                                   \
+  Q(mi_free, FREE, NONE)                                                                                     \
+  Q(mi_new, NEW, 0)                                                                                          \
+  Q(mi_crt_realloc, RESIZE, 1)                                                                               \
+  Q(mi_crt_free, FREE, NONE)                                                                                 \
+  Q(redirected_malloc, NEW, 0)                                                                               \
+  Q(redirected_calloc, NEW, PRODUCT)                                                                         \
+  Q(redirected_realloc, RESIZE, 1)                                                                           \
+  Q(redirected_clean_malloc, NEW, 0)                                                                         \
+  Q(redirected_clean_realloc, RESIZE, 1)                                                                     \
+  Q(redirected_new, NEW, 0)
+#define TWIN_QUICK_DECLARE(function, kind, size) uintptr_t twin_quick_##function(uintptr_t a, uintptr_t b);
+TWINS_QUICK(TWIN_QUICK_DECLARE)
+#else
+#define TWINS_HAVE_QUICK 0
+#define TWINS_QUICK(Q)
+#endif
 
 // What is decided about a call, before it is done.
 #define TWIN_HANDLED ((uintptr_t)0)
