@@ -5,7 +5,7 @@
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
-#include "core/arenas/arena.h"
+#include "core/arenas/arena_slices.h"
 #include "core/memory/bitmap.h"
 #include "core/report/options.h"
 #include "core/stats/stats.h"
@@ -323,45 +323,81 @@ static void test_purge_is_wanted(void** state) {
   arena_purge_wanted = before;
 }
 
-// Before more is committed than ever: about as much as is needed, from the end of the arena, not in small pieces; the
-// rest goes on waiting. Needs memory for `needed` slices; so many of the large holes' are purged for it.
-static void check_growth(size_t needed, size_t purged_least, size_t purged_most) {
-  enum { PAGES = 8 };
-  page_t* pages[2 * PAGES];
-  uint8_t* starts[2 * PAGES];
-  for (size_t i = 0; i < 2 * PAGES; i++) { // every second one stays: no two holes are one
-    pages[i] = allocate(i % 4 == 2 ? 4 : 64, 1);
-    starts[i] = pages[i]->start;
+// Before more is committed than ever, free memory goes back that is more than a fifth of what is in use: about as much as
+// that, from the end of the arena, not in small pieces; the rest goes on waiting. `large` pages of 64 slices, `small` ones of
+// 4; every second one of each is free when memory for `needed` slices is asked for.
+static void check_growth(size_t large, size_t small, size_t needed, size_t purged_least, size_t purged_most) {
+  enum { PAGES = 40 };
+  page_t* pages[PAGES];
+  size_t starts[PAGES], count = large + small;
+  assert_true(count <= PAGES);
+  for (size_t i = 0; i < count; i++) {
+    pages[i] = allocate(i < large ? 64 : 4, 1);
+    starts[i] = (size_t)(pages[i]->start - pages[i]->arena->base) / SLICE_SIZE;
   }
   arena_t* arena = pages[0]->arena;
-  // Of the small ones every second only: they lie side by side, and two of them would be a large hole.
-  for (size_t i = 0; i < 2 * PAGES; i += 2)
-    if (i % 8 != 6) release(pages[i]);
+  for (size_t i = 0; i < count; i += 2) release(pages[i]);
   stats_process.committed.peak = stats_process.committed.current;
+  arena_growth = (arena_growth_t){0, 0};
   page_t* page = allocate(needed, 1);
-  size_t kept = 0;
-  for (size_t i = 0; i < 2 * PAGES; i += 2) {
-    if (i % 8 == 6) continue;
-    size_t slice = (size_t)(starts[i] - arena->base) / SLICE_SIZE, count = i % 4 == 2 ? 4 : 64;
-    size_t waiting = bitmap_count(arena->aging, slice, count) + bitmap_count(arena->old, slice, count);
-    assert_int_equal(waiting, bitmap_count(arena->committed, slice, count));
-    assert_true(count == 64 || waiting == count);
-    if (count == 64) kept += waiting;
+  size_t purged = 0;
+  for (size_t i = 0; i < count; i += 2) {
+    size_t slices = i < large ? 64 : 4;
+    size_t waiting =
+        bitmap_count(arena->aging, starts[i], slices) + bitmap_count(arena->old, starts[i], slices);
+    assert_int_equal(waiting, bitmap_count(arena->committed, starts[i], slices));
+    assert_true(i < large || waiting == slices);
+    purged += slices - waiting;
   }
-  size_t purged = 64 * PAGES / 2 - kept;
   assert_in_range(purged, purged_least, purged_most);
-  bool is_first_kept = os_posix_is_committed(starts[0] < starts[4] ? starts[0] : starts[4], SLICE_SIZE);
-  assert_true(is_first_kept == (purged < 64 * PAGES / 2));
+  if (purged < large / 2 * 64)
+    assert_true(bitmap_count(arena->committed, starts[0], 1) == 1); // the front stays
   release(page);
-  for (size_t i = 0; i < 2 * PAGES; i++)
-    if (i % 2 == 1 || i % 8 == 6) release(pages[i]);
+  for (size_t i = 1; i < count; i += 2) release(pages[i]);
 }
 
 static void test_growth(void** state) {
   MI_UNUSED(state);
-  check_growth(100, 100, 100 + 2 * 64);
   arena_purge(&set, true, NULL);
-  check_growth(1000, 256, 256); // all of them, and the small ones were looked at
+  size_t before = (size_t)stats_process.committed.current / SLICE_SIZE; // in use by other tests' arenas
+  assert_true(before < 20);
+  // 784 slices, 384 of them free (8 large, 2 small), and 100 more wanted: 500 in use, and so 600 at most.
+  check_growth(12, 4, 100, 884 - 600 - 10, 884 - 600 + 64);
+  arena_purge(&set, true, NULL);
+  // 896 and 448; 560 wanted: 1008 in use, and so there may be 1209; 1456 are too many.
+  check_growth(14, 0, 560, 1456 - 1209 - 10, 1456 - 1209 + 64);
+  arena_purge(&set, true, NULL);
+  check_growth(2, 16, 400, 0, 0); // 192 slices, 96 free, 496 in use: 595 may be
+  arena_purge(&set, true, NULL);
+  // 208 slices, 104 free, 40 in pieces; 65 wanted, 169 in use, and so 202 at most: more than the large one
+  check_growth(2, 20, 65, 64, 64);
+}
+
+// Of the free runs that are long enough the one is taken that has most memory, and of these the shortest.
+static void test_long_runs(void** state) {
+  MI_UNUSED(state);
+  static const size_t counts[] = {40, 70, 50, 60};
+  enum { RUNS = 4 };
+  page_t *pages[RUNS], *between[RUNS];
+  size_t starts[RUNS];
+  arena_purge(&set, true, NULL);
+  for (size_t i = 0; i < RUNS; i++) {
+    pages[i] = allocate(counts[i], 1);
+    between[i] = allocate(17, 1);
+    starts[i] = (size_t)(pages[i]->start - pages[i]->arena->base);
+  }
+  release(pages[0]);
+  arena_purge(&set, true, NULL); // the shortest run has no memory now
+  for (size_t i = 1; i < RUNS; i++) release(pages[i]);
+  static const size_t order[RUNS] = {2, 3, 1, 0};
+  for (size_t i = 0; i < RUNS; i++) {
+    pages[i] = allocate(40, 1);
+    assert_int_equal((size_t)(pages[i]->start - pages[i]->arena->base), starts[order[i]]);
+  }
+  for (size_t i = 0; i < RUNS; i++) {
+    release(pages[i]);
+    release(between[i]);
+  }
 }
 
 // A page that is in use is never purged, also when it was taken from what waits for its purge.
@@ -513,6 +549,7 @@ int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
       CASE(test_growth), // first: whether memory grows is the process's matter
+      CASE(test_long_runs),
       CASE(test_random_pages),
       CASE(test_queries),
       CASE(test_visit),

@@ -196,6 +196,45 @@ static size_t claim_short_run(arena_t* arena, const wanted_t* wanted, arena_hold
   return found;
 }
 
+// ---- long runs ----------------------------------------------------------------------------------------------
+// The best of the free runs: where least memory is missing, and of these the shortest. So what was given back isn't
+// taken again while there is other room, and large blocks that come and go leave few holes.
+
+#define LONG_LOOKS    128 // runs looked at, of any length; then the best of them is taken
+#define LONG_ATTEMPTS 4   // others may be faster
+
+// The best run of `count` in the arena's part for runs, as far as it is looked at; ARENA_NOT_FOUND: none there.
+static size_t find_long_run(const arena_t* arena, size_t count) {
+  size_t best = ARENA_NOT_FOUND, best_missing = SIZE_MAX, best_length = SIZE_MAX;
+  size_t at = runs_begin(arena), end = arena->slice_count;
+  for (unsigned looks = 0; looks < LONG_LOOKS && end - at >= count; looks++) {
+    size_t chunk_end = bits_align_down(at, CHUNK_SLICES) + CHUNK_SLICES;
+    if (count <= CHUNK_SLICES && count > atomic_get_relaxed(&arena->longest[at / CHUNK_SLICES])) {
+      if (chunk_end >= end) break;
+      at = chunk_end;
+      continue;
+    }
+    size_t start = bitmap_next(arena->free, at, end, true);
+    at = bitmap_next(arena->free, start, end, false);
+    size_t length = at - start;
+    if (length < count) continue;
+    size_t missing = count - bitmap_count(arena->committed, start, count);
+    if (missing > best_missing || (missing == best_missing && length >= best_length)) continue;
+    best = start;
+    best_missing = missing;
+    best_length = length;
+  }
+  return best;
+}
+
+static size_t claim_long_run(arena_t* arena, size_t count, arena_hold_t* hold) {
+  for (int attempt = 0; attempt < LONG_ATTEMPTS; attempt++) {
+    size_t start = find_long_run(arena, count);
+    if (start == ARENA_NOT_FOUND || slices_try_claim(arena, start, count, hold)) return start;
+  }
+  return ARENA_NOT_FOUND;
+}
+
 // Runs start their search a quarter into the arena, away from the small pages that fill it from the front.
 size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
   if (count == 1 && alignment_slices <= 1) return claim_one(arena, hold);
@@ -205,6 +244,10 @@ size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_
   bool is_long = wanted.kind == 0;
   if (is_long && wanted.alignment == 1 && count <= RUN_HINTS) {
     size_t found = claim_short_run(arena, &wanted, hold);
+    if (found != ARENA_NOT_FOUND) return found;
+  }
+  if (is_long && wanted.alignment == 1 && count > RUN_HINTS) {
+    size_t found = claim_long_run(arena, count, hold);
     if (found != ARENA_NOT_FOUND) return found;
   }
   size_t chunks = chunk_count(arena), first = is_long ? chunks / 4 : 0;

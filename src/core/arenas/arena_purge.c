@@ -8,8 +8,9 @@
 #include "core/report/counters.h"
 #include "core/report/options.h"
 
-// Free memory of at least this part of all committed memory is purged before more is committed.
-#define GROWTH_PURGE_SHARE 16
+// Committed memory may be more by this part than what was ever in use; beyond that, free memory is purged before more is
+// committed.
+#define GROWTH_SPARE_SHARE 5
 // After that, committed memory may grow by as much before it happens again.
 #define GROWTH_STEP_MIN   (1u << 20)
 #define GROWTH_STEP_SHARE 32
@@ -284,15 +285,18 @@ bool arena_purge_is_waiting(const arena_set_t* set) {
   return next_marked(set, set->waiting, 0) < count;
 }
 
-// About to commit more than ever: then memory that is only waiting for its purge goes back first, if it is
-// worth a call to the system. So the peak stays near what the program has in use, and a program in its steady
-// state, whose peak is behind it, keeps its free memory for reuse. Between two such purges the peak may rise
-// by a step: a program whose free memory lies scattered would give it back, and take it again, all the time.
+arena_growth_t arena_growth;
+
+// About to commit more than ever: then memory that is only waiting for its purge goes back first, as far as there would be
+// more than a fifth above what was ever in use. So the peak stays near what the program needs, and a program in its steady
+// state, whose peak is behind it, keeps its free memory for reuse. (That fifth is what blocks that come and go need for their
+// holes: giving it back as well was measured to cost half of the large blocks' time, in pages to be had again.) Between two
+// such purges the peak may rise by a step: a program whose free memory lies scattered would give it back, and take it
+// again, all the time.
 void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands) {
-  static size_t next_level;
   size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
   if (committed + size <= (size_t)atomic_get_relaxed(&stats_process.committed.peak)) return;
-  if (committed + size < atomic_get_relaxed(&next_level)) return;
+  if (committed + size < atomic_get_relaxed(&arena_growth.next_level)) return;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
   size_t waiting = 0;
   for (size_t i = 0; i < arena->word_count;) {
@@ -303,16 +307,25 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
     }
     i += bits_lowest(marked);
     uint64_t due = atomic_get_relaxed(&arena->aging[i]) | atomic_get_relaxed(&arena->old[i]);
-    if (due != 0) waiting += bits_count(due & atomic_get_relaxed(&arena->free[i]));
+    due &= atomic_get_relaxed(&arena->free[i]) & atomic_get_relaxed(&arena->committed[i]);
+    waiting += bits_count(due);
     i++;
   }
-  if (waiting * SLICE_SIZE < committed / GROWTH_PURGE_SHARE) return;
-  atomic_set_relaxed(&next_level, committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);
+  waiting *= SLICE_SIZE;
+  size_t used = waiting < committed ? committed + size - waiting : size;
+  size_t most = atomic_get_relaxed(&arena_growth.used_peak);
+  if (used > most) atomic_set_relaxed(&arena_growth.used_peak, most = used);
+  most += most / GROWTH_SPARE_SHARE;
+  if (committed + size <= most) return;
+  size_t over = committed + size - most;
+  if (over > waiting) over = waiting;
+  atomic_set_relaxed(&arena_growth.next_level,
+                     committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);
   if (!purge_enter(arena, PURGE_DUE, os_clock_ms())) return;
   purge_run_t run = {.arena = arena,
                      .hold = hold_for_purge(hands),
                      .runs_left = SIZE_MAX,
-                     .slices_left = (size + committed / GROWTH_STEP_SHARE) / SLICE_SIZE + 1,
+                     .slices_left = over / SLICE_SIZE + 1,
                      .smallest = run_slices_min(),
                      .is_early = true};
   if (run.smallest < GROWTH_RUN_SLICES) run.smallest = GROWTH_RUN_SLICES;
