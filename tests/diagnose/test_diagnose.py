@@ -330,6 +330,8 @@ def modes_exclude_each_other():
         check("mi-run: error: one of --leaks, --check and --profile is enough" in text, text)
         _, text = folder.run("mi-run.exe", "--leaks", "--report", "no\\such\\folder\\r.json", "faulty-msvcrt.exe", expect=125)
         check("can't be written" in text and "mi-run: remedy: name another file" in text, text)
+        _, text = folder.run("mi-run.exe", "--leaks", "--report", "NUL", "faulty-msvcrt.exe", expect=125)
+        check("'NUL' is a device" in text and "mi-run: remedy: name a file with --report" in text, text)
 
 
 def cases():

@@ -108,6 +108,12 @@ int diagnose_begin(const options_t* options) {
     report_remedy(L"name another file with --report");
     return EXIT_OWN_ERROR;
   }
+  if (GetFileType(file) != FILE_TYPE_DISK) {
+    CloseHandle(file);
+    report_error(L"'%ls' is a device, which can't keep the report", options->report);
+    report_remedy(L"name a file with --report, or leave it out: the report is printed anyway");
+    return EXIT_OWN_ERROR;
+  }
   GetFileTime(file, NULL, NULL, &started); // by the clock of that disk
   CloseHandle(file);
   if (wcscmp(probed, report_path) != 0) DeleteFileW(probed);
