@@ -5,7 +5,7 @@ usage: mutate.py [options] [NAME...]
 
   --list FILE    the mutations (default: mutations.toml beside this script)
   --folder DIR   where the copy of the tree and its build lie (default: build-mutate at the top)
-  --show         print the mutations and whether each still fits the sources, and end
+  --show         print the mutations and whether each still fits the sources, and end; the exit code is 1 if one doesn't
   -t, --trust    don't try the tests without a mutation first
   -k, --keep-going
                  run all tests of a mutation, not only up to the first that fails
@@ -145,9 +145,10 @@ def main():
             die(f"there is no mutation '{name}'; --show tells all")
     mutations = [m for m in mutations if not options.names or m["name"] in options.names]
     if options.show:
-        for mutation in mutations:
-            print(f"{mutation['name']:36} {misfit(mutation) or 'fits'}; {', '.join(mutation['tests'])}")
-        return 0
+        misfits = [misfit(mutation) for mutation in mutations]
+        for mutation, why in zip(mutations, misfits):
+            print(f"{mutation['name']:36} {why or 'fits'}; {', '.join(mutation['tests'])}")
+        return 1 if any(misfits) else 0
 
     tree = os.path.join(os.path.realpath(options.folder), "tree")
     copy_tree(tree)
