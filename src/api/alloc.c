@@ -93,7 +93,9 @@ void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, siz
 
 MI_NOINLINE bool block_free(void* p) {
   os_stack_probe();
-  return theap_free(runtime_theap(), p) == FREE_DONE;
+  theap_t* theap = runtime_theap_fast();
+  if (MI_UNLIKELY(theap == NULL)) theap = runtime_theap();
+  return theap_free(theap, p) == FREE_DONE;
 }
 
 MI_COLD void block_report_foreign(const char* function, const void* p) {

@@ -276,9 +276,10 @@ static theap_t* reclaiming_theap(theap_t* theap, const page_t* page, uintptr_t o
 }
 
 // To the remote list; nobody's page may have become empty, or worth adopting.
-static void free_remote(theap_t* theap, page_t* page, block_t* block) {
+static MI_NOINLINE free_result_t free_remote(theap_t* theap, page_t* page, block_t* block) {
   page_free_remote(page, block);
   if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) page_look_at_abandoned(theap, page);
+  return FREE_DONE;
 }
 
 static void free_abandoned(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
@@ -358,28 +359,6 @@ MI_INLINE bool rack_takes(theap_t* theap, const page_t* page, void* p, uintptr_t
   return block_index(page, p) != BLOCK_NONE && rack_put(theap, racks, page->bin, p);
 }
 
-// Another thread's block, or nobody's, or that of another heap of this thread's, at the start of an ordinary page's: what
-// most frees that come here are, so the general way is gone without what those don't need. False: nothing was done.
-MI_INLINE bool free_others(theap_t* theap, void* p) {
-  if (MI_SECURE || MI_DEBUG) return false; // they look at more
-  uintptr_t table = page_map_table(p);
-  if (table == 0) return false;
-  page_t* page = page_map_record_in(table, p);
-  uintptr_t owner = atomic_get_acquire(&page->owner);
-  if (owner == 0 || (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) != 0 ||
-      !page_is_others_block(page, p))
-    return false;
-  if (theap != NULL) {
-    if (atomic_get_relaxed(&page_owner_theap(owner)->thread) == theap->thread)
-      return (owner & PAGE_OWNER_FLAGS) == 0 &&
-             block_put(page, (block_t*)p); // of another heap than the default one
-    if (page_is_abandoned(owner) && option_get(option_page_reclaim_on_free) == 1) return false;
-  }
-  free_remote(theap, page, (block_t*)p);
-  return true;
-}
-
-// Not in line with theap_free: what it saves and restores would cost free_others more than its own work.
 static MI_NOINLINE free_result_t free_any(theap_t* theap, void* p) {
   if (p == NULL) return FREE_DONE;
   page_t* page = page_map_page(p);
@@ -402,8 +381,29 @@ static MI_NOINLINE free_result_t free_any(theap_t* theap, void* p) {
   return FREE_DONE;
 }
 
+static MI_NOINLINE free_result_t free_nobodys(theap_t* theap, page_t* page, void* p) {
+  if (option_get(option_page_reclaim_on_free) == 1) return free_any(theap, p);
+  return free_remote(theap, page, (block_t*)p);
+}
+
+// Another thread's block, or nobody's, or that of another heap of this thread's, at the start of an ordinary page's: what
+// most frees that come here are. They go without what the others need, and each way from here is a jump: what a function
+// with calls saves and restores would cost them more than their own work.
 free_result_t theap_free(theap_t* theap, void* p) {
-  return MI_LIKELY(free_others(theap, p)) ? FREE_DONE : free_any(theap, p);
+  if (MI_SECURE || MI_DEBUG) return free_any(theap, p); // they look at more
+  uintptr_t table = page_map_table(p);
+  if (table == 0) return free_any(theap, p);
+  page_t* page = page_map_record_in(table, p);
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  bool is_plain = owner != 0 && (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) == 0;
+  if (!is_plain || !page_is_others_block(page, p)) return free_any(theap, p);
+  if (theap == NULL) return free_remote(theap, page, (block_t*)p);
+  if (atomic_get_relaxed(&page_owner_theap(owner)->thread) ==
+      theap->thread) { // of another heap than the default one
+    bool is_owned = (owner & PAGE_OWNER_FLAGS) == 0;
+    return is_owned && block_put(page, (block_t*)p) ? FREE_DONE : free_any(theap, p);
+  }
+  return page_is_abandoned(owner) ? free_nobodys(theap, page, p) : free_remote(theap, page, (block_t*)p);
 }
 
 // ---- sizes ----------------------------------------------------------------------------------------------
