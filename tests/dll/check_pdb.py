@@ -14,8 +14,9 @@ from pe import PE
 
 DEBUG = 6  # index of the data directory
 CODE_VIEW = 2
-# One of each kind: the fast path, built for size, of a source of the DLL alone.
-FUNCTIONS = {"mi_malloc": "alloc.c", "mi_heap_new": "heap.c", "mi_crt_free": "crt_api.c"}
+# One of each kind: the fast path, built for size, of a source of the DLL alone. (A function that is all another one, inlined, has no
+# lines of its own.)
+FUNCTIONS = {"mi_calloc": "alloc.c", "mi_heap_new": "heap.c", "mi_crt_free": "crt_api.c"}
 
 
 class Image(PE):
