@@ -126,7 +126,7 @@ def check_pages(tree):
 def consumers(arch):
     """(script, arguments, environment) of the users that there are for an architecture."""
     if arch == "x64":
-        return [("compiler", [], {}), ("cmake", [], {}), ("msvc", [], {})]
+        return [(script, [], {}) for script in ("compiler", "cmake", "msvc", "tools")]
     if arch == "arm64":
         return [("msvc", ["--arch", "arm64", "--no-run"], {})]
     run = os.path.join(ROOT, "wine-ci", "run-wine32")
@@ -135,7 +135,7 @@ def consumers(arch):
     run_or_not = [] if can_run else ["--no-run"]
     compilers = ["--cc", "i686-w64-mingw32-gcc-posix", "--cxx", "i686-w64-mingw32-g++-posix", *run_or_not]
     return [(script, arguments, {"MESON_EXE_WRAPPER": run}) for script, arguments in
-            (("compiler", compilers), ("cmake", compilers), ("msvc", ["--arch", "x86", *run_or_not]))]
+            (("compiler", compilers), ("cmake", compilers), ("tools", compilers), ("msvc", ["--arch", "x86", *run_or_not]))]
 
 
 def check_arm64_dlls(tree):
