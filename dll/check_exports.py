@@ -105,6 +105,7 @@ def main():
     parser.add_argument("--strip", nargs="+", default=[], help="command that strips the copy, --strip last")
     parser.add_argument("dll")
     parser.add_argument("copy", nargs="?", help="file to write")
+    parser.add_argument("pdb_copy", nargs="?", help="file to write: a copy of the .pdb beside the DLL")
     options = parser.parse_args()
     wanted = read_def(options.def_file)
     if not wanted:
@@ -120,6 +121,8 @@ def main():
         shutil.copyfile(options.dll, options.copy)
         if options.strip:
             subprocess.run([*options.strip, options.copy], check=True)
+    if options.pdb_copy:
+        shutil.copyfile(options.dll.removesuffix(".dll") + ".pdb", options.pdb_copy)
 
 
 if __name__ == "__main__":

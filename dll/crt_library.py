@@ -112,9 +112,13 @@ def thunks(exports, architecture):
     return "\n".join(out) + "\n"
 
 
-def overrides(exports, architecture, anchor):
+# MSVC's linkers take objects for x86 only if they say that they have no exception handlers that nobody knows of (/SAFESEH).
+SAFE_SEH = ["  .def @feat.00; .scl 3; .type 0; .endef", "  .globl @feat.00", "  .set @feat.00, 1"]
+
+
+def overrides(exports, architecture, anchor, is_msvc):
     prefix, word, pointer, _, jump = ARCHITECTURES[architecture]
-    out = [HEAD, '  .section .rdata, "dr"', f"  .p2align {3 if word == 8 else 2}", f"  .globl {anchor}", f"{anchor}:"]
+    out = [HEAD, *(SAFE_SEH if is_msvc and architecture == "x86" else []), '  .section .rdata, "dr"', f"  .p2align {3 if word == 8 else 2}", f"  .globl {anchor}", f"{anchor}:"]
     for export, names in exports.items():
         for name in names:
             out += [f"  .globl __imp_{prefix}{name}", f"__imp_{prefix}{name}:"]
@@ -136,11 +140,12 @@ def main():
     parser.add_argument("names", help="crt_names.txt")
     parser.add_argument("--static", action="store_true", help="for libmimalloc-override.a: one source")
     parser.add_argument("--anchor", default=STATIC_ANCHOR, help="symbol by which a linker is made to take it (default: %(default)s)")
+    parser.add_argument("--msvc", action="store_true", help="with --static: for clang, and for MSVC's linkers")
     parser.add_argument("outputs", nargs="+", help="assembler sources to write: table and thunks, or the one")
     arguments = parser.parse_args()
     exports = read_names(arguments.names)
     check_exports(exports, arguments.def_file)
-    writers = [lambda *of: overrides(*of, arguments.anchor)] if arguments.static else [table, thunks]
+    writers = [lambda *of: overrides(*of, arguments.anchor, arguments.msvc)] if arguments.static else [table, thunks]
     if len(arguments.outputs) != len(writers):
         fail(f"{len(writers)} outputs are needed")
     for path, write in zip(arguments.outputs, writers):

@@ -46,14 +46,16 @@ def to_html(source, target):
 
 
 def documents(root, folder):
-    for name in ("README.md", "CHANGELOG.md"):
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         to_html(os.path.join(root, name), os.path.join(folder, name.removesuffix(".md") + ".html"))
+    shutil.copytree(os.path.join(root, "examples"), os.path.join(folder, "examples"),
+                    ignore=shutil.ignore_patterns("build*", "subprojects"))
     for at, _, names in os.walk(os.path.join(root, "docs")):
         for name in sorted(names):
             relative = os.path.relpath(os.path.join(at, name), root)
             if name.endswith(".md"):
                 to_html(os.path.join(at, name), os.path.join(folder, relative.removesuffix(".md") + ".html"))
-            else:
+            elif name.endswith(".svg"):
                 os.makedirs(os.path.dirname(os.path.join(folder, relative)), exist_ok=True)
                 shutil.copy(os.path.join(at, name), os.path.join(folder, relative))
 
@@ -84,12 +86,17 @@ def main():
         shutil.rmtree(os.path.join(tree, "share"))
         for folder in ("debug", "symbols"):
             os.makedirs(os.path.join(tree, folder))
-        shutil.copy(os.path.join(options.debug, "bin", "mimalloc.dll"), os.path.join(tree, "debug"))
+        for name in os.listdir(os.path.join(options.debug, "bin")):
+            if name in ("mimalloc.dll", "mimalloc.pdb"):
+                shutil.copy(os.path.join(options.debug, "bin", name), os.path.join(tree, "debug"))
         shutil.move(os.path.join(tree, "bin", "secure"), tree)
         for folder, symbols in (("bin", "symbols"), ("debug", "symbols/debug"), ("secure", "symbols/secure")):
             os.makedirs(os.path.join(tree, symbols), exist_ok=True)
             for name in os.listdir(os.path.join(tree, folder)):
-                separate_debug(tools, os.path.join(tree, folder, name), os.path.join(tree, symbols))
+                if name.endswith(".pdb"):
+                    shutil.move(os.path.join(tree, folder, name), os.path.join(tree, symbols))
+                else:
+                    separate_debug(tools, os.path.join(tree, folder, name), os.path.join(tree, symbols))
         for name in os.listdir(os.path.join(tree, "lib")):
             if name.endswith(".a") and not name.endswith(".dll.a"):
                 subprocess.run([tools + "strip", "--strip-debug", "--enable-deterministic-archives", os.path.join(tree, "lib", name)], check=True)

@@ -18,8 +18,8 @@ void* calloc(size_t count, size_t size); // declared without dllimport: by the t
 #if defined(API)
 #include <mimalloc.h>
 #else
-CRT void* GetModuleHandleA(const char* name);
-CRT void* GetProcAddress(void* module, const char* name);
+CRT void* __stdcall GetModuleHandleA(const char* name);
+CRT void* __stdcall GetProcAddress(void* module, const char* name);
 bool mi_is_in_heap_region(const void* p);
 #endif
 

@@ -3,13 +3,18 @@
 made from lists of names, Wine.
 """
 import os
+import re
 import shutil
 import sys
 
 from consumer import ROOT, Consumer, Failure
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CLANG = ["clang", "--target=x86_64-pc-windows-msvc", "-fms-compatibility", "-fms-extensions", "-O2", "-Wall", "-Werror"]
+# {architecture: (clang's target, llvm-dlltool's machine, a name that MinGW-w64's tools have before theirs)}
+MACHINES = {"x64": ("x86_64-pc-windows-msvc", ["i386:x86-64"], "x86_64-w64-mingw32"),
+            "x86": ("i686-pc-windows-msvc", ["i386", "-k"], "i686-w64-mingw32"),
+            "arm64": ("aarch64-pc-windows-msvc", ["arm64"], None)}
+FLAGS = ["-fms-compatibility", "-fms-extensions", "-O2", "-Wall", "-Werror"]
 # What the programs take from the runtime; the allocation functions stand here so that a library that comes too late shows.
 RUNTIME = {
     "ucrtbase.dll": ["exit", "_crt_atexit", "malloc", "calloc", "realloc", "free", "_msize", "_strdup", "_aligned_malloc",
@@ -17,6 +22,7 @@ RUNTIME = {
     "vcruntime140.dll": ["memcpy", "memset", "memmove", "memcmp"],
     "ntdll.dll": ["__chkstk"],  # part of what is linked into programs, with MSVC
 }
+RUNTIME_X86 = dict(RUNTIME, **{"ntdll.dll": ["_chkstk", "_allmul", "_alldiv", "_allrem", "_aulldiv", "_aullrem", "_aullshr", "_allshl"]})
 
 STUBS = {
     "stdlib.h": "#include <stddef.h>\n",
@@ -63,6 +69,8 @@ class Msvc(Consumer):
         if missing:
             print(f"skipped: {', '.join(missing)} not found; wine-ci/setup --toolchains installs what is needed")
             sys.exit(1 if os.environ.get("MI_TOOLCHAINS_REQUIRED") else 77)
+        target, self.machine, self.mingw = MACHINES[self.options.arch]
+        self.clang_command = ["clang", "--target=" + target, *FLAGS]
         if self.options.build:  # a build of its own beside it, with these libraries
             folder = os.path.join(os.path.abspath(self.options.build), "consumers", "msvc")
             if not os.path.exists(os.path.join(folder, "build.ninja")):
@@ -73,22 +81,29 @@ class Msvc(Consumer):
         super().prepare()
         self.libraries = os.path.dirname(self.find("mimalloc.lib"))
         self.kernel32 = self.stub("kernel32.dll", self.kernel32_names())
-        self.runtime = [self.stub(dll, names) for dll, names in RUNTIME.items()]
+        runtime = RUNTIME_X86 if self.options.arch == "x86" else RUNTIME
+        self.runtime = [self.stub(dll, names) for dll, names in runtime.items()]
         self.startup = self.object("msvc_startup.c", "startup.obj", "-Wno-builtin-requires-header")
 
     def kernel32_names(self):
         with open(os.path.join(ROOT, "dll", "kernel32-allowed.txt"), encoding="utf-8") as file:
-            return [line.split("#")[0].split()[0] for line in file if line.split("#")[0].split()]
+            names = [line.split("#")[0].split()[0] for line in file if line.split("#")[0].split()]
+        if self.options.arch != "x86":
+            return names
+        # Functions of the system have the size of their arguments in their names there.
+        library = self.run([self.mingw + "-gcc-posix", "-print-file-name=libkernel32.a"]).stdout.strip()
+        symbols = re.findall(r" T _(\w+)(@\d+)$", self.run([self.mingw + "-nm", "--defined-only", library]).stdout, re.M)
+        return [name + size for name, size in symbols if name in names]
 
     def stub(self, dll, names):
         definition, library = self.path(dll + ".def"), self.path(dll + ".lib")
         with open(definition, "w", encoding="utf-8") as file:
             file.write(f"LIBRARY {dll}\nEXPORTS\n" + "\n".join(names) + "\n")
-        self.run(["llvm-dlltool", "-m", "i386:x86-64", "-d", definition, "-l", library])
+        self.run(["llvm-dlltool", "-m", *self.machine, "-d", definition, "-l", library])
         return library
 
     def object(self, source, output, *arguments):
-        self.build([*CLANG, "-ffreestanding", *arguments, "-c", os.path.join(HERE, source), "-o", self.path(output)])
+        self.build([*self.clang_command, "-ffreestanding", *arguments, "-c", os.path.join(HERE, source), "-o", self.path(output)])
         return self.path(output)
 
     def link(self, output, *arguments):
@@ -164,8 +179,9 @@ class Msvc(Consumer):
             with open(source, "w", encoding="utf-8") as file:
                 file.write(f"#include <{header}>\nint main() {{ return mi_version() == 0; }}\n" if is_cxx else
                            f"#include <{header}>\nint main(void) {{ return mi_version() == 0; }}\n")
-            self.build([*CLANG, "-ffreestanding", "-nostdlibinc", "-std=" + language, "-fsyntax-only", "-idirafter", stubs, *self.headers(), source])
+            self.build([*self.clang_command, "-ffreestanding", "-nostdlibinc", "-std=" + language, "-fsyntax-only", "-idirafter", stubs, *self.headers(), source])
 
 
 if __name__ == "__main__":
-    Msvc(__doc__).main()
+    Msvc(__doc__, lambda parser: parser.add_argument("--arch", choices=MACHINES, default="x64",
+         help="of the libraries at hand (default %(default)s); with --build always x64")).main()

@@ -2,7 +2,8 @@
 """Builds the project with another toolchain than the release's, in a folder that is kept, and runs a part of its tests:
 
   clang-ld, clang-lld  the DLL as a file (imports, exports, contents, size), API, stress, the C runtime's functions, under Wine
-  arm64-windows        the DLL as a file; nothing of it can be run here
+  clang-lld            besides, mimalloc.pdb: read by LLVM's tools, and by dbghelp.dll under Wine
+  arm64-windows        the DLL as a file, and its mimalloc.pdb; nothing of it can be run here
   arm64-linux          the native core for arm64, its unit, API, stress and misuse tests, under qemu-user
 """
 import argparse
@@ -11,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -76,10 +78,35 @@ def cmocka_for_arm64(folder):
 TOOLCHAINS = {
     # name: (tools, cross file, layer over it)
     "clang-ld": (["clang", "llvm-ar", GCC], "x86_64-clang-mingw32.ini", lambda: clang_layer("ld")),
-    "clang-lld": (["clang", "llvm-ar", "ld.lld", GCC], "x86_64-clang-mingw32.ini", lambda: clang_layer("lld")),
-    "arm64-windows": (["clang", "llvm-ar", "ld.lld", "llvm-dlltool"], "aarch64-w64-mingw32.ini", lambda: "[binaries]\n"),
+    "clang-lld": (["clang", "llvm-ar", "ld.lld", "llvm-pdbutil", GCC], "x86_64-clang-mingw32.ini", lambda: clang_layer("lld")),
+    "arm64-windows": (["clang", "llvm-ar", "ld.lld", "llvm-dlltool", "llvm-pdbutil"], "aarch64-w64-mingw32.ini", lambda: "[binaries]\n"),
     "arm64-linux": (["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++", "qemu-aarch64"], None, arm64_linux_layer),
 }
+
+
+def check_pdbs(folder):
+    """The DLL's and the secure one's, as they are installed."""
+    for kind in ("", "secure"):
+        place = os.path.join(folder, "dll", "package", kind)
+        print(run([sys.executable, os.path.join(ROOT, "tests", "dll", "check_pdb.py"), "--dll", os.path.join(place, "mimalloc.dll"),
+                   "--pdb", os.path.join(place, "mimalloc.pdb")]), end="")
+
+
+def read_pdb_by_dbghelp(folder):
+    """Under Wine, beside a DLL that has no other symbols."""
+    with tempfile.TemporaryDirectory(prefix="pdb-") as place:
+        program, dll = os.path.join(place, "pdb_program.exe"), os.path.join(place, "mimalloc.dll")
+        run([GCC, "-Wall", "-Werror", os.path.join(HERE, "pdb_program.c"), "-o", program, "-ldbghelp"])
+        built = os.path.join(folder, "dll", "package", "mimalloc.dll")
+        run(["llvm-strip", "--strip-all", built, "-o", dll])
+        shutil.copy(built.replace(".dll", ".pdb"), place)
+        for function, source in (("mi_malloc", "alloc.c"), ("mi_heap_new", "heap.c"), ("mi_crt_free", "crt_api.c")):
+            print(run([os.path.join(ROOT, "wine-ci", "run-wine"), program, "Z:" + dll.replace("/", "\\"), function, source]), end="")
+        os.remove(os.path.join(place, "mimalloc.pdb"))
+        done = subprocess.run([os.path.join(ROOT, "wine-ci", "run-wine"), program, "Z:" + dll.replace("/", "\\"), "mi_malloc", "alloc.c"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 1 or "not from a .pdb" not in done.stdout:
+            sys.exit(f"FAILED: without the .pdb the program says: {done.stdout} {done.stderr}")
 
 
 def check_arm64_dll(folder):
@@ -135,14 +162,18 @@ def main():
     write_if_new(folder + ".ini", layer())
     options_more = ["-Dtests=enabled"]
     if options.toolchain == "arm64-windows":
-        options_more = ["-Dtests=disabled", "-Dtools=disabled", "-Dmsvc=enabled"]
+        options_more = ["-Dtests=disabled", "-Dtools=disabled", "-Dmsvc=enabled", "-Dpdb=enabled"]
+    elif options.toolchain == "clang-lld":
+        options_more += ["-Dpdb=enabled"]
     elif options.toolchain == "arm64-linux":
         options_more += ["-Dpkg_config_path=" + cmocka_for_arm64(folder)]
+    is_new = write_if_new(folder + ".options", " ".join(options_more)) or is_new
     if is_new or not os.path.exists(os.path.join(folder, "build.ninja")):
         shutil.rmtree(folder, ignore_errors=True)
         run(["meson", "setup", folder, ROOT, *cross_files, "--cross-file", folder + ".ini", "-Dwerror=true", *options_more])
     if options.toolchain == "arm64-windows":
         check_arm64_dll(folder)
+        check_pdbs(folder)
         return
     if options.toolchain == "arm64-linux":
         os.environ["MESON_EXE_WRAPPER"] = "qemu-aarch64 -L /usr/aarch64-linux-gnu"  # for tests that start programs
@@ -154,8 +185,11 @@ def main():
     programs = [line.split(":")[0] for line in targets.splitlines()
                 if line.startswith("tests/") and os.path.basename(line.split(":")[0]).removesuffix(".exe") in tests
                 and line.split(":")[0].endswith(".exe")]
-    run(["ninja", "-C", folder, *programs, "dll/package/mimalloc.dll", "src/libmimalloc-static.a"])
+    run(["ninja", "-C", folder, *programs, "dll/package/mimalloc.dll", "dll/package/secure/mimalloc.dll", "src/libmimalloc-static.a"])
     os.environ["MESON_EXE_WRAPPER"] = os.path.join(ROOT, "wine-ci", "run-wine")
+    if options.toolchain == "clang-lld":
+        check_pdbs(folder)
+        read_pdb_by_dbghelp(folder)
     print(run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", "2",
                "--timeout-multiplier", "4", *tests])[-3000:])
 

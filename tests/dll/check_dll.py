@@ -94,6 +94,10 @@ def check_contents(options):
         problems.append("has no entry point")
     symbols = subprocess.run([options.nm, options.dll], check=True, capture_output=True, text=True).stdout
     names = {line.split()[-1] for line in symbols.splitlines() if line.split()}
+    pdb = options.dll.removesuffix(".dll") + ".pdb"
+    if not names and os.path.exists(pdb):  # lld writes the one or the other
+        text = subprocess.run(["llvm-pdbutil", "dump", "-publics", "-symbols", pdb], check=True, capture_output=True, text=True).stdout
+        names = set(re.findall(r"\| S_(?:PUB32|[GL]PROC32) .*`([^`]+)`$", text, re.M))
     if len(names) < 50:
         problems.append(f"nm shows only {len(names)} symbols: test an unstripped DLL")
     problems += [f"contains {name}" for name in sorted(names)

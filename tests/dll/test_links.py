@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Links programs and DLLs with libmimalloc-crt.a or libmimalloc-override.a in the ways that build files do, with the flags
-that mimalloc-crt.pc or mimalloc-override.pc carries, and demands each time that
+"""Links programs and DLLs with libmimalloc-crt.a and libmimalloc-override.a in the ways that build files do, with the flags
+that mimalloc-crt.pc and mimalloc-override.pc carry, and demands each time that
 
   - the linker accepts it,
   - no allocation function comes from a C runtime: crt_names.txt against the import table,
@@ -10,6 +10,7 @@ that mimalloc-crt.pc or mimalloc-override.pc carries, and demands each time that
 Prints a line per case and "N passed, N failed" at the end.
 """
 import argparse
+import functools
 import os
 import shlex
 import subprocess
@@ -21,6 +22,7 @@ from pe import PE
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 from limited_run import run as limited_run  # noqa: E402
 
+ASK_WHERE = ("linked.c", "linked.cpp", "linked_dll_user.c")  # with is_ours.h
 RUN_SECONDS = 60
 LINK_SECONDS = 300
 
@@ -29,29 +31,37 @@ class Failure(Exception):
     pass
 
 
+class Objects:
+    """The programs' object files, compiled once: which library they are linked with is nothing to them."""
+    def __init__(self, folder):
+        self.folder = folder
+        self.made = {}
+
+
 class Links:
-    def __init__(self, options):
+    def __init__(self, options, package, api_library, objects, folder):
         self.options = options
+        self.package = package
+        self.api_library = api_library
+        self.objects = objects
+        self.folder = folder
         self.here = os.path.dirname(os.path.abspath(__file__))
         self.cc, self.cxx = shlex.split(options.cc), shlex.split(options.cxx)
         with open(options.crt_names, encoding="utf-8") as file:
             self.crt_names = {line.split("#")[0].split()[0] for line in file if line.split("#")[0].split()}
-        self.is_static = options.package == "mimalloc-override"
+        self.is_static = package == "mimalloc-override"
         self.flags = self.pkg_config()
         self.wrapper = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
         self.passed = self.failed = 0
-        self.folder = None
-        self.is_control = False
-        self.objects = {}
         if not self.wrapper and not options.no_run:
             sys.exit("test_links.py: no MESON_EXE_WRAPPER in the environment to run Windows programs with; start it through "
                      "`meson test` in a folder that wine-ci/test configured, or give --no-run")
 
     def pkg_config(self):
         environment = dict(os.environ, PKG_CONFIG_LIBDIR=self.options.pc_folder, PKG_CONFIG_PATH="")
-        done = subprocess.run(["pkg-config", "--libs", self.options.package], env=environment, capture_output=True, text=True)
+        done = subprocess.run(["pkg-config", "--libs", self.package], env=environment, capture_output=True, text=True)
         if done.returncode != 0:
-            sys.exit(f"test_links.py: pkg-config finds no {self.options.package} in {self.options.pc_folder}: {done.stderr}")
+            sys.exit(f"test_links.py: pkg-config finds no {self.package} in {self.options.pc_folder}: {done.stderr}")
         return shlex.split(done.stdout)
 
     def path(self, name):
@@ -69,15 +79,15 @@ class Links:
     def compile(self, compiler, source, arguments):
         """Object file of a source that lies beside this script, from the arguments that concern the compiler."""
         command = [*compiler, *(a for a in arguments if a.startswith(("-O", "-g", "-f", "-D", "-std=", "-specs=")))]
-        command += ["-DSTATIC_OVERRIDE"] if self.is_static and not self.is_control else []
+        command += ["-DSTATIC_OVERRIDE"] if self.is_static and source == "is_ours.c" else []
         key = (source, *command)
-        if key not in self.objects:
-            path = self.path(f"{len(self.objects)}.o")
+        if key not in self.objects.made:
+            path = os.path.join(self.objects.folder, f"{len(self.objects.made)}.o")
             done = self.run([*command, "-c", self.source(source), "-o", path], LINK_SECONDS)
             if done.returncode != 0 or done.stderr.strip():
                 raise Failure(f"{shlex.join(command)} -c {source}\n{(done.stdout + done.stderr)[:3000]}")
-            self.objects[key] = path
-        return self.objects[key]
+            self.objects.made[key] = path
+        return self.objects.made[key]
 
     def link(self, output, compiler, *arguments):
         """Compiles the sources among the arguments and links, all in the order given. Returns the file's path."""
@@ -85,6 +95,8 @@ class Links:
         for argument in arguments:
             is_source = argument.endswith((".c", ".cpp"))
             command.append(self.compile(compiler, argument, arguments) if is_source else argument)
+            if argument in ASK_WHERE:
+                command.append(self.compile(self.cc, "is_ours.c", ["-O2"]))
         command += ["-o", self.path(output)]
         done = self.run(command, LINK_SECONDS)
         if done.returncode != 0 or done.stderr.strip():
@@ -112,7 +124,7 @@ class Links:
     def check_run(self, path, *arguments, redirected=False):
         if self.options.no_run:
             return
-        folders = [os.path.dirname(os.path.abspath(self.options.dll)), self.folder, *self.compiler_folders()]
+        folders = [os.path.dirname(os.path.abspath(self.options.dll)), self.folder, *self.compiler_folders]
         environment = dict(os.environ, WINEPATH=";".join("Z:" + folder.replace("/", "\\") for folder in folders))
         environment.pop("MIMALLOC_DISABLE_REDIRECT", None) # most programs' runtimes are to keep their own blocks
         if not redirected:
@@ -122,13 +134,16 @@ class Links:
         if done.returncode != 0 or done.stdout.strip() != "ok" or "invalid pointer" in done.stderr:
             raise Failure(f"exit code {done.returncode}\n{(done.stdout + done.stderr)[:3000]}")
 
+    @functools.cached_property
     def compiler_folders(self):
         """Where the DLLs lie that programs need which take the compiler's libraries from there."""
+        folders = []
         for dll in ("libstdc++-6.dll", "libwinpthread-1.dll"):
             path = self.run([*self.cxx, "-print-file-name=" + dll], LINK_SECONDS).stdout.strip()
             if not os.path.isabs(path):
                 raise Failure(f"the compiler does not know where its {dll} lies")
-            yield os.path.dirname(os.path.realpath(path))
+            folders.append(os.path.dirname(os.path.realpath(path)))
+        return folders
 
     def program(self, output, compiler, *arguments, run=()):
         path = self.link(output, compiler, *arguments)
@@ -138,9 +153,9 @@ class Links:
     # ---- cases ------------------------------------------------------------------------------------------------------
 
     def case_control_without_the_flags(self):
-        self.is_control = True
+        if self.is_static:
+            return  # the same as with the other package
         path = self.link("plain.exe", self.cc, "-O2", "linked_dll.c", "linked_dll_user.c")
-        self.is_control = False
         if not {"malloc of msvcrt.dll", "free of msvcrt.dll"} <= set(self.crt_imports(path)):
             raise Failure("a program that was not linked with the library passes the check of its imports")
 
@@ -190,7 +205,7 @@ class Links:
         raise Failure("no error from the linker")
 
     def case_c_beside_the_api_library(self):
-        self.program("api.exe", self.cc, "-O2", "linked.c", *self.flags, self.options.api_library)
+        self.program("api.exe", self.cc, "-O2", "linked.c", *self.flags, self.api_library)
 
     def not_exported(self):
         """These DLLs declare no exports, so GNU ld exports all that is in them. Of archives, unless it is told not to."""
@@ -241,7 +256,7 @@ class Links:
     def ucrt(self):
         """Compiler arguments for the UCRT: MinGW's specs with the other import library."""
         done = self.run([*self.cc, "-dumpspecs"], LINK_SECONDS)
-        specs = self.path("ucrt.specs")
+        specs = os.path.join(self.objects.folder, "ucrt.specs")  # one name for both packages, or it would be another compilation
         with open(specs, "w", encoding="utf-8") as file:
             file.write(done.stdout.replace("-lmsvcrt", "-lucrt"))
         return ["-specs=" + specs, "-D_UCRT"]
@@ -272,18 +287,16 @@ class Links:
             cases = [name for name in cases if name == "case_" + self.options.case]
             if not cases:
                 sys.exit(f"test_links.py: there is no case '{self.options.case}'")
-        print(f"flags: {shlex.join(self.flags)}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            self.folder = folder
-            for number, name in enumerate(cases, 1):
-                title = name.removeprefix("case_")
-                try:
-                    getattr(self, name)()
-                    self.passed += 1
-                    print(f"{number}/{len(cases)} ok     {title}", flush=True)
-                except Failure as failure:
-                    self.failed += 1
-                    print(f"{number}/{len(cases)} FAILED {title}: {failure}", flush=True)
+        print(f"{self.package}: {shlex.join(self.flags)}", flush=True)
+        for number, name in enumerate(cases, 1):
+            title = name.removeprefix("case_")
+            try:
+                getattr(self, name)()
+                self.passed += 1
+                print(f"{number}/{len(cases)} ok     {title}", flush=True)
+            except Failure as failure:
+                self.failed += 1
+                print(f"{number}/{len(cases)} FAILED {title}: {failure}", flush=True)
         print(f"{self.passed} passed, {self.failed} failed")
         return self.failed == 0
 
@@ -293,13 +306,21 @@ def main():
     parser.add_argument("--cc", required=True, help="C compiler, a command line")
     parser.add_argument("--cxx", required=True, help="C++ compiler")
     parser.add_argument("--pc-folder", required=True, help="folder of PACKAGE.pc or its -uninstalled form")
-    parser.add_argument("--package", choices=["mimalloc-crt", "mimalloc-override"], default="mimalloc-crt")
+    parser.add_argument("--package", nargs=2, action="append", required=True, metavar=("NAME", "LIBRARY"),
+                        help="mimalloc-crt or mimalloc-override, and a library with the mi_ functions, to be linked beside; may be repeated")
     parser.add_argument("--dll", required=True, help="mimalloc.dll")
-    parser.add_argument("--api-library", required=True, help="library with the mi_ functions, to be linked beside")
     parser.add_argument("--crt-names", required=True, help="crt_names.txt")
     parser.add_argument("--no-run", action="store_true", help="link and inspect only")
     parser.add_argument("--case", help="only this one")
-    sys.exit(0 if Links(parser.parse_args()).all() else 1)
+    options = parser.parse_args()
+    is_well = True
+    with tempfile.TemporaryDirectory() as folder:
+        objects = Objects(os.path.join(folder, "objects"))
+        os.mkdir(objects.folder)
+        for package, library in options.package:
+            os.mkdir(os.path.join(folder, package))
+            is_well = Links(options, package, library, objects, os.path.join(folder, package)).all() and is_well
+    sys.exit(0 if is_well else 1)
 
 
 if __name__ == "__main__":
