@@ -324,6 +324,40 @@ static void test_dead_thread_in_heap(void** state) {
   assert_int_equal(theap_records(), records);
 }
 
+static uint8_t* made_by_dead; // a page of 11 slices
+
+static void run_vanish_making(void* arg) {
+  MI_UNUSED(arg);
+  page_t* page = page_map_page(allocate(shared, 11 * SLICE_SIZE));
+  uint64_t start = (uint64_t)(page->start - page->arena->base) / SLICE_SIZE;
+  runtime_theap()->thread->hands.claimed =
+      (arena_hold_t){page->arena, start << 32 | 11}; // not yet struck out
+  made_by_dead = page->start;
+  os_slot_set(NULL);
+}
+
+// What a thread had in its hands when it was killed goes back once, also when it was a page of a heap that was destroyed
+// since, and other pages lie there now.
+static void test_dead_thread_held_a_page(void** state) {
+  MI_UNUSED(state);
+  int64_t threads = stats_process.threads.current;
+  heap_t* heap = make();
+  uint8_t* before = allocate(heap, 2 * SLICE_SIZE);
+  shared = make();
+  test_thread_t thread;
+  test_thread_start(&thread, run_vanish_making, NULL);
+  test_thread_join(&thread);
+  assert_ptr_equal(made_by_dead, before + 2 * SLICE_SIZE);
+  assert_true(heap_destroy(shared));
+  mi_free(before);
+  uint8_t* over = allocate(heap, 13 * SLICE_SIZE);
+  assert_ptr_equal(over, before);
+  reap_all(threads);
+  uint8_t* next = allocate(heap, 11 * SLICE_SIZE);
+  assert_true(next + 11 * SLICE_SIZE <= over || next >= over + 13 * SLICE_SIZE);
+  assert_true(heap_destroy(heap));
+}
+
 static void run_vanish_in_subproc(void* arg) {
   assert_true(runtime_subproc_add_current_thread(arg));
   assert_non_null(mi_malloc(100));
@@ -440,19 +474,13 @@ static void test_all_is_clean(void** state) { MI_UNUSED(state); } // says the se
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup(name, set_up)
   const struct CMUnitTest tests[] = {
-      CASE(test_blocks_belong_to_heaps),
-      CASE(test_many_heaps),
-      CASE(test_records_are_used_again),
-      CASE(test_default_goes),
-      CASE(test_table_goes_with_default),
-      CASE(test_own_free_is_direct),
-      CASE(test_delete_with_living_theaps),
-      CASE(test_ends_meet),
-      CASE(test_dead_thread_in_heap),
-      CASE(test_dead_thread_in_subproc),
-      CASE(test_taken_is_not_dead),
-      CASE(test_lists_are_made_anew),
-      CASE(test_all_is_clean),
+      CASE(test_blocks_belong_to_heaps),    CASE(test_many_heaps),
+      CASE(test_records_are_used_again),    CASE(test_default_goes),
+      CASE(test_table_goes_with_default),   CASE(test_own_free_is_direct),
+      CASE(test_delete_with_living_theaps), CASE(test_ends_meet),
+      CASE(test_dead_thread_in_heap),       CASE(test_dead_thread_held_a_page),
+      CASE(test_dead_thread_in_subproc),    CASE(test_taken_is_not_dead),
+      CASE(test_lists_are_made_anew),       CASE(test_all_is_clean),
   };
   return check_run(tests);
 }

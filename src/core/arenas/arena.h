@@ -121,6 +121,10 @@ typedef struct arena_hands_s {
 // Gives back what a dead thread had in its hands. Once per death: by whoever took its record over.
 void arena_give_back(arena_hands_t* hands);
 
+// The page is about to go, taken from its owner, who may be dead and still have its slices in `hands`: then they are struck
+// out there. Before the page's owner word is cleared.
+void arena_page_strike_out(const page_t* page, arena_hands_t* hands);
+
 // ---- pages ----------------------------------------------------------------------------------------------
 
 // Where a page may come from.

@@ -315,13 +315,15 @@ void arena_page_free(page_t* page, arena_hands_t* hands) {
 
 // Slices that a dead thread held: nobody else has them.
 static void hold_give_back(arena_hold_t* hold) {
-  // First: should this thread die as well, they are lost, but not given twice.
-  uint64_t run = atomic_swap_acq_rel(&hold->run, 0);
+  uint64_t run = atomic_get_acquire(&hold->run);
   if (run == 0) return;
   arena_t* arena = hold->arena;
   size_t start = (size_t)(run >> 32), count = (uint32_t)run;
   page_t* record = page_map_record(slice_address(arena, start));
-  if (record != NULL && atomic_get_acquire(&record->owner) != 0) return; // it is a page
+  bool is_page = record != NULL && atomic_get_acquire(&record->owner) != 0;
+  // First: should this thread die as well, they are lost, but not given twice. After the look at the owner: a page that
+  // went just now was struck out before.
+  if (!atomic_cas_acq_rel(&hold->run, &run, (uint64_t)0) || is_page) return;
   for (size_t i = 0; i < count; i++) {
     record = page_map_record(slice_address(arena, start + i));
     if (record != NULL) record->back = 0;
@@ -329,6 +331,12 @@ static void hold_give_back(arena_hold_t* hold) {
   bitmap_clear(arena->huge_heads, start, count);
   slices_schedule_purge(arena, start, count);
   slices_release(arena, start, count);
+}
+
+void arena_page_strike_out(const page_t* page, arena_hands_t* hands) {
+  if (page->is_outside || atomic_get_relaxed(&hands->claimed.arena) != page->arena) return;
+  uint64_t run = (uint64_t)arena_slice_of(page->arena, page->start) << 32 | page->slice_count;
+  atomic_cas_acq_rel(&hands->claimed.run, &run, (uint64_t)0);
 }
 
 void arena_give_back(arena_hands_t* hands) {

@@ -30,6 +30,7 @@ void slices_release(arena_t* arena, size_t start, size_t count);
 // A run is written down after it was claimed, and struck out before it is let go: a thread that is killed
 // between the two loses it, but no run is ever given back that is somebody else's. While a page is made of
 // the run, or was made of it until now, both the hand and the page's owner tell of it; then the owner counts.
+// Who takes a page from a dead owner (a heap is destroyed) strikes it out of his hand.
 
 // NULL, hold nothing, for threads without a record, and for calls inside of a call (an output function that
 // allocates).
@@ -42,7 +43,7 @@ MI_INLINE arena_hold_t* hold_for_purge(arena_hands_t* hands) {
 
 MI_INLINE void hold_run(arena_hold_t* hold, arena_t* arena, size_t start, size_t count) {
   if (hold == NULL) return;
-  hold->arena = arena;
+  atomic_set_relaxed(&hold->arena, arena); // who strikes a page out looks at living threads' hands, too
   atomic_set_release(&hold->run, count == 0 ? 0 : (uint64_t)start << 32 | count);
 }
 

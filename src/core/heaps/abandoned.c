@@ -119,6 +119,9 @@ bool page_seize(page_t* page) {
   bool is_ours = false;
   while (owner != 0 && (owner & PAGE_OWNER_CLAIMED) == 0 && !is_ours) {
     uintptr_t kept = owner & (PAGE_OWNER_INTERIOR | PAGE_OWNER_SINGLE);
+    // A thread that was killed while it made the page may still have it in its hands.
+    thread_t* thread = atomic_get_acquire(&page_owner_theap(owner)->thread);
+    if (thread != NULL) arena_page_strike_out(page, &thread->hands);
     is_ours = atomic_cas_acq_rel(&page->owner, &owner,
                                  (uintptr_t)&theap_none | kept); // of no thread, dead ones neither
   }
