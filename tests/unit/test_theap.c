@@ -6,6 +6,7 @@
 #include "support/test_thread.h"
 
 #include "core/heaps/abandoned.h"
+#include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
 #include "core/report/options.h"
 #include "core/stats/stats.h"
@@ -370,6 +371,41 @@ static void test_remote_frees_come_back(void** state) {
   }
 }
 
+static page_t* only_page;
+
+static void run_freeing_some(void* arg) { // of that page: the first block that is left, or all
+  leaver_t* leaver = arg;
+  bool is_first = leaver->record == NULL;
+  for (size_t i = 0, freed = 0; i < BLOCKS && !(is_first && freed > 0); i++) {
+    if (leaver->blocks[i] == NULL || page_of(leaver->blocks[i]) != only_page) continue;
+    free_left_at(leaver, i);
+    freed++;
+  }
+}
+
+// A page in the queue, but not the one in use, that others begin to free is left to them: its last block gives it back,
+// even if its thread never comes here again.
+static void test_page_that_others_empty(void** state) {
+  MI_UNUSED(state);
+  leaver_t own = {.size = 1000};
+  run_leaver(&own);
+  theap_t* theap = own.theap;
+  only_page = page_of(own.blocks[0]);
+  free_left_at(&own, 0); // takes it back into the queue
+  assert_true(is_in_queue(theap, only_page) && theap->bins[only_page->bin].first != only_page);
+  own.record = NULL;
+  test_thread_start(&own.thread, run_freeing_some, &own);
+  test_thread_join(&own.thread);
+  assert_true(is_in_queue(theap, only_page));
+  theap_sweep(theap, SIZE_MAX);
+  assert_false(is_in_queue(theap, only_page));
+  own.record = theap->thread;
+  test_thread_start(&own.thread, run_freeing_some, &own);
+  test_thread_join(&own.thread);
+  assert_int_equal(only_page->owner, 0);
+  free_left(&own);
+}
+
 // A loop of one block at the border of a page goes to the arenas now and then at most, and never to the system.
 static void test_kept_page(void** state) {
   MI_UNUSED(state);
@@ -536,6 +572,7 @@ int main(void) {
       CASE(test_lost_blocks_are_no_room),
       CASE(test_last_block_of_many),
       CASE(test_remote_frees_come_back),
+      CASE(test_page_that_others_empty),
       CASE(test_kept_page),
       CASE(test_late),
       CASE(test_reaping),
