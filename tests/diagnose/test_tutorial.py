@@ -21,6 +21,7 @@ def comparable(text):
     text = text.replace("\r", "")
     text = re.sub(r"^Kept until the end.*\n(?: .*\n)*", "", text, flags=re.M)
     text = re.sub(r"^wine: .*\n", "", text, flags=re.M)  # the crash, as Wine tells it
+    text = re.sub(r"^[0-9a-f]{4}:(fixme|err):.*\n", "", text, flags=re.M)  # its debugger starts without our WINEDEBUG
     lines = []
     for line in text.splitlines():
         line = re.sub(r"thread \d+|freed \d+ ms|all \d+ alloc|of \d+ alloc", lambda m: re.sub(r"\d+", "N", m[0]), line)
