@@ -33,9 +33,11 @@ class Compiler(Consumer):
 
     def case_crt_by_name_cxx(self):
         path = self.compile("crtxx.exe", self.cxx, "-static", self.example("app.cpp"), self.libraries, "-lmimalloc-crt")
-        needed = set(self.imports(path)) - {"mimalloc.dll", "kernel32.dll", "msvcrt.dll"}
-        if needed:
-            raise Failure(f"needs more DLLs: {needed}")
+        needed = set(self.imports(path)) - {"mimalloc.dll", "kernel32.dll"}
+        is_ucrt = "msvcrt.dll" not in needed
+        runtime = {dll for dll in needed if dll.startswith("api-ms-win-crt-")} if is_ucrt else {"msvcrt.dll"}
+        if not runtime or needed != runtime:  # one of the two, not a mixture
+            raise Failure(f"needs no C runtime, or more DLLs: {needed}")
         self.is_app(path, self.APP_CXX)
 
     def case_override_by_name(self):

@@ -3,7 +3,7 @@
 but the program and our three files, and demands that the report names the planted function and line.
 
 usage: test_diagnose.py --mi-run FILE --mi-report FILE --dll FILE --minject FILE --programs FOLDER
-                        --redirect FOLDER [CASE]...
+                        --redirect FOLDER --runtimes NAME,... [CASE]...
 """
 import collections
 import itertools
@@ -362,7 +362,7 @@ def cases():
     yield "check-some", only_some_are_guarded
     yield "profile", profile_estimates
     yield "statistics", statistics_over_time
-    for runtime in ("msvcrt", "ucrt"):
+    for runtime in options.runtimes.split(","):  # those that tests/redirect has programs for
         yield f"runtimes-early-{runtime}", runtimes_behave, f"redirect-early-{runtime}", "early"
         yield f"runtimes-late-{runtime}", runtimes_behave, f"redirect-program-{runtime}", "late", "mimalloc.dll"
         yield f"runtimes-fakes-{runtime}", runtimes_behave, f"redirect-program-{runtime}", "fakes", "mimalloc.dll"
@@ -371,5 +371,5 @@ def cases():
 
 
 if __name__ == "__main__":
-    options = parse(__doc__, ("minject", "programs", "redirect"))
+    options = parse(__doc__, ("minject", "programs", "redirect", "runtimes"))
     sys.exit(main(list(cases()), options.only))

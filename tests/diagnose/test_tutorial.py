@@ -16,6 +16,12 @@ from common import Folder, check, main, parse
 
 options = None
 
+# The document shows what comes on a console, where the program's own lines are printed at once. The UCRT keeps those for a pipe
+# back, and a crash takes them along.
+CONSOLE = """#include <stdio.h>
+static __attribute__((constructor)) void as_on_a_console(void) { setvbuf(stdout, NULL, _IONBF, 0); }
+"""
+
 
 def comparable(text):
     text = text.replace("\r", "")
@@ -50,7 +56,8 @@ def tutorial():
     with Folder([options.mi_run, options.mi_report, options.dll]) as folder:
         def build():
             (folder.path / "shop.c").write_text(source, encoding="utf-8")
-            subprocess.run([*shlex.split(options.cc), "-g", "shop.c", "-o", "shop.exe"], cwd=folder.path, check=True)
+            (folder.path / "console.c").write_text(CONSOLE, encoding="utf-8")
+            subprocess.run([*shlex.split(options.cc), "-g", "shop.c", "console.c", "-o", "shop.exe"], cwd=folder.path, check=True)
 
         for language, _, text in parts:
             if language in ("c", "diff"):

@@ -12,6 +12,7 @@ Prints a line per case and "N passed, N failed" at the end.
 import argparse
 import functools
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -89,6 +90,13 @@ class Links:
             self.objects.made[key] = path
         return self.objects.made[key]
 
+    def is_ucrt(self):
+        """Does the compiler make programs for the UCRT without being told to?"""
+        done = self.run([*self.cc, "-dM", "-E", "-include", "crtdefs.h", "-x", "c", os.devnull], LINK_SECONDS)
+        if "#define __MSVCRT__ " not in done.stdout:
+            raise Failure(f"the compiler's headers do not say which C runtime they are for: {done.stderr}")
+        return re.search(r"^#define _UCRT\b", done.stdout, re.M) is not None
+
     def link(self, output, compiler, *arguments):
         """Compiles the sources among the arguments and links, all in the order given. Returns the file's path."""
         command = list(compiler)
@@ -156,7 +164,8 @@ class Links:
         if self.is_static:
             return  # the same as with the other package
         path = self.link("plain.exe", self.cc, "-O2", "linked_dll.c", "linked_dll_user.c")
-        if not {"malloc of msvcrt.dll", "free of msvcrt.dll"} <= set(self.crt_imports(path)):
+        runtime = "api-ms-win-crt-heap-l1-1-0.dll" if self.is_ucrt() else "msvcrt.dll"
+        if not {f"malloc of {runtime}", f"free of {runtime}"} <= set(self.crt_imports(path)):
             raise Failure("a program that was not linked with the library passes the check of its imports")
 
     def case_c_flags_last(self):

@@ -5,6 +5,7 @@
 #include "run.h"
 
 #include "support/check.h"
+#include "support/runtime.h"
 
 enum { OWN = 125, CANNOT = 126, MISSING = 127 };
 
@@ -205,7 +206,7 @@ static void dll_that_needs_another(void** state) {
   (void)state;
   const wchar_t* path = file_copy(child, program_name);
   file_bytes_t needy = file_read(run_built(L"dll-hangs.dll"));
-  pe_rename(needy, "msvcrt.dll", "absent.dll");
+  pe_rename(needy, TEST_RUNTIME_IMPORT, TEST_RUNTIME_ABSENT);
   const wchar_t* dll = dll_of(L"needy.dll", needy);
   run_todo(L"state");
   for (int i = 0; i < METHODS; i++) {

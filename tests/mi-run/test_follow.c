@@ -5,6 +5,7 @@
 #include "run.h"
 
 #include "support/check.h"
+#include "support/runtime.h"
 
 static wchar_t child[MAX_PATH];
 
@@ -45,7 +46,7 @@ static void every_way_of_starting(void** state) {
     assert_string_equal(ran.error, "");
     // Initialised before the C runtime, so it needs none; and mimalloc.dll still comes before it.
     const char *mimalloc = strstr(ran.output, "mimalloc.dll"), *own = strstr(ran.output, "mi-follow");
-    const char* runtime = strstr(ran.output, "msvcrt.dll");
+    const char* runtime = strstr(ran.output, TEST_RUNTIME);
     assert_true(mimalloc != NULL && own != NULL && runtime != NULL && mimalloc < own && own < runtime);
   }
   follow(L"start=suspended", L"", L"--follow");

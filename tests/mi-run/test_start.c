@@ -7,6 +7,7 @@
 #include "run.h"
 
 #include "support/check.h"
+#include "support/runtime.h"
 
 static const wchar_t* const methods[] = {L"import", L"thread", L"apc"};
 enum { METHODS = 3 };
@@ -46,13 +47,13 @@ static void dll_is_in(void** state) {
     snprintf(expected, sizeof(expected), "mimalloc version %d", MI_RUN_EXPECTED_VERSION);
     assert_output(expected);
     assert_output(utf8(run_dll));
-    assert_true(place_of("msvcrt.dll") >= 0);
+    assert_true(place_of(TEST_RUNTIME) >= 0);
     if (i == 0) { // before the C runtime and the program's TLS callbacks, right after the lowest DLLs
       assert_int_equal(place_of("mimalloc.dll"), place_of("kernel32.dll") + 1);
-      assert_true(place_of("mimalloc.dll") < place_of("msvcrt.dll"));
+      assert_true(place_of("mimalloc.dll") < place_of(TEST_RUNTIME));
       assert_output("at tls 1");
     } else { // after both
-      assert_true(place_of("mimalloc.dll") > place_of("msvcrt.dll"));
+      assert_true(place_of("mimalloc.dll") > place_of(TEST_RUNTIME));
       assert_output("at tls 0");
     }
   }
@@ -248,7 +249,7 @@ static void unicode_paths(void** state) {
     run_line(line, NULL, NULL);
     assert_code(0);
     assert_no_output("mimalloc version -1");
-    assert_int_equal(i == 0, place_of("mimalloc.dll") < place_of("msvcrt.dll"));
+    assert_int_equal(i == 0, place_of("mimalloc.dll") < place_of(TEST_RUNTIME));
     swprintf(line, 2048, L"\"%ls\" --verbose --method %ls --dll \"%ls\" \"%ls\"", launcher, methods[i],
              renamed, program);
     run_line(line, NULL, NULL);

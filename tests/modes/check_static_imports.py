@@ -2,7 +2,7 @@
 """Checks that a program with the static library in it imports only what every Windows since XP x64 has.
 
 What it imports beyond the same program without the library must be of KERNEL32.dll and on the list, or of
-the C runtime and harmless."""
+the program's own C runtime and harmless."""
 import argparse
 import os
 import sys
@@ -32,13 +32,16 @@ def main():
     before = names_of(options.without)
     if not any(dll == "kernel32.dll" for dll, _ in before):
         sys.exit(f"{options.without}: imports nothing from KERNEL32.dll: this can't be the program")
+    runtime = {dll for dll, _ in before if dll == "msvcrt.dll" or dll.startswith("api-ms-win-crt-")}
+    if not runtime:
+        sys.exit(f"{options.without}: imports no C runtime: this can't be the program")
     failed = 0
     for argument in options.programs:
         mode, path = argument.split("=", 1)
         more = names_of(path) - before
         bad = [f"{dll}!{name}" for dll, name in sorted(more)
                if not (dll == "kernel32.dll" and name in allowed
-                       or dll == "msvcrt.dll" and name in CRT_ALLOWED)]
+                       or dll in runtime and name in CRT_ALLOWED)]
         print(f"{mode}: {len(more)} imports more: {' '.join(sorted(name for _, name in more))}")
         if not more:
             bad.append("imports nothing more: this can't be a program with the library")

@@ -54,13 +54,26 @@ static volatile LONG is_mimalloc_here, blocks[2]; // before, after
 typedef LPVOID WINAPI heap_alloc_t(HANDLE heap, DWORD flags, SIZE_T size);
 static heap_alloc_t* heap_alloc;
 
-// Wine 10's ucrtbase.dll works on the process's heap, from which it also takes what it keeps for itself about each thread, zeroed.
-// Which function of a runtime it is that wants a zeroed block: the export that begins next below the caller.
-static int is_for_itself(int number, DWORD flags, const BYTE* caller) {
-  const BYTE *base = (const BYTE*)runtimes[number], *nearest = base;
-  const IMAGE_NT_HEADERS* headers = (const IMAGE_NT_HEADERS*)(base + ((const IMAGE_DOS_HEADER*)base)->e_lfanew);
-  if (!(flags & HEAP_ZERO_MEMORY) || (SIZE_T)(caller - base) >= headers->OptionalHeader.SizeOfImage)
+static const IMAGE_NT_HEADERS* headers_of(const BYTE* base) {
+  return (const IMAGE_NT_HEADERS*)(base + ((const IMAGE_DOS_HEADER*)base)->e_lfanew);
+}
+
+static int number_of_runtime_at(const BYTE* code) {
+  for (int i = 0; i < RUNTIMES; i++) {
+    const BYTE* base = (const BYTE*)runtimes[i];
+    if (base != NULL && code >= base && (SIZE_T)(code - base) < headers_of(base)->OptionalHeader.SizeOfImage) return i;
+  }
+  return -1;
+}
+
+// Wine 10's ucrtbase.dll works on the process's heap, from which it and msvcrt.dll also take what they keep for themselves about
+// each thread, zeroed. Which function of a runtime it is that wants a zeroed block: the export that begins next below the caller.
+static int is_for_itself(DWORD flags, const BYTE* caller) {
+  int number = number_of_runtime_at(caller);
+  if (!(flags & HEAP_ZERO_MEMORY) || number < 0)
     return 0; // calloc may end in a jump to HeapAlloc: then its caller is ours
+  const BYTE *base = (const BYTE*)runtimes[number], *nearest = base;
+  const IMAGE_NT_HEADERS* headers = headers_of(base);
   DWORD at = headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_EXPORT].VirtualAddress;
   const IMAGE_EXPORT_DIRECTORY* exports = (const IMAGE_EXPORT_DIRECTORY*)(base + at);
   const DWORD* functions = (const DWORD*)(base + exports->AddressOfFunctions);
@@ -77,7 +90,7 @@ static int is_for_itself(int number, DWORD flags, const BYTE* caller) {
 
 static LPVOID WINAPI counting_heap_alloc(HANDLE heap, DWORD flags, SIZE_T size) {
   for (int i = 0; i < RUNTIMES; i++) {
-    if (heap == runtime_heaps[i] && !is_for_itself(i, flags, __builtin_return_address(0)))
+    if (heap == runtime_heaps[i] && !is_for_itself(flags, __builtin_return_address(0)))
       InterlockedIncrement(&blocks[is_mimalloc_here]);
   }
   return heap_alloc(heap, flags, size);
@@ -92,8 +105,7 @@ static void watch_runtime(int number) {
   intptr_t (*get_heap_handle)(void) = (void*)(uintptr_t)GetProcAddress((HMODULE)base, "_get_heap_handle");
   need(get_heap_handle != NULL, "_get_heap_handle");
   runtime_heaps[number] = (HANDLE)get_heap_handle();
-  IMAGE_NT_HEADERS* headers = (IMAGE_NT_HEADERS*)(base + ((IMAGE_DOS_HEADER*)base)->e_lfanew);
-  DWORD at = headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT].VirtualAddress;
+  DWORD at = headers_of(base)->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT].VirtualAddress;
   int found = 0;
   for (IMAGE_IMPORT_DESCRIPTOR* dll = (IMAGE_IMPORT_DESCRIPTOR*)(base + at); dll->Name != 0; dll++) {
     for (void** slot = (void**)(base + dll->FirstThunk); *slot != NULL; slot++) {

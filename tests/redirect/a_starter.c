@@ -1,14 +1,16 @@
-// A DLL that is initialised before mimalloc.dll and starts a thread then, which allocates from msvcrt as soon as
-// it can. Without a runtime of its own. (The "a_" sorts its import library before z_mimalloc.a, a
+// A DLL that is initialised before mimalloc.dll and starts a thread then, which allocates from the program's runtime as soon
+// as it can. Without a runtime of its own. (The "a_" sorts its import library before z_mimalloc.a, a
 // copy of libmimalloc.dll.a: GNU ld orders import tables by path.)
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
+
+#include "support/runtime.h"
 
 static BOOL was_hooked;
 static HANDLE thread;
 static void* block;
 
-static void* find_malloc(void) { return (void*)GetProcAddress(GetModuleHandleA("msvcrt.dll"), "malloc"); }
+static void* find_malloc(void) { return (void*)GetProcAddress(GetModuleHandleA(TEST_RUNTIME), "malloc"); }
 
 static DWORD WINAPI allocate(void* arg) {
   (void)arg;
@@ -17,7 +19,7 @@ static DWORD WINAPI allocate(void* arg) {
   return 0;
 }
 
-// Had msvcrt's malloc been redirected already when this DLL was initialised?
+// Had the runtime's malloc been redirected already when this DLL was initialised?
 __declspec(dllexport) BOOL starter_came_late(void);
 BOOL starter_came_late(void) { return was_hooked; }
 

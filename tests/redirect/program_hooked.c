@@ -1,7 +1,7 @@
 // A program whose runtime somebody else has redirected, when mimalloc.dll comes: blocks from before must still
 // be resized and freed by whom they are from.
 //
-//   redirect-hooked FORM DLL   plants jumps of the form in front of msvcrt's functions, allocates, loads DLL
+//   redirect-hooked FORM DLL   plants jumps of the form in front of its runtime's functions, allocates, loads DLL
 //   redirect-hooked --list     prints the forms
 //
 // Prints "ok FORM" or "not ok FORM: why"; the exit code is 0, 1, or 100 when it can't begin.
@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <windows.h>
+
+#include "support/runtime.h"
 
 #if defined(__x86_64__)
 #define IS_64 1
@@ -157,7 +159,7 @@ static const struct {
              {"scratch-register", form_scratch_register},
              {"push-return", form_push_return},
              {"exchange-return", form_exchange_return},
-             {"other-runtime", form_register}}; // not a stranger: the UCRT, which gets redirected, too
+             {"other-runtime", form_register}}; // not a stranger: the other runtime, which gets redirected, too
 enum { FORM_COUNT = sizeof(forms) / sizeof(forms[0]), FORM_SIZE_MAX = 16 };
 
 static bool plant(HMODULE runtime, void (*write)(uintptr_t target)) {
@@ -190,13 +192,13 @@ static bool is_filled(const unsigned char* block, size_t size, size_t seed) {
   return true;
 }
 
-static bool lead_to_ucrt(void) {
-  HMODULE ucrt = LoadLibraryA("ucrtbase.dll");
+static bool lead_to_other_runtime(void) {
+  HMODULE other = LoadLibraryA(TEST_OTHER_RUNTIME);
   for (size_t i = 0; i < FUNCTION_COUNT; i++)
-    functions[i].function = (uintptr_t)GetProcAddress(ucrt, functions[i].name);
-  intptr_t (*ucrt_heap)(void) = (intptr_t(*)(void))(uintptr_t)GetProcAddress(ucrt, "_get_heap_handle");
-  if (ucrt_heap != NULL) heap = (HANDLE)ucrt_heap();
-  return ucrt_heap != NULL;
+    functions[i].function = (uintptr_t)GetProcAddress(other, functions[i].name);
+  intptr_t (*other_heap)(void) = (intptr_t(*)(void))(uintptr_t)GetProcAddress(other, "_get_heap_handle");
+  if (other_heap != NULL) heap = (HANDLE)other_heap();
+  return other_heap != NULL;
 }
 
 static const char* check(HMODULE runtime, void (*write)(uintptr_t target), bool is_left, const char* dll) {
@@ -235,18 +237,18 @@ int main(int count, char** arguments) {
     for (size_t i = 0; i < FORM_COUNT; i++) printf("%s\n", forms[i].name);
     return 0;
   }
-  HMODULE runtime = GetModuleHandleA("msvcrt.dll");
+  HMODULE runtime = GetModuleHandleA(TEST_RUNTIME);
   heap = HeapCreate(0, 0, 0);
   for (size_t i = 0; count == 3 && i < FORM_COUNT; i++) {
     if (strcmp(arguments[1], forms[i].name) != 0) continue;
     if (runtime == NULL || heap == NULL ||
         !find_near_memory((uint8_t*)(uintptr_t)GetProcAddress(runtime, "malloc"))) {
-      printf("not ok %s: there is no msvcrt.dll, or no memory\n", forms[i].name);
+      printf("not ok %s: there is no " TEST_RUNTIME ", or no memory\n", forms[i].name);
       return 100;
     }
     bool is_other_runtime = strcmp(forms[i].name, "other-runtime") == 0;
     bool is_left = forms[i].write != NULL && !is_other_runtime;
-    if (is_other_runtime && !lead_to_ucrt()) return 100;
+    if (is_other_runtime && !lead_to_other_runtime()) return 100;
     const char* problem = check(runtime, forms[i].write, is_left, arguments[2]);
     LONG lost = live;
     if (problem == NULL) {

@@ -15,6 +15,7 @@
 
 #include "modules.h"
 #include "redirect.h"
+#include "support/runtime.h"
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
@@ -37,7 +38,7 @@ static void* own_calloc(size_t count, size_t size) {
 }
 
 static void* runtime_function(const char* name) {
-  return (void*)(uintptr_t)GetProcAddress(GetModuleHandleA("msvcrt.dll"), name);
+  return (void*)(uintptr_t)GetProcAddress(GetModuleHandleA(TEST_RUNTIME), name);
 }
 
 // Blocks that aren't ours belong to one of the runtimes: ask their heaps.
@@ -334,17 +335,17 @@ static void a_thread_that_stays_prevents_the_jumps(void** state) {
   assert_memory_equal(other, other_before, PATCH_SIZE);
   assert_int_equal(protection_of(known), PAGE_EXECUTE_READ);
   unpark(0);
-  assert_int_equal(runtime_named("msvcrt.dll")->method, REDIRECT_INLINE); // nobody was in there
+  assert_int_equal(runtime_named(TEST_RUNTIME)->method, REDIRECT_INLINE); // nobody was in there
   assert_true(redirect_works());
 }
 
 static void the_runtime_is_hooked_inline(void** state) {
   (void)state;
-  const redirect_runtime_t* runtime = runtime_named("msvcrt.dll");
+  const redirect_runtime_t* runtime = runtime_named(TEST_RUNTIME);
   assert_non_null(runtime);
   if (runtime->problem != NULL) fail_msg("%s: %s", runtime->problem_name, runtime->problem);
   assert_int_equal(runtime->method, REDIRECT_INLINE);
-  assert_int_equal(runtime->function_count, 7); // the others don't exist there
+  assert_int_equal(runtime->function_count, TEST_IS_UCRT ? 9 : 7); // the others don't exist there
   static const char* const names[] = {"malloc", "free", "calloc", "realloc", "_msize"};
   for (size_t i = 0; i < 5; i++) {
     const uint8_t* entry = runtime_function(names[i]);
@@ -456,13 +457,14 @@ static void runtimes_that_come_later_are_hooked(void** state) {
   }
   assert_int_equal(report_count, reports + 6);
 
-  HMODULE ucrt = LoadLibraryA("ucrtbase.dll");
-  assert_non_null(ucrt);
-  runtime = runtime_named("ucrtbase.dll");
+  assert_null(runtime_named(TEST_OTHER_RUNTIME));
+  HMODULE other = LoadLibraryA(TEST_OTHER_RUNTIME);
+  assert_non_null(other);
+  runtime = runtime_named(TEST_OTHER_RUNTIME);
   assert_non_null(runtime);
   assert_int_equal(runtime->method, REDIRECT_INLINE);
-  char* (*ucrt_strdup)(const char*) = (char* (*)(const char*))(uintptr_t)GetProcAddress(ucrt, "_strdup");
-  char* text = ucrt_strdup("text");
+  char* (*other_strdup)(const char*) = (char* (*)(const char*))(uintptr_t)GetProcAddress(other, "_strdup");
+  char* text = other_strdup("text");
   assert_true(is_ours(text));
   free(text);
 }
@@ -510,9 +512,9 @@ static void what_cannot_be_moved_is_redirected_by_imports(void** state) {
 static void the_runtime_of_code_is_found(void** state) {
   (void)state;
   HMODULE user = GetModuleHandleA("fake-user.dll");
-  const redirect_runtime_t* msvcrt = runtime_named("msvcrt.dll");
-  assert_ptr_equal(redirect_runtime_of((void*)(uintptr_t)the_runtime_of_code_is_found), msvcrt);
-  assert_ptr_equal(redirect_runtime_of(runtime_function("_strdup")), msvcrt); // its own code
+  const redirect_runtime_t* own = runtime_named(TEST_RUNTIME);
+  assert_ptr_equal(redirect_runtime_of((void*)(uintptr_t)the_runtime_of_code_is_found), own);
+  assert_ptr_equal(redirect_runtime_of(runtime_function("_strdup")), own); // its own code
   assert_ptr_equal(redirect_runtime_of((void*)(uintptr_t)GetProcAddress(user, "user_malloc")),
                    runtime_named("msvcr100_clr0400.dll"));
   assert_null(

@@ -3,6 +3,7 @@
 #include "support/check.h"
 
 #include "support/child.h"
+#include "support/runtime.h"
 
 enum { LIMIT_MS = 60000 };
 
@@ -39,6 +40,14 @@ static void assert_quiet(void) {
   if (result.error[0] != 0) fail_msg("unexpected on standard error: %s", result.error);
 }
 
+// In front of each case: what the last one set, even if it failed in the middle.
+static int plain_environment(void** state) {
+  (void)state;
+  child_set_environment("MIMALLOC_VERBOSE", NULL);
+  child_set_environment("MIMALLOC_DISABLE_REDIRECT", NULL);
+  return 0;
+}
+
 // The line of the table that tells of a runtime.
 static const char* row(const char* runtime, unsigned* inline_count, unsigned* import_count,
                        unsigned* left_count) {
@@ -59,12 +68,30 @@ static bool line_has(const char* line, const char* part) {
 
 // ---- programs -------------------------------------------------------------------------------------------
 
+// A compiler for the UCRT makes no programs for msvcrt.
+#if TEST_IS_UCRT
+#define OWN_PROGRAM "redirect-program-ucrt"
+static const char* const programs[] = {OWN_PROGRAM};
+#else
+#define OWN_PROGRAM "redirect-program-msvcrt"
+static const char* const programs[] = {OWN_PROGRAM, "redirect-program-ucrt"};
+#endif
+enum { PROGRAM_COUNT = sizeof(programs) / sizeof(programs[0]) };
+
 enum { CHECKS_NEW_MSVCRT = 9, CHECKS_NEW_UCRT = 8, CHECKS_OLD = 6 };
 
+#if !TEST_IS_UCRT
 static void early_msvcrt(void** state) {
   (void)state;
   run("redirect-early-msvcrt", "early", NULL, NULL, CHECKS_NEW_MSVCRT);
 }
+
+static void late_msvcrt(void** state) {
+  (void)state;
+  for (int i = 0; i < 5; i++) // as late_ucrt
+    run("redirect-program-msvcrt", "late", "mimalloc.dll", NULL, CHECKS_OLD + CHECKS_NEW_MSVCRT);
+}
+#endif
 
 static void early_ucrt(void** state) {
   (void)state;
@@ -77,12 +104,6 @@ static void threads_of_dlls_that_came_first(void** state) {
 }
 
 // More than once, since threads are somewhere else each time.
-static void late_msvcrt(void** state) {
-  (void)state;
-  for (int i = 0; i < 5; i++)
-    run("redirect-program-msvcrt", "late", "mimalloc.dll", NULL, CHECKS_OLD + CHECKS_NEW_MSVCRT);
-}
-
 static void late_ucrt(void** state) {
   (void)state;
   for (int i = 0; i < 5; i++)
@@ -92,31 +113,30 @@ static void late_ucrt(void** state) {
 // Many times: the thread that watches must be running just then.
 static void imports_change_at_once(void** state) {
   (void)state;
-  for (int i = 0; i < 20; i++) run("redirect-program-msvcrt", "imports", NULL, NULL, 1);
+  for (int i = 0; i < 20; i++) run(OWN_PROGRAM, "imports", NULL, NULL, 1);
 }
 
 static void nobody_is_inside(void** state) {
   (void)state;
-  for (int i = 0; i < 3; i++) run("redirect-program-msvcrt", "inside", NULL, NULL, 1);
+  for (int i = 0; i < 3; i++) run(OWN_PROGRAM, "inside", NULL, NULL, 1);
 }
 
 static void nobody_is_inside_of_a_debug_runtime(void** state) {
   (void)state;
-  for (int i = 0; i < 3; i++) run("redirect-program-msvcrt", "inside-debug", NULL, NULL, 1);
+  for (int i = 0; i < 3; i++) run(OWN_PROGRAM, "inside-debug", NULL, NULL, 1);
 }
 
 static void no_memory_at_all(void** state) {
   (void)state;
-  run("redirect-program-msvcrt", "exhausted", "mimalloc.dll", NULL, 1);
-  run("redirect-program-ucrt", "exhausted", "mimalloc.dll", NULL, 1);
+  for (size_t i = 0; i < PROGRAM_COUNT; i++) run(programs[i], "exhausted", "mimalloc.dll", NULL, 1);
 }
 
 static void two_copies(void** state) {
   (void)state;
-  run("redirect-program-msvcrt", "twice", "mimalloc.dll", NULL, 1);
-  assert_quiet();
-  run("redirect-program-ucrt", "twice", "mimalloc.dll", NULL, 1);
-  assert_quiet();
+  for (size_t i = 0; i < PROGRAM_COUNT; i++) {
+    run(programs[i], "twice", "mimalloc.dll", NULL, 1);
+    assert_quiet();
+  }
 }
 
 // Another allocator's jumps stand in front of the runtime's functions, in every form that is in use.
@@ -130,7 +150,7 @@ static void runtimes_that_others_redirect_are_left_alone(void** state) {
   child_set_environment("MIMALLOC_VERBOSE", "1");
   for (const char* form = strtok(forms, "\n"); form != NULL; form = strtok(NULL, "\n"), count++) {
     run("redirect-hooked", form, "mimalloc.dll", NULL, 1);
-    const char* line = row("msvcrt.dll", &hooked, &imported, &left);
+    const char* line = row(TEST_RUNTIME, &hooked, &imported, &left);
     if (strcmp(form, "none") == 0 || strcmp(form, "other-runtime") == 0) {
       assert_true(hooked >= 12 && imported == 0 && left == 0);
     } else {
@@ -138,7 +158,6 @@ static void runtimes_that_others_redirect_are_left_alone(void** state) {
       assert_true(line_has(line, "malloc: somebody else has redirected it already"));
     }
   }
-  child_set_environment("MIMALLOC_VERBOSE", NULL);
   assert_int_equal(count, 10);
 }
 
@@ -150,8 +169,7 @@ static void system_calls_that_allocate_are_served(void** state) {
 
 static void nobody_waits_for_the_loader(void** state) {
   (void)state;
-  run("redirect-program-msvcrt", "locked", "mimalloc.dll", NULL, 1);
-  run("redirect-program-ucrt", "locked", "mimalloc.dll", NULL, 1);
+  for (size_t i = 0; i < PROGRAM_COUNT; i++) run(programs[i], "locked", "mimalloc.dll", NULL, 1);
 }
 
 static void cxx_with_shared_libstdcxx(void** state) {
@@ -162,24 +180,21 @@ static void cxx_with_shared_libstdcxx(void** state) {
 
 static void fake_runtimes(void** state) {
   (void)state;
-  run("redirect-program-msvcrt", "fakes", "mimalloc.dll", NULL, 5);
-  run("redirect-program-ucrt", "fakes", "mimalloc.dll", NULL, 5);
+  for (size_t i = 0; i < PROGRAM_COUNT; i++) run(programs[i], "fakes", "mimalloc.dll", NULL, 5);
 }
 
 static void disabled(void** state) {
   (void)state;
   child_set_environment("MIMALLOC_DISABLE_REDIRECT", "1");
-  run("redirect-program-msvcrt", "disabled", "mimalloc.dll", NULL, 2);
-  assert_quiet();
-  run("redirect-program-ucrt", "disabled", "mimalloc.dll", NULL, 2);
-  assert_quiet();
-  child_set_environment("MIMALLOC_DISABLE_REDIRECT", NULL);
+  for (size_t i = 0; i < PROGRAM_COUNT; i++) {
+    run(programs[i], "disabled", "mimalloc.dll", NULL, 2);
+    assert_quiet();
+  }
 }
 
 static void wild_pointers_are_told_of_once(void** state) {
   (void)state;
-  static const char* const programs[] = {"redirect-program-msvcrt", "redirect-program-ucrt"};
-  for (size_t i = 0; i < 2; i++) {
+  for (size_t i = 0; i < PROGRAM_COUNT; i++) {
     if (TEST_DEBUG_CHECKS) { // misuse ends the process
       char path[CHILD_PATH_MAX];
       child_sibling(programs[i], path);
@@ -194,11 +209,11 @@ static void wild_pointers_are_told_of_once(void** state) {
 
 static const char* const all_runtimes[] = {
     "msvcr70.dll",  "msvcr71.dll",  "msvcr80.dll",  "msvcr90.dll", "msvcr100.dll",
-    "msvcr110.dll", "msvcr120.dll", "ucrtbase.dll", "msvcrtd.dll", NULL};
+    "msvcr110.dll", "msvcr120.dll", TEST_OTHER_RUNTIME, "msvcrtd.dll", NULL};
 
 static void every_runtime_of_wine(void** state) {
   (void)state;
-  run("redirect-program-msvcrt", "load", "mimalloc.dll", all_runtimes, 1);
+  run(OWN_PROGRAM, "load", "mimalloc.dll", all_runtimes, 1);
   assert_quiet();
 }
 
@@ -208,8 +223,8 @@ static void the_table_tells_what_was_done(void** state) {
   (void)state;
   unsigned hooked, imported, left;
   child_set_environment("MIMALLOC_VERBOSE", "1");
-  run("redirect-program-msvcrt", "fakes", "mimalloc.dll", NULL, 5);
-  row("msvcrt.dll", &hooked, &imported, &left);
+  run(OWN_PROGRAM, "fakes", "mimalloc.dll", NULL, 5);
+  row(TEST_RUNTIME, &hooked, &imported, &left);
   assert_true(hooked >= 12 && imported == 0 && left == 0);
   row("msvcr90d.dll", &hooked, &imported, &left); // seven functions, one _base, three debug forms
   assert_true(hooked == 11 && imported == 0 && left == 0);
@@ -220,16 +235,16 @@ static void the_table_tells_what_was_done(void** state) {
   assert_non_null(
       strstr(result.error, "redirect: modules that come later are told by notifications of the loader"));
 
-  run("redirect-program-msvcrt", "load", "mimalloc.dll", all_runtimes, 1);
+  run(OWN_PROGRAM, "load", "mimalloc.dll", all_runtimes, 1);
   for (size_t i = 0; all_runtimes[i] != NULL; i++) {
     row(all_runtimes[i], &hooked, &imported, &left);
     if (hooked < 8 || imported != 0 || left != 0)
       fail_msg("%s: %u inline, %u by imports, %u left", all_runtimes[i], hooked, imported, left);
   }
 
-  run("redirect-program-msvcrt", "load", "mimalloc.dll", (const char*[]){"fake-static.dll", NULL}, 1);
+  run(OWN_PROGRAM, "load", "mimalloc.dll", (const char*[]){"fake-static.dll", NULL}, 1);
   assert_non_null(strstr(result.error, "redirect: fake-static.dll uses heaps but no C runtime DLL"));
-  run("redirect-program-msvcrt", "load", "mimalloc.dll", (const char*[]){"fake-user.dll", NULL}, 1);
+  run(OWN_PROGRAM, "load", "mimalloc.dll", (const char*[]){"fake-user.dll", NULL}, 1);
   assert_null(strstr(result.error, "uses heaps but no C runtime DLL"));
 
   run("redirect-no-crt", NULL, NULL, NULL, 0);
@@ -237,34 +252,36 @@ static void the_table_tells_what_was_done(void** state) {
       result.error, "redirect: redirect-no-crt.exe takes pages from the system and uses no C runtime DLL"));
 
   child_set_environment("MIMALLOC_DISABLE_REDIRECT", "1");
-  run("redirect-program-msvcrt", "disabled", "mimalloc.dll", NULL, 2);
+  run(OWN_PROGRAM, "disabled", "mimalloc.dll", NULL, 2);
   assert_non_null(strstr(result.error, "redirect: disabled by the environment"));
-  assert_null(strstr(result.error, "msvcrt.dll"));
-  child_set_environment("MIMALLOC_DISABLE_REDIRECT", NULL);
-  child_set_environment("MIMALLOC_VERBOSE", NULL);
+  assert_null(strstr(result.error, TEST_RUNTIME));
 }
+
+#define CASE(name) cmocka_unit_test_setup(name, plain_environment)
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test(early_msvcrt),
-      cmocka_unit_test(early_ucrt),
-      cmocka_unit_test(threads_of_dlls_that_came_first),
-      cmocka_unit_test(late_msvcrt),
-      cmocka_unit_test(late_ucrt),
-      cmocka_unit_test(imports_change_at_once),
-      cmocka_unit_test(nobody_is_inside),
-      cmocka_unit_test(nobody_is_inside_of_a_debug_runtime),
-      cmocka_unit_test(no_memory_at_all),
-      cmocka_unit_test(two_copies),
-      cmocka_unit_test(system_calls_that_allocate_are_served),
-      cmocka_unit_test(runtimes_that_others_redirect_are_left_alone),
-      cmocka_unit_test(nobody_waits_for_the_loader),
-      cmocka_unit_test(cxx_with_shared_libstdcxx),
-      cmocka_unit_test(fake_runtimes),
-      cmocka_unit_test(disabled),
-      cmocka_unit_test(wild_pointers_are_told_of_once),
-      cmocka_unit_test(every_runtime_of_wine),
-      cmocka_unit_test(the_table_tells_what_was_done),
+#if !TEST_IS_UCRT
+      CASE(early_msvcrt),
+      CASE(late_msvcrt),
+#endif
+      CASE(early_ucrt),
+      CASE(threads_of_dlls_that_came_first),
+      CASE(late_ucrt),
+      CASE(imports_change_at_once),
+      CASE(nobody_is_inside),
+      CASE(nobody_is_inside_of_a_debug_runtime),
+      CASE(no_memory_at_all),
+      CASE(two_copies),
+      CASE(system_calls_that_allocate_are_served),
+      CASE(runtimes_that_others_redirect_are_left_alone),
+      CASE(nobody_waits_for_the_loader),
+      CASE(cxx_with_shared_libstdcxx),
+      CASE(fake_runtimes),
+      CASE(disabled),
+      CASE(wild_pointers_are_told_of_once),
+      CASE(every_runtime_of_wine),
+      CASE(the_table_tells_what_was_done),
   };
   return check_run(cases);
 }
