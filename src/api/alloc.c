@@ -32,6 +32,10 @@ MI_NOINLINE void* block_allocate_in(heap_t* heap, size_t size, bool zero) {
   return p;
 }
 
+MI_INLINE bool may_take_medium(const theap_t* theap) {
+  return theap->guard_rate == 0 && !os_bell_is_per_fiber && theap->slow_calls + 1 < THEAP_TICK_CALLS;
+}
+
 // Sizes beyond the direct table: the first page of the bin's queue, if it has a free block. Counted as slow
 // calls, one of so many of which goes the long way: deferred frees, purges and what is kept depend on that.
 MI_INLINE void* allocate_medium(size_t size, bool zero) {
@@ -41,8 +45,7 @@ MI_INLINE void* allocate_medium(size_t size, bool zero) {
     return NULL;
   unsigned bin = size_class_bin(size + BLOCK_TAIL);
   if (MI_SECURE) {
-    if (theap->guard_rate != 0 || os_bell_is_per_fiber || theap->slow_calls + 1 >= THEAP_TICK_CALLS)
-      return NULL;
+    if (!may_take_medium(theap)) return NULL;
     rack_t* rack = theap->racks.by_bin[bin];
     block_t* block = rack_take(rack);
     if (MI_LIKELY(block != NULL)) {
@@ -52,8 +55,7 @@ MI_INLINE void* allocate_medium(size_t size, bool zero) {
     }
   }
   page_t* page = theap->bins[bin].first;
-  if (MI_UNLIKELY(page == NULL || theap->guard_rate != 0 || os_bell_is_per_fiber)) return NULL;
-  if (MI_UNLIKELY(theap->slow_calls + 1 >= THEAP_TICK_CALLS)) return NULL;
+  if (MI_UNLIKELY(page == NULL || !may_take_medium(theap))) return NULL;
   theap->slow_calls++;
   void* p = block_pop(page);
   if (zero && p != NULL) mem_zero(p, page->block_size - BLOCK_TAIL);
@@ -83,10 +85,27 @@ static MI_NOINLINE void* allocate_aligned_slow(heap_t* heap, size_t size, size_t
   return p;
 }
 
+// Secure builds: sizes beyond the direct table, as allocate_medium.
+static MI_NOINLINE void* allocate_aligned_medium(size_t size, size_t alignment, bool zero) {
+  theap_t* theap = runtime_theap_fast();
+  if (theap == NULL || !bits_is_power_of_two(alignment) || alignment > PAGE_SMALL_BLOCK_MAX ||
+      size > PAGE_SMALL_BLOCK_MAX - BLOCK_TAIL || !may_take_medium(theap))
+    return NULL;
+  size_t block_size = bits_align_up(size + BLOCK_TAIL, alignment);
+  rack_t* rack = theap->racks.by_bin[size_class_bin(block_size)];
+  if (MI_UNLIKELY(((rack->tail + 8) & (alignment - 1)) != 0)) return NULL;
+  block_t* block = rack_take(rack);
+  if (block == NULL) return NULL;
+  theap->slow_calls++;
+  if (zero) mem_zero(block, rack->tail);
+  return block;
+}
+
 void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, size_t offset, bool zero) {
   if (MI_LIKELY(heap == NULL && offset == 0)) {
     void* p = block_malloc_aligned_fast(runtime_theap_fast(), size, alignment, zero);
     if (MI_LIKELY(p != NULL)) return p;
+    if (MI_SECURE && !MI_DEBUG && (p = allocate_aligned_medium(size, alignment, zero)) != NULL) return p;
   }
   return allocate_aligned_slow(heap, size, alignment, offset, zero);
 }

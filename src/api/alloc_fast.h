@@ -19,13 +19,22 @@ MI_INLINE void* block_pop(page_t* page) {
   if (MI_DEBUG) return NULL; // the slow path fills fresh blocks with a pattern
   block_t* block = page->free;
   if (MI_UNLIKELY(block == NULL)) return NULL;
-  page->free = block_hand_out(page, block);
+  block_hand_out(page, block);
   page->allocated++;
   return block;
 }
 
 MI_INLINE page_t* page_for_small(const theap_t* theap, size_t size) {
   return theap->small[(size + BLOCK_TAIL + 7) >> 3];
+}
+
+// Secure builds: whoever owns the page, so that blocks of threads that ended, or of full pages, go the same way. In a
+// slice without a page no block starts; a page of one block has no rack, and neither has a theap of another heap.
+MI_INLINE bool block_free_to_rack(const page_t* page, void* p) {
+  theap_t* theap = runtime_theap_fast();
+  if (MI_UNLIKELY(theap == NULL || atomic_get_relaxed(&page->heap) != theap->heap)) return false;
+  if (MI_UNLIKELY(!page_is_others_block(page, p))) return false;
+  return rack_put(theap, &theap->racks, page->bin, p);
 }
 
 // Frees `p` if it lies in an ordinary page of the calling thread that doesn't become empty. False: take the
@@ -35,12 +44,12 @@ MI_INLINE bool block_free_fast(void* p) {
   uintptr_t table = page_map_table(p);
   if (MI_UNLIKELY(table == 0)) return false;
   page_t* page = page_map_record_in(table, p);
+  if (MI_SECURE) return block_free_to_rack(page, p);
   // A slice without a page has owner 0 and a limit of 0, so in a thread without a theap the second test fails for
   // it.
   uintptr_t owner = atomic_get_relaxed(&page->owner);
   if (MI_UNLIKELY(owner != (uintptr_t)os_slot_get_fast())) return false;
   if (MI_UNLIKELY(!page_is_block(page, p))) return false;
-  if (MI_SECURE) return rack_put((theap_t*)owner, &((theap_t*)owner)->racks, page->bin, p);
   return block_put(page, (block_t*)p);
 }
 

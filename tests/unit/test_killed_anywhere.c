@@ -4,10 +4,12 @@
 // its hands. Every store of the slow paths is tried out that way, in the order in which the compiler put them.
 // long because all acts happen in one world, which is set up and counted in one way.
 #include "support/check.h"
+#include "support/level_below_racks.h"
 #include "support/test_data.h"
 
 #include "core/arenas/arena.h"
 #include "core/memory/bitmap.h"
+#include "core/pages/block.h"
 #include "core/report/options.h"
 #include "core/stats/stats.h"
 #include "core/memory/sysmem.h"
@@ -103,12 +105,17 @@ static void check_and_free(owned_t* owned, size_t count) {
 
 static void forget(owned_t* owned, size_t count) { memset(owned, 0, count * sizeof(owned[0])); }
 
+// Secure builds: every act is tried on racks, too. There the victim's hands are full: of each size, and in its ring.
+static bool has_racks;
+static size_t pages_in_hands(size_t pages) { return pages + (has_racks ? EACH : 0); }
+
 // All records are acquired by the test's thread, which has one at a time: the others aren't dead for that.
 static thread_t* acquire(uint32_t id) {
   thread_t* thread = thread_acquire(subproc_main());
   assert_non_null(thread);
   atomic_set_release(&thread->holder, THREAD_HOLDER(THREAD_OWNED, id, thread_holder_number(thread->holder)));
   for (thread_t* at = thread_first(); at != NULL; at = at->all_next) at->is_superseded = 0;
+  if (!has_racks) theap_go_without_racks(thread->main);
   return thread;
 }
 
@@ -177,9 +184,9 @@ static void use_lists(void) {
   enum { COUNT = 3 * SLICE_SIZE / 128 };
   static char* blocks[COUNT];
   for (size_t round = 0; round < 2; round++) {
-    for (size_t i = 0; i < COUNT; i++) blocks[i] = take(survivor->main, 128);
+    for (size_t i = 0; i < COUNT; i++) blocks[i] = take(survivor->main, 128 - BLOCK_TAIL);
     for (size_t i = 0; i < COUNT; i += 3) theap_free(NULL, blocks[i]);
-    for (size_t i = 0; i < COUNT; i += 3) blocks[i] = take(survivor->main, 128);
+    for (size_t i = 0; i < COUNT; i += 3) blocks[i] = take(survivor->main, 128 - BLOCK_TAIL);
     check_lists(heap_main());
     for (size_t i = 0; i < COUNT; i++) theap_free(i % 2 == 0 ? NULL : survivor->main, blocks[i]);
   }
@@ -294,14 +301,16 @@ static void take_giant(void) { // from the middle of the list
 static void free_taken(void) { theap_free(victim->main, freed); }
 
 // Pages of one block, of which a theap keeps a few: the first of these goes for the last.
-static void keep_single(void) { theap_free(victim->main, give(victims, 16)); }
-static void allocate_kept(void) { result = theap_allocate(victim->main, 200000, &is_zero); }
+// Three of the victim's of different sizes, the second one of KEPT_SIZE.
+enum { SINGLE = MI_SECURE ? 20 : 15, KEPT_SIZE = MI_SECURE ? 900000 : 200000 };
+static void keep_single(void) { theap_free(victim->main, give(victims, SINGLE + 1)); }
+static void allocate_kept(void) { result = theap_allocate(victim->main, KEPT_SIZE, &is_zero); }
 static void give_up_kept(void) { singles_give_up(victim->main); }
-static void take_other_single(void) { freed = give(survivors, 16); }
+static void take_other_single(void) { freed = give(survivors, SINGLE + 1); }
 static void take_large(void) {
-  theap_free(victim->main, give(victims, 15));
-  theap_free(victim->main, give(victims, 16));
-  freed = give(victims, 17);
+  theap_free(victim->main, give(victims, SINGLE));
+  theap_free(victim->main, give(victims, SINGLE + 1));
+  freed = give(victims, SINGLE + 2);
 }
 
 static void free_by_survivor(void) {
@@ -316,7 +325,7 @@ static void purge(void) { arena_purge(&subproc_main()->arenas, true, &victim->ha
 static void give_back(void) { thread_give_back(victim); }
 
 // Pages without room of one of the two, in order; 512 blocks in each.
-enum { FULL_SIZE = 128, FULL_EACH = SLICE_SIZE / FULL_SIZE };
+enum { FULL_BLOCK = 128, FULL_SIZE = FULL_BLOCK - BLOCK_TAIL, FULL_EACH = SLICE_SIZE / FULL_BLOCK };
 static void fill_pages(thread_t* thread) {
   for (size_t i = 0; i < FULL; i++) full[i] = take(thread->main, FULL_SIZE);
 }
@@ -529,6 +538,7 @@ static bool is_dying;
 
 static int tear_down(void** state) {
   MI_UNUSED(state);
+  has_racks = false;
   if (!is_dying) return 0;
   print_error("that was when killed after %llu instructions\n", (unsigned long long)dying_after);
   is_dying = false;
@@ -557,8 +567,8 @@ static void test_act(void** state) {
     print_message("no single steps: this machine, or what it runs in, ignores the processor's trap flag\n");
     skip();
   }
-  assert_true(length > 20);              // all of it
-  assert_true(loss.pages <= act->pages); // what it has at the end
+  assert_true(length > 20);                              // all of it
+  assert_true(loss.pages <= pages_in_hands(act->pages)); // what it has at the end
   uint64_t stride = length < 200 ? 1 : length / wanted + 1;
   uint64_t first = length % stride;
   const char* at = getenv("MI_TEST_AT");
@@ -575,11 +585,16 @@ static void test_act(void** state) {
          "%zu%s\n",
          act->name, (unsigned long long)length, deaths, most_pages, with_slices, most_slices,
          most_outside > 0 ? ", a reservation" : "");
-  assert_true(most_pages <= act->pages);
+  assert_true(most_pages <= pages_in_hands(act->pages));
   assert_true(most_outside <= act->outside);
   // Between claiming slices and writing them down, and between striking them out and letting them go.
   assert_true(with_slices * 4 <= deaths + 8);
   assert_true(most_slices <= PAGE_LARGE_SLICES);
+}
+
+static void test_act_with_racks(void** state) {
+  has_racks = true;
+  test_act(state);
 }
 
 int main(void) {
@@ -588,13 +603,16 @@ int main(void) {
   option_set(option_arena_reserve, 128 * 1024); // KiB: purges look at all of it
   struct sigaction action = {.sa_handler = on_step};
   sigaction(SIGTRAP, &action, NULL);
-  enum { ACTS = sizeof(acts) / sizeof(acts[0]) };
-  static struct CMUnitTest tests[ACTS];
-  for (size_t i = 0; i < ACTS; i++) {
-    tests[i] = (struct CMUnitTest){.name = acts[i].name,
-                                   .test_func = test_act,
+  enum { ACTS = sizeof(acts) / sizeof(acts[0]), LEVELS = MI_SECURE && !MI_DEBUG ? 2 : 1 };
+  static struct CMUnitTest tests[LEVELS * ACTS];
+  static char names[LEVELS * ACTS][64];
+  for (size_t i = 0; i < LEVELS * ACTS; i++) {
+    const act_t* act = &acts[i % ACTS];
+    snprintf(names[i], sizeof(names[i]), "%s%s", act->name, i < ACTS ? "" : ", with racks");
+    tests[i] = (struct CMUnitTest){.name = names[i],
+                                   .test_func = i < ACTS ? test_act : test_act_with_racks,
                                    .teardown_func = tear_down,
-                                   .initial_state = (void*)(uintptr_t)&acts[i]};
+                                   .initial_state = (void*)(uintptr_t)act};
   }
   return check_run(tests);
 }

@@ -85,8 +85,10 @@ static void test_all_is_zeroed(void** state) {
   bool before = block_zeroes_all, is_asked_for = getenv("MIMALLOC_ZERO_ON_FREE") != NULL;
   assert_true(before == is_asked_for);
   block_zeroes_all = true;
+  racks_set_reach(theap_current());
   for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) check_freed(sizes[i], true);
   block_zeroes_all = before;
+  racks_set_reach(theap_current());
   assert_int_equal(errors, 0);
 }
 
@@ -244,6 +246,48 @@ static void test_collect_empties(void** state) {
   assert_int_equal(sum.pages[bin], 0);
 }
 
+// Others' blocks, freed by a thread that allocates as well, whose stacks run over, and by one that never does: their
+// links and marks are those of the pages' lists, their ends are zero, counts are exact, and all pages go.
+enum { OTHERS = 3000 };
+typedef struct freer_s {
+  void* blocks[OTHERS];
+  bool allocates;
+} freer_t;
+
+static void free_others(void* arg) {
+  freer_t* freer = arg;
+  if (freer->allocates) mi_free(mi_malloc(1));
+  free_all(freer->blocks, OTHERS);
+}
+
+static void test_others(void** state) {
+  MI_UNUSED(state);
+  static const size_t sizes[] = {1, SIZE, 200, 1000, 8000};
+  static freer_t freer;
+  for (size_t i = 0; i < 2 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+    size_t size = sizes[i / 2];
+    unsigned bin = size_class_bin(block_size_for(size));
+    freer.allocates = i % 2 == 0;
+    int64_t allocated_then, freed_then, allocated, freed;
+    sums(bin, &allocated_then, &freed_then);
+    allocate_all(freer.blocks, OTHERS, size);
+    test_thread_t thread;
+    test_thread_start(&thread, free_others, &freer);
+    test_thread_join(&thread);
+    sums(bin, &allocated, &freed);
+    int64_t own = freer.allocates && size == 1;
+    assert_int_equal(allocated - allocated_then, OTHERS + own);
+    assert_int_equal(freed - freed_then, OTHERS + own);
+    allocate_all(freer.blocks, OTHERS, size); // every link is followed
+    free_all(freer.blocks, OTHERS);
+    mi_collect(true);
+    stats_blocks_t sum;
+    stats_collect_blocks(&sum);
+    assert_int_equal(sum.pages[bin], 0);
+    assert_int_equal(errors, 0);
+  }
+}
+
 static void expect_error(int error) {
   assert_int_equal(errors, 1);
   assert_int_equal(last_error, error);
@@ -394,11 +438,22 @@ static void test_guard_moves(void** state) {
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest cases[] = {
-      CASE(test_freed_is_zero),         CASE(test_all_is_zeroed),    CASE(test_single_keeps_its_guard),
-      CASE(test_fresh_is_clean),        CASE(test_reuse_waits),      CASE(test_order_is_random),
-      CASE(test_fresh_order_is_random), CASE(test_counts_are_exact), CASE(test_collect_empties),
-      CASE(test_double_free),           CASE(test_inside),           CASE(test_copied_code),
-      CASE(test_written_after_free),    CASE(test_destroyed_heap),   CASE(test_guard_moves),
+      CASE(test_freed_is_zero),
+      CASE(test_all_is_zeroed),
+      CASE(test_single_keeps_its_guard),
+      CASE(test_fresh_is_clean),
+      CASE(test_reuse_waits),
+      CASE(test_order_is_random),
+      CASE(test_fresh_order_is_random),
+      CASE(test_counts_are_exact),
+      CASE(test_collect_empties),
+      CASE(test_others),
+      CASE(test_double_free),
+      CASE(test_inside),
+      CASE(test_copied_code),
+      CASE(test_written_after_free),
+      CASE(test_destroyed_heap),
+      CASE(test_guard_moves),
   };
   return check_run(cases);
 }

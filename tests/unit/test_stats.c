@@ -3,6 +3,7 @@
 #include "support/check.h"
 #include "support/child.h"
 
+#include "core/pages/block.h"
 #include "core/report/options.h"
 #include "core/stats/stats_print.h"
 #include "mimalloc-stats.h"
@@ -11,7 +12,7 @@
 
 static int64_t difference(const stats_snapshot_t* before, const stats_snapshot_t* after, size_t size,
                           bool freed) {
-  unsigned bin = size_class_bin(size);
+  unsigned bin = size_class_bin(block_size_for(size));
   return freed ? after->blocks.freed[bin] - before->blocks.freed[bin]
                : after->blocks.allocated[bin] - before->blocks.allocated[bin];
 }
@@ -44,7 +45,7 @@ static void test_blocks(void** state) {
       blocks[s][i] = mi_malloc(sizes[s]);
       assert_non_null(blocks[s][i]);
     }
-    bytes += (int64_t)(EACH * mi_good_size(sizes[s]));
+    bytes += (int64_t)(EACH * (mi_good_size(sizes[s]) + BLOCK_TAIL));
   }
   stats_snapshot(&full);
   for (int s = 2; s < SIZES; s++) { // the first two share a bin
@@ -100,7 +101,7 @@ static void test_reset(void** state) {
 
   mi_stats_reset();
   stats_snapshot(&snapshot);
-  unsigned bin = size_class_bin(3000);
+  unsigned bin = size_class_bin(block_size_for(3000));
   // What exists counts as if allocated now, what is gone never was.
   assert_int_equal(snapshot.blocks.allocated[bin], before.blocks.allocated[bin] - before.blocks.freed[bin]);
   assert_int_equal(snapshot.blocks.freed[bin], 0);
@@ -147,12 +148,12 @@ static void test_bins(void** state) {
 static void test_bin_of_each_class(void** state) {
   MI_UNUSED(state);
   static mi_stats_t before, after;
-  for (unsigned index = 1; index < BIN_HUGE; index++) {
+  for (unsigned index = MI_SECURE ? 2 : 1; index < BIN_HUGE; index++) {
     size_t size = size_class_size(index);
     before.size = after.size = sizeof(mi_stats_t);
     before.version = after.version = MI_STAT_VERSION;
     assert_true(mi_stats_get(&before));
-    void* block = mi_malloc(size);
+    void* block = mi_malloc(size - BLOCK_TAIL);
     assert_true(mi_stats_get(&after));
     unsigned changed = 0;
     for (unsigned bin = 0; bin <= MI_BIN_HUGE; bin++) {
@@ -218,7 +219,8 @@ static void test_get_older(void** state) {
   assert_true(mi_stats_get((mi_stats_t*)(void*)&older));
   assert_int_equal(older.version, 4);
   assert_memory_equal(older.numbers, &stats.pages, 55 * sizeof(int64_t));
-  assert_memory_equal(&older.numbers[55], &stats.pages_reclaim_on_alloc, 4 * sizeof(int64_t)); // and the three behind it
+  assert_memory_equal(&older.numbers[55], &stats.pages_reclaim_on_alloc,
+                      4 * sizeof(int64_t)); // and the three behind it
   for (int i = 59; i < 75; i++) assert_int_equal(older.numbers[i], 0);
   assert_memory_equal(older.malloc_bins, stats.malloc_bins, sizeof(older.malloc_bins));
   assert_memory_equal(older.page_bins, stats.page_bins, sizeof(older.page_bins));
@@ -285,7 +287,7 @@ static void test_print(void** state) {
   MI_UNUSED(state);
   static stats_snapshot_t snapshot;
   void* blocks[20];
-  for (int i = 0; i < 20; i++) blocks[i] = mi_malloc(1792);
+  for (int i = 0; i < 20; i++) blocks[i] = mi_malloc(1792 - BLOCK_TAIL);
   void* huge = mi_malloc(2 * MI_MIB);
   stats_snapshot(&snapshot);
   heard[0] = 0;

@@ -2,6 +2,7 @@
 // adopted by who needs their class, taken back by who filled them, and gone with their last block. Dead owners are found.
 // long because all cases work on what the same leaving threads leave.
 #include "support/check.h"
+#include "support/level_below_racks.h"
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
@@ -25,8 +26,17 @@ typedef struct leaver_s {
   thread_t* record;
 } leaver_t;
 
+// What is looked at here are pages and their lists.
+static void go_without_racks(void) {
+  if (os_slot_get() == OS_SLOT_DETACHED) return; // the late theap has none anyway
+  theap_t* theap = runtime_enter();
+  theap_go_without_racks(theap);
+  runtime_leave(theap);
+}
+
 static void run_leaver(void* arg) {
   leaver_t* leaver = arg;
+  go_without_racks();
   for (size_t i = 0; i < BLOCKS; i++) {
     leaver->blocks[i] = mi_malloc(leaver->size);
     pattern_fill_sampled(leaver->blocks[i], leaver->size, i);
@@ -75,6 +85,7 @@ static stats_process_t counters(void) {
 static int set_up(void** state) {
   MI_UNUSED(state);
   mi_free(mi_malloc(8));
+  go_without_racks();
   mi_collect(true);
   return stats_process.theaps.current == 1 && pages_now() == 0 ? 0 : -1;
 }

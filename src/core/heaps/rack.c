@@ -13,8 +13,9 @@
 #define FILL_SIZE    (4 * MI_KIB)  // cut at a time
 
 // An empty stack where no block can be put.
-#define NOTHING (rack_none_instance.below + 2)
-rack_t rack_none_instance = {.top = NOTHING, .bottom = NOTHING};
+#define NOTHING  (rack_none_instance.below + 2)
+#define NO_BLOCK ((block_t*)&rack_none_instance)
+rack_t rack_none_instance = {.top = NOTHING, .bottom = NOTHING, .below = {NO_BLOCK, NO_BLOCK}};
 
 // A number that depends on the process's keys and `salt`.
 static uint64_t seed_of(const void* salt) {
@@ -39,17 +40,24 @@ MI_COLD void rack_zero_middle(void* p, size_t tail) {
 // From the page's list.
 static void fill_from_list(rack_t* rack, page_t* page) {
   size_t room = (size_t)(rack->limit - rack->bottom), most = room < FILL_BLOCKS ? room : FILL_BLOCKS;
-  for (size_t i = 0; i < most && page->free != NULL; i++) {
-    block_t *block = page->free, *next = block_next(page, block);
+  block_t **stack = rack->bottom, **top = stack, *block = page->free;
+  while (block != NULL && top < stack + most) {
+    block_t* next;
+    uint64_t pad = block_pad(block);
+    if (MI_UNLIKELY(!block_get_next_by(page, block, pad, &next))) {
+      block_report(MISUSE_LINK, page, block, NULL);
+      next = NULL; // the rest is lost
+    }
     page->allocated++; // should the thread be killed in between, the block is lost, but the page isn't
     atomic_compiler_fence();
     page->free = next;
     block_words(block)[1] = 0;
-    block_words(block)[0] = block_pad(block);
-    *rack->top = block;
-    rack->top++;
-    rack->filled++;
+    block_words(block)[0] = pad;
+    *top++ = block;
+    block = next;
   }
+  rack->filled += (uint64_t)(top - stack);
+  rack->top = top;
 }
 
 // From the page's untouched end, in random order.
@@ -99,27 +107,51 @@ block_t* rack_take_from(racks_t* racks, rack_t* rack, page_t* page) {
 
 // ---- back to the pages ------------------------------------------------------------------------------------
 
-static void give_back(theap_t* theap, rack_t* rack, block_t* block) {
-  page_t* page = page_map_record(block);
+// The pad of a block that leaves the rack; was it written to?
+MI_INLINE uint64_t checked_pad(const rack_t* rack, const block_t* block) {
   uint64_t pad = block_pad(block);
   if (MI_UNLIKELY(!rack_block_is_whole(block, rack->tail, pad))) report_damage(block);
+  return pad;
+}
+
+// Blocks of one page: each is linked to the one before it, and all go at once. For a page of another thread's that is one
+// exchange instead of one for each, and what a thread frees of others' often lies side by side.
+static void give_back_run(theap_t* theap, rack_t* rack, block_t* const* blocks, uint32_t count) {
+  block_t *block = blocks[0], *last = block;
+  page_t* page = page_map_record(block);
+  uint64_t last_pad = checked_pad(rack, last);
+  for (uint32_t i = 1; i < count; i++) {
+    uint64_t pad = checked_pad(rack, blocks[i]);
+    block_set_next_by(page, blocks[i], pad, block);
+    block = blocks[i];
+  }
   bool is_own = atomic_get_relaxed(&page->owner) == (uintptr_t)theap;
-  uint64_t freed = is_own ? page->freed + 1 : 0;
+  uint64_t freed = is_own ? page->freed + count : 0;
   if (MI_UNLIKELY(!is_own || freed >= page->allocated)) {
-    theap_release_block(theap, page, block);
+    theap_release_run(theap, page, (block_run_t){block, last, count});
     return;
   }
-  block_set_next_by(page, block, pad, page->free);
+  block_set_next_by(page, last, last_pad, page->free);
   atomic_compiler_fence(); // in this order: see block_free_fast
   page->free = block;
   atomic_compiler_fence();
   page->freed = freed;
 }
 
+static void give_back(theap_t* theap, rack_t* rack, block_t* const* blocks, size_t count) {
+  for (size_t i = 0; i < count;) {
+    uintptr_t slice = (uintptr_t)blocks[i] >> SLICE_SHIFT;
+    uint32_t run = 1;
+    while (i + run < count && (uintptr_t)blocks[i + run] >> SLICE_SHIFT == slice) run++;
+    give_back_run(theap, rack, blocks + i, run);
+    i += run;
+  }
+}
+
 // The lower half of a stack: these were freed long ago.
 static void give_half_back(theap_t* theap, rack_t* rack) {
   size_t count = stack_count(rack), half = (count + 1) / 2;
-  for (size_t i = 0; i < half; i++) give_back(theap, rack, rack->bottom[i]);
+  give_back(theap, rack, rack->bottom, half);
   for (size_t i = half; i < count; i++) rack->bottom[i - half] = rack->bottom[i];
   rack->top = rack->bottom + count - half;
 }
@@ -133,23 +165,26 @@ static MI_COLD void push_full(theap_t* theap, rack_t* rack, block_t* block) {
 void racks_turn(theap_t* theap) {
   racks_t* racks = &theap->racks;
   waiting_t* other = racks->limit == racks->waiting[1] + RACK_WAITING ? racks->waiting[0] : racks->waiting[1];
+  racks->end = other;
+  racks->limit = other + RACK_WAITING;
+  if (MI_UNLIKELY(other->rack == NULL)) return; // the first turn: there is nothing
   uint64_t random = NEXT_RANDOM(racks->random, racks->step);
-  uint32_t factor = (uint32_t)(random >> 32) | 1, place = (uint32_t)(random >> 59);
-  uint32_t flip = (uint32_t)(random >> 54);
-  for (uint32_t i = 0; i < RACK_WAITING; i++, place += factor) {
-    waiting_t* at = &other[(place ^ flip) % RACK_WAITING];
+  // Places are offsets in the half, which is an instruction less for each.
+  uint32_t one = (uint32_t)sizeof(waiting_t), mask = (RACK_WAITING - 1) * one;
+  uint32_t factor = ((uint32_t)(random >> 32) & mask) | one;
+  uint32_t first = (uint32_t)(random >> 41) & mask, flip = (uint32_t)(random >> 50) & mask, place = first;
+  do {
+    const waiting_t* at = (const waiting_t*)((const uint8_t*)other + (place ^ flip));
     rack_t* rack = at->rack;
-    if (MI_UNLIKELY(rack == NULL)) break; // the first turn: there is nothing
     block_t** top = rack->top;
     if (MI_UNLIKELY(top == rack->limit)) {
       push_full(theap, rack, at->block);
-      continue;
+    } else {
+      *top = at->block;
+      rack->top = top + 1;
     }
-    *top = at->block;
-    rack->top = top + 1;
-  }
-  racks->end = other;
-  racks->limit = other + RACK_WAITING;
+    place = (place + factor) & mask;
+  } while (place != first);
 }
 
 // What went round without its page's counting it is counted with blocks of pages that are gone.
@@ -162,7 +197,9 @@ static void settle(theap_t* theap, rack_t* rack, unsigned bin) {
 }
 
 static void empty_stack(theap_t* theap, rack_t* rack) {
-  while (rack->top > rack->bottom) give_back(theap, rack, *--rack->top);
+  size_t count = stack_count(rack);
+  rack->top = rack->bottom;
+  give_back(theap, rack, rack->bottom, count);
 }
 
 // Does a block stand there? In this turn's half up to `end`, in the other one everywhere, but in the first turn.
@@ -182,7 +219,7 @@ void racks_flush(theap_t* theap) {
   if (!racks->is_attached) return;
   for (waiting_t* at = racks->waiting[0]; at < racks->waiting[1] + RACK_WAITING; at++) {
     if (!is_waiting(racks, at)) continue;
-    give_back(theap, at->rack, at->block);
+    give_back_run(theap, at->rack, &at->block, 1);
     at->rack = NULL;
   }
   first_turn(racks);
@@ -250,17 +287,28 @@ void racks_detach(theap_t* theap) {
   racks_show(theap, false);
 }
 
+_Static_assert(RACK_BYTES_ALL >= PAGE_SMALL_BLOCK_MAX, "racks_t.memory is read as a block");
+
 // Makes a rack for blocks of `size` in memory that is zero, but where it was one before; returns its end.
-static uint8_t* rack_make(uint8_t* at, size_t size) {
+static uint8_t* rack_make(uint8_t* at, size_t size, void* no_block) {
   rack_t* rack = (rack_t*)at;
   size_t room = STACK_BYTES / size;
   room = (room > STACK_BLOCKS ? STACK_BLOCKS : room < STACK_LEAST ? STACK_LEAST : room);
-  rack->below[0] = rack->below[1] = NULL;
+  rack->below[0] = rack->below[1] = (block_t*)no_block;
   rack->top = rack->bottom = rack->below + 2;
   rack->tail = size - 8;
-  rack->reach = (uint32_t)(SLICE_SIZE - size) + 1;
+  rack->zeros = rack_zeros(rack->tail);
   rack->limit = rack->bottom + room;
   return (uint8_t*)(((uintptr_t)rack->limit + MI_CACHE_LINE - 1) & ~(uintptr_t)(MI_CACHE_LINE - 1));
+}
+
+void racks_set_reach(theap_t* theap) {
+  for (unsigned bin = 2; bin < RACK_BINS; bin++) {
+    rack_t* rack = theap->racks.by_bin[bin];
+    size_t size = rack->tail + 8;
+    bool is_short = !block_zeroes_all || size <= BLOCK_ZEROED_BEGIN + BLOCK_ZEROED_END;
+    rack->reach = is_short ? (uint32_t)(SLICE_SIZE - size) + 1 : 0;
+  }
 }
 
 void racks_attach(theap_t* theap) {
@@ -276,9 +324,10 @@ void racks_attach(theap_t* theap) {
     racks->by_bin[bin] = RACK_NONE;
     if (bin < 2 || bin >= RACK_BINS) continue;
     racks->by_bin[bin] = (rack_t*)at;
-    at = rack_make(at, size_class_size(bin));
+    at = rack_make(at, size_class_size(bin), racks->memory);
   }
   if (at > racks->memory + sizeof(racks->memory)) os_abort(); // who changes sizes changes RACK_BYTES_ALL
+  racks_set_reach(theap);
   first_turn(racks);
   racks->random = seed_of(racks);
   racks->step = seed_of(&racks->step) | 1;

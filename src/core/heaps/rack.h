@@ -34,14 +34,28 @@
 #define RACK_ANY_BIN   (MI_SECURE ? BIN_COUNT : 1)
 #define RACK_PLACES    (MI_SECURE ? RACK_WAITING : 1)
 
+// Where rack_mark zeros the second 64 bytes of a block, 32 bytes each; not before its end, so in a block of less than 128
+// bytes they overlap what is zeroed anyway. It costs nothing to have these at hand, but to ask for the size does: where
+// sizes are many, a processor guesses the answer wrongly, and one wrong guess takes longer than all of the zeroing.
+typedef struct rack_zeros_s {
+  uint16_t third, fourth; // of the pieces of 32 bytes
+} rack_zeros_t;
+
+MI_INLINE rack_zeros_t rack_zeros(size_t tail) {
+  size_t last = tail - 24; // wraps for the smallest size, which has no such pieces
+  return (rack_zeros_t){(uint16_t)(last < 64 ? last : 64), (uint16_t)(last < 96 ? last : 96)};
+}
+
 // The blocks of one size.
 typedef struct MI_ALIGNED(64) rack_s {
   block_t **top, **bottom, **limit; // of the stack
   size_t tail;                      // the offset of a block's last word
   uint64_t taken, filled;           // blocks that the program got, and that came from pages
-  uint32_t reach;    // offsets in a page below this one may be blocks' starts; 0: this is no rack
-  uint32_t seen;     // `taken` when the thread's tick last looked
-  block_t* below[2]; // NULL; the stack begins behind them
+  // Offsets in a page below this one may be blocks' starts; 0: rack_put takes nothing (see racks_set_reach).
+  uint32_t reach;
+  uint32_t seen; // `taken` when the thread's tick last looked
+  rack_zeros_t zeros;
+  block_t* below[2]; // no blocks, but readable as such; the stack begins behind them
 } rack_t;
 
 typedef struct waiting_s {
@@ -82,8 +96,7 @@ MI_INLINE bool rack_block_is_whole(const block_t* block, size_t tail, uint64_t p
 
 // A block for the program. NULL when there is none, or it was written to: rack_take_from knows more.
 MI_INLINE block_t* rack_take(rack_t* rack) {
-  block_t **top = rack->top, *block = top[-1];
-  if (MI_UNLIKELY(block == NULL)) return NULL;
+  block_t **top = rack->top, *block = top[-1]; // below the stack: what is never whole
   size_t tail = rack->tail;
   uint64_t pad = block_pad(block);
   if (MI_UNLIKELY(!rack_block_is_whole(block, tail, pad))) return NULL;
@@ -100,29 +113,31 @@ typedef uint64_t rack_pair_t __attribute__((vector_size(16), may_alias));
 // All of a larger block between what rack_mark zeroes anyway.
 void rack_zero_middle(void* p, size_t tail);
 
+MI_INLINE void rack_zero_at(void* p, size_t offset) {
+  rack_pair_t *at = (rack_pair_t*)((uint8_t*)p + offset), zero = {0, 0};
+  at[0] = at[1] = zero;
+}
+
 // What stands in a block that is free: `pad`, then zeros (see BLOCK_ZEROED_BEGIN). `tail`: the offset of its last
 // word; the size is a multiple of 16.
-MI_INLINE void rack_mark(void* p, size_t tail, uint64_t pad) {
+MI_INLINE void rack_mark(void* p, size_t tail, uint64_t pad, const rack_zeros_t* zeros) {
   rack_pair_t *first = (rack_pair_t*)p, *last = (rack_pair_t*)((uint8_t*)p + tail - 8), zero = {0, 0};
   *last = zero;
   *first = (rack_pair_t){pad, 0};
   if (tail < 32) return; // up to 32 bytes
   first[1] = last[-1] = zero;
-  if (tail <= 64) return;
-  first[2] = first[3] = last[-2] = last[-3] = zero; // 128 bytes
-  if (tail <= 128) return;
-  first[4] = first[5] = first[6] = first[7] = zero;
-  if (MI_UNLIKELY(block_zeroes_all)) rack_zero_middle(p, tail);
+  if (tail < 64) return; // up to 64 bytes
+  first[2] = first[3] = last[-2] = last[-3] = zero;
+  rack_zero_at(p, zeros->third);
+  rack_zero_at(p, zeros->fourth);
 }
 
-// Takes what the program frees in a page of that bin. False, and nothing done: this is no block in use.
-MI_INLINE bool rack_put(struct theap_s* theap, racks_t* racks, unsigned bin, void* p) {
-  rack_t* rack = racks->by_bin[bin];
-  if (MI_UNLIKELY((uint16_t)(uintptr_t)p >= rack->reach)) return false;
+// Takes what the program frees, a block of the rack's size. False, and nothing done: it isn't in use.
+MI_INLINE bool rack_accept(struct theap_s* theap, racks_t* racks, rack_t* rack, void* p) {
   uint64_t pad = block_pad((block_t*)p);
   size_t tail = rack->tail;
   if (MI_UNLIKELY(*rack_word((block_t*)p, tail) != pad)) return false;
-  rack_mark(p, tail, pad);
+  rack_mark(p, tail, pad, &rack->zeros);
   waiting_t* end = racks->end;
   atomic_set_relaxed(&end->block, (block_t*)p);
   atomic_set_relaxed(&end->rack, rack);
@@ -131,12 +146,21 @@ MI_INLINE bool rack_put(struct theap_s* theap, racks_t* racks, unsigned bin, voi
   return true;
 }
 
+// The same for what was freed in a page of that bin. False also when it has no rack, or more is to be done.
+MI_INLINE bool rack_put(struct theap_s* theap, racks_t* racks, unsigned bin, void* p) {
+  rack_t* rack = racks->by_bin[bin];
+  return MI_LIKELY((uint16_t)(uintptr_t)p < rack->reach) && rack_accept(theap, racks, rack, p);
+}
+
 // ---- slow paths -------------------------------------------------------------------------------------------
 
 // A theap without racks. Then: the racks are there, and empty. Then: malloc asks them, or doesn't.
 void racks_detach(struct theap_s* theap);
 void racks_attach(struct theap_s* theap);
 void racks_show(struct theap_s* theap, bool shown);
+
+// Blocks that are zeroed wholly when they are freed (block_zeroes_all) don't go the short way: one test less there.
+void racks_set_reach(struct theap_s* theap);
 
 // A block for the program from the rack, filled from `page` (NULL: not) as it has free ones or room. NULL when
 // there is none.

@@ -240,15 +240,15 @@ static void retire_contents(const page_t* page, block_t* block) {
 }
 
 // The page is the calling thread's, by this theap of it.
-static void free_own(theap_t* theap, page_t* page, block_t* block) {
-  uint64_t freed = page->freed + 1;
-  if (MI_UNLIKELY(freed > page->allocated - page->is_kept || block == page->free)) {
-    block_report(MISUSE_DOUBLE_FREE, page, block, "free");
+static void free_own(theap_t* theap, page_t* page, block_run_t run) {
+  uint64_t freed = page->freed + run.count;
+  if (MI_UNLIKELY(freed > page->allocated - page->is_kept || run.first == page->free)) {
+    block_report(MISUSE_DOUBLE_FREE, page, run.first, "free");
     return;
   }
-  block_set_next(page, block, page->free);
+  block_set_next(page, run.last, page->free);
   atomic_compiler_fence(); // in this order: see block_free_fast
-  page->free = block;
+  page->free = run.first;
   atomic_compiler_fence();
   page->freed = freed;
   if (page_used(page) == 0) page_emptied(theap, page);
@@ -275,58 +275,76 @@ static theap_t* reclaiming_theap(theap_t* theap, const page_t* page, uintptr_t o
   return within(option_page_cross_thread_max_reclaim, theap->bins[page->bin].count) ? theap : NULL;
 }
 
-// To the remote list; nobody's page may have become empty, or worth adopting.
-static MI_NOINLINE free_result_t free_remote(theap_t* theap, page_t* page, block_t* block) {
-  page_free_remote(page, block);
+// Nobody's page may have become empty, or worth adopting.
+MI_INLINE void look_if_abandoned(theap_t* theap, page_t* page) {
   if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) page_look_at_abandoned(theap, page);
-  return FREE_DONE;
 }
 
-static void free_abandoned(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
+// To the remote list.
+static void free_remote(theap_t* theap, page_t* page, block_run_t run) {
+  if (MI_SECURE) {
+    page_free_remote_run(page, run);
+  } else {
+    page_free_remote(page, run.first);
+  }
+  look_if_abandoned(theap, page);
+}
+
+static void free_abandoned(theap_t* theap, page_t* page, block_run_t run, uintptr_t owner) {
   theap_t* taker = reclaiming_theap(theap, page, owner);
   if (taker == NULL || !page_claim(taker, page)) {
-    free_remote(theap, page, block);
+    free_remote(theap, page, run);
     return;
   }
   taker->counts.reclaimed++;
   page_set_own(taker, page);
-  free_own(taker, page, block);
+  free_own(taker, page, run);
 }
 
 // ---- delayed reuse (secure builds) ------------------------------------------------------------------------
 // A freed block takes the place of another one, at random, in a small ring of the thread's, and that one goes
 // on its way. Only blocks of main heaps, which are never destroyed under the ring.
 
-static void release_block(theap_t* theap, page_t* page, block_t* block, uintptr_t owner) {
+static void release_run(theap_t* theap, page_t* page, block_run_t run, uintptr_t owner) {
   if (page_is_abandoned(owner)) {
-    free_abandoned(theap, page, block, owner);
+    free_abandoned(theap, page, run, owner);
     return;
   }
   theap_t* of = page_owner_theap(owner);
   if (theap != NULL && (of == theap || atomic_get_relaxed(&of->thread) == theap->thread) &&
       (owner & PAGE_OWNER_CLAIMED) == 0) {
-    free_own(of, page, block);
+    free_own(of, page, run);
   } else {
-    free_remote(theap, page, block);
+    free_remote(theap, page, run);
   }
 }
 
-void theap_release_block(theap_t* theap, page_t* page, block_t* block) {
-  release_block(theap, page, block, atomic_get_acquire(&page->owner));
+static block_run_t run_of(block_t* block) { return (block_run_t){block, block, 1}; }
+
+void theap_release_run(theap_t* theap, page_t* page, block_run_t run) {
+  release_run(theap, page, run, atomic_get_acquire(&page->owner));
 }
 
 static void ring_release(theap_t* theap, block_t* block) {
   page_t* page = page_map_page(block);
   if (!block_delayed_is_whole(page, block, block_pad(block))) block_report(MISUSE_LINK, page, block, NULL);
   if (MI_DEBUG) check_still_freed(page, block);
-  theap_release_block(theap, page, block);
+  theap_release_run(theap, page, run_of(block));
 }
 
 void theap_flush_ring(theap_t* theap) {
   for (size_t i = 0; i < THEAP_RING; i++) {
     block_t* block = theap->ring[i];
-    theap->ring[i] = NULL;
+    atomic_set_relaxed(&theap->ring[i], (block_t*)NULL);
     if (block != NULL) ring_release(theap, block);
+  }
+}
+
+void theap_count_ring(const theap_t* theap, int64_t* freed) {
+  for (size_t i = 0; i < THEAP_RING; i++) {
+    const block_t* block = atomic_get_relaxed(&theap->ring[i]);
+    const page_t* page = block == NULL ? NULL : page_map_page(block); // gone by now, perhaps
+    if (page != NULL) freed[atomic_get_relaxed(&page->bin)]++;
   }
 }
 
@@ -336,7 +354,7 @@ MI_INLINE block_t* ring_swap(theap_t* theap, block_t* block) {
   theap->ring_state = state;
   block_t** place = &theap->ring[state >> 59];
   block_t* before = *place;
-  *place = block;
+  atomic_set_relaxed(place, block);
   return before;
 }
 _Static_assert(THEAP_RING == 1 || THEAP_RING == 32, "ring_swap takes five bits");
@@ -356,7 +374,11 @@ MI_INLINE bool rack_takes(theap_t* theap, const page_t* page, void* p, uintptr_t
   racks_t* racks = &theap->racks;
   if (!racks->is_attached || atomic_get_relaxed(&page->heap) != atomic_get_relaxed(&theap->heap))
     return false;
-  return block_index(page, p) != BLOCK_NONE && rack_put(theap, racks, page->bin, p);
+  rack_t* rack = racks->by_bin[page->bin];
+  if (rack == RACK_NONE || block_index(page, p) == BLOCK_NONE || !rack_accept(theap, racks, rack, p))
+    return false;
+  if (block_zeroes_all) rack_zero_middle(p, rack->tail);
+  return true;
 }
 
 static MI_NOINLINE free_result_t free_any(theap_t* theap, void* p) {
@@ -376,34 +398,54 @@ static MI_NOINLINE free_result_t free_any(theap_t* theap, void* p) {
     if (is_interior) page_map_mark_pointer(page, p, false);
     single_free(theap, page);
   } else if (!MI_SECURE || !ring_take(theap, page, block)) {
-    release_block(theap, page, block, owner);
+    release_run(theap, page, run_of(block), owner);
   }
   return FREE_DONE;
 }
 
-static MI_NOINLINE free_result_t free_nobodys(theap_t* theap, page_t* page, void* p) {
-  if (option_get(option_page_reclaim_on_free) == 1) return free_any(theap, p);
-  return free_remote(theap, page, (block_t*)p);
+static MI_NOINLINE free_result_t free_remote_block(theap_t* theap, page_t* page, block_t* block) {
+  page_free_remote(page, block);
+  look_if_abandoned(theap, page);
+  return FREE_DONE;
+}
+
+static MI_NOINLINE free_result_t free_nobodys(theap_t* theap, page_t* page, block_t* block) {
+  if (option_get(option_page_reclaim_on_free) == 1) return free_any(theap, block);
+  return free_remote_block(theap, page, block);
+}
+
+// The same of a secure build, in a thread without a theap.
+static MI_NOINLINE free_result_t free_checked_remote(page_t* page, block_t* block) {
+  size_t tail = page->block_size - 8;
+  uint64_t pad = block_pad(block);
+  if (*rack_word(block, tail) != pad || block_zeroes_all) return free_any(NULL, block);
+  rack_zeros_t zeros = rack_zeros(tail);
+  rack_mark(block, tail, pad, &zeros);
+  block_free_remote_by(page, run_of(block), pad);
+  look_if_abandoned(NULL, page);
+  return FREE_DONE;
 }
 
 // Another thread's block, or nobody's, or that of another heap of this thread's, at the start of an ordinary page's: what
 // most frees that come here are. They go without what the others need, and each way from here is a jump: what a function
 // with calls saves and restores would cost them more than their own work.
 free_result_t theap_free(theap_t* theap, void* p) {
-  if (MI_SECURE || MI_DEBUG) return free_any(theap, p); // they look at more
+  if (MI_DEBUG || (MI_SECURE && theap != NULL)) return free_any(theap, p); // they do more: racks, ring
   uintptr_t table = page_map_table(p);
   if (table == 0) return free_any(theap, p);
   page_t* page = page_map_record_in(table, p);
   uintptr_t owner = atomic_get_acquire(&page->owner);
   bool is_plain = owner != 0 && (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) == 0;
   if (!is_plain || !page_is_others_block(page, p)) return free_any(theap, p);
-  if (theap == NULL) return free_remote(theap, page, (block_t*)p);
+  block_t* block = (block_t*)p;
+  if (MI_SECURE) return free_checked_remote(page, block);
+  if (theap == NULL) return free_remote_block(theap, page, block);
   if (atomic_get_relaxed(&page_owner_theap(owner)->thread) ==
       theap->thread) { // of another heap than the default one
     bool is_owned = (owner & PAGE_OWNER_FLAGS) == 0;
-    return is_owned && block_put(page, (block_t*)p) ? FREE_DONE : free_any(theap, p);
+    return is_owned && block_put(page, block) ? FREE_DONE : free_any(theap, p);
   }
-  return page_is_abandoned(owner) ? free_nobodys(theap, page, p) : free_remote(theap, page, (block_t*)p);
+  return page_is_abandoned(owner) ? free_nobodys(theap, page, block) : free_remote_block(theap, page, block);
 }
 
 // ---- sizes ----------------------------------------------------------------------------------------------

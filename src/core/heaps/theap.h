@@ -113,8 +113,8 @@ typedef enum free_result_e { FREE_DONE, FREE_NOT_OURS } free_result_t;
 // none). NULL pointers are fine.
 free_result_t theap_free(theap_t* theap, void* p);
 
-// Secure builds: a block that was free, and held back, goes to its page. `theap` as above.
-void theap_release_block(theap_t* theap, page_t* page, block_t* block);
+// Secure builds: blocks that were free, and held back, go to their page. `theap` as above.
+void theap_release_run(theap_t* theap, page_t* page, block_run_t run);
 
 // Bytes usable from `p` on; 0 when `p` isn't one of our blocks.
 size_t theap_usable_size(const void* p);
@@ -124,6 +124,9 @@ bool theap_expand(theap_t* theap, void* p, size_t size);
 
 // Secure builds: blocks whose reuse is delayed are freed now. Owner only.
 void theap_flush_ring(theap_t* theap);
+
+// Adds them to what was freed, by bin: their pages don't know of it yet. Any thread: about.
+void theap_count_ring(const theap_t* theap, int64_t* freed);
 
 // Gives back what the theap can: kept pages, remote frees. `force`: of all pages, now. Owner only.
 void theap_collect(theap_t* theap, bool force);

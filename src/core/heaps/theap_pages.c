@@ -242,6 +242,7 @@ void theap_forget_pages(theap_t* theap) {
   theap->singles_slices = 0;
   theap->sweep_page = NULL;
   if (MI_SECURE) racks_forget(theap);
+  if (MI_SECURE) mem_zero(theap->ring, sizeof(theap->ring));
 }
 
 void theap_abandon_all(theap_t* theap) {

@@ -116,16 +116,18 @@ MI_INLINE void block_set_next(const page_t* page, block_t* block, const block_t*
 }
 
 // Is what stands in the block what block_set_next wrote? Then *next is that.
-MI_INLINE bool block_get_next(const page_t* page, const block_t* block, block_t** next) {
-  if (!MI_SECURE) {
-    *next = block->next;
-    return true;
-  }
-  uint64_t pad = block_pad(block), link = block_words(block)[0];
+MI_INLINE bool block_get_next_by(const page_t* page, const block_t* block, uint64_t pad, block_t** next) {
+  uint64_t link = block_words(block)[0];
   uint32_t index = (uint32_t)link ^ (uint32_t)pad;
   *next = index == 0 ? NULL : (block_t*)(page->start + (size_t)(index - 1) * 8);
   return link == block_link(pad, index) &&
          (!block_has_mark(page) || block_words(block)[1] == block_mark(pad));
+}
+
+MI_INLINE bool block_get_next(const page_t* page, const block_t* block, block_t** next) {
+  if (MI_SECURE) return block_get_next_by(page, block, block_pad(block), next);
+  *next = block->next;
+  return true;
 }
 
 // The same of a block that is known to be free: reports damage, and ends the list there.
@@ -140,13 +142,15 @@ MI_INLINE uint64_t* block_tail(const page_t* page, const block_t* block) {
   return block_words((const block_t*)((const uint8_t*)block + page->block_size - 8));
 }
 
-// The first block of the page's free list leaves it: returns the next one. From here on the block is the
-// program's, and nothing of ours stays in what that may read.
-MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
+// The first block of the page's free list leaves it. From here on the block is the program's, and nothing of ours stays in
+// what that may read. Secure builds: only when it is out of the list, where a thread that was killed in between would
+// leave what looks as if somebody had written there.
+MI_INLINE void block_hand_out(page_t* page, block_t* block) {
   if (!MI_SECURE) {
     block_t* next = block->next;
     block->next = NULL;
-    return next;
+    page->free = next;
+    return;
   }
   uint64_t pad = block_pad(block), *words = block_words(block);
   uint32_t index = (uint32_t)words[0] ^ (uint32_t)pad;
@@ -155,9 +159,22 @@ MI_INLINE block_t* block_hand_out(const page_t* page, block_t* block) {
     block_report(MISUSE_LINK, page, block, NULL);
     next = NULL; // the rest is lost
   }
+  page->free = next;
+  atomic_compiler_fence();
   words[0] = words[1] = 0;
   *block_tail(page, block) = block_canary(pad);
-  return next;
+}
+
+// page_free_remote_run in secure builds, for who has the last block's pad at hand. The remote word holds an index as
+// links do.
+MI_INLINE uint32_t block_free_remote_by(page_t* page, block_run_t run, uint64_t pad) {
+  uint64_t index = (uint64_t)((uint8_t*)run.first - page->start) / 8 + 1;
+  uint64_t word = atomic_get_relaxed(&page->remote), *words = block_words(run.last);
+  if (block_has_mark(page)) words[1] = block_mark(pad);
+  do {
+    words[0] = block_link(pad, (uint32_t)(word >> 32));
+  } while (!atomic_cas_weak_seq_cst(&page->remote, &word, index << 32 | (uint32_t)(word + run.count)));
+  return (uint32_t)(word + run.count);
 }
 
 // A block in use becomes the first of the page's free list, in builds whose links are plain. False, and nothing done: it is

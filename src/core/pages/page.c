@@ -96,7 +96,7 @@ block_t* page_take(page_t* page, bool* is_zero) {
     page_extend(page);
   }
   block_t* block = page->free;
-  page->free = block_hand_out(page, block);
+  block_hand_out(page, block);
   page->allocated++;
   return block;
 }
@@ -117,6 +117,10 @@ uint32_t page_free_remote(page_t* page, block_t* block) {
     // abandons it sees the block.
   } while (!atomic_cas_weak_seq_cst(&page->remote, &word, index << 32 | (uint32_t)(word + 1)));
   return (uint32_t)(word + 1);
+}
+
+uint32_t page_free_remote_run(page_t* page, block_run_t run) {
+  return block_free_remote_by(page, run, block_pad(run.last));
 }
 
 static MI_COLD void report_remote(const page_t* page) {

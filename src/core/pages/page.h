@@ -178,6 +178,16 @@ uint32_t page_collect_remote(page_t* page);
 // now. The caller goes on to look whether the page is abandoned (heaps/abandoned.h).
 uint32_t page_free_remote(page_t* page, block_t* block);
 
+// Blocks of a page, linked from the first to the last one, whose own link is still to be set (and mark, if it is the
+// only one).
+typedef struct block_run_s {
+  block_t *first, *last;
+  uint32_t count;
+} block_run_t;
+
+// Secure builds: the same of several at once.
+uint32_t page_free_remote_run(page_t* page, block_run_t run);
+
 // Debug builds: is the block in the page's free list? Owner only.
 bool page_block_is_free(const page_t* page, const block_t* block);
 

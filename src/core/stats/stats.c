@@ -58,6 +58,7 @@ void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const s
     add_counts(blocks, at->counts.allocated, at->counts.freed, at->counts.huge_allocated_bytes,
                at->counts.huge_freed_bytes);
     if (MI_SECURE) racks_count(at, blocks->allocated, blocks->freed);
+    if (MI_SECURE) theap_count_ring(at, blocks->freed);
   }
   for (subproc_t* in = subproc_first(); in != NULL; in = in->next) {
     if (atomic_get_acquire(&in->state) != HEAP_LIVE || (subproc != NULL && in != subproc)) continue;
