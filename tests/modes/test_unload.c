@@ -114,6 +114,8 @@ static void cycle(size_t i) {
   modes_run_thread(run_nothing, NULL); // a later thread ends well
 }
 
+enum { WINE_HEAP_GROWS_BY = 0xFD0000 };
+
 static void test_many_cycles(void** state) {
   (void)state;
   for (size_t i = 0; i < 10; i++) cycle(i);
@@ -127,8 +129,9 @@ static void test_many_cycles(void** state) {
          before.tls_index, after.tls_index, before.fls_index, after.fls_index, before.handles, after.handles,
          (size_t)before.next_handle, (size_t)after.next_handle);
   assert_true(after.committed <= before.committed + (512 << 10));
-  assert_true(after.reserved <=
-              before.reserved + (8 << 20)); // stacks that the system keeps for the next threads
+  // Stacks that the system keeps for the next threads, and one more part of Wine's process heap, which Wine 10's UCRT works on.
+  // What each cycle lost would be 64 MiB at least.
+  assert_true(after.reserved <= before.reserved + (8 << 20) + WINE_HEAP_GROWS_BY);
   assert_int_equal(after.tls_index, before.tls_index);
   assert_int_equal(after.fls_index, before.fls_index);
   assert_int_equal(after.handles, before.handles);
