@@ -61,7 +61,8 @@ static const IMAGE_NT_HEADERS* headers_of(const BYTE* base) {
 static int number_of_runtime_at(const BYTE* code) {
   for (int i = 0; i < RUNTIMES; i++) {
     const BYTE* base = (const BYTE*)runtimes[i];
-    if (base != NULL && code >= base && (SIZE_T)(code - base) < headers_of(base)->OptionalHeader.SizeOfImage) return i;
+    if (base != NULL && code >= base && (SIZE_T)(code - base) < headers_of(base)->OptionalHeader.SizeOfImage)
+      return i;
   }
   return -1;
 }

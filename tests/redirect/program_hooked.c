@@ -150,16 +150,17 @@ static void form_exchange_return(uintptr_t target) {
 static const struct {
   const char* name;
   void (*write)(uintptr_t target);
-} forms[] = {{"none", NULL}, // the control: nobody was in front
-             {"jump", form_jump},
-             {"chain", form_chain},
-             {"near-pointer", form_near_pointer},
-             {"far-pointer", form_far_pointer},
-             {"register", form_register},
-             {"scratch-register", form_scratch_register},
-             {"push-return", form_push_return},
-             {"exchange-return", form_exchange_return},
-             {"other-runtime", form_register}}; // not a stranger: the other runtime, which gets redirected, too
+} forms[] = {
+    {"none", NULL}, // the control: nobody was in front
+    {"jump", form_jump},
+    {"chain", form_chain},
+    {"near-pointer", form_near_pointer},
+    {"far-pointer", form_far_pointer},
+    {"register", form_register},
+    {"scratch-register", form_scratch_register},
+    {"push-return", form_push_return},
+    {"exchange-return", form_exchange_return},
+    {"other-runtime", form_register}}; // not a stranger: the other runtime, which gets redirected, too
 enum { FORM_COUNT = sizeof(forms) / sizeof(forms[0]), FORM_SIZE_MAX = 16 };
 
 static bool plant(HMODULE runtime, void (*write)(uintptr_t target)) {

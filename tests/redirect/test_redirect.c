@@ -208,7 +208,7 @@ static void wild_pointers_are_told_of_once(void** state) {
 }
 
 static const char* const all_runtimes[] = {
-    "msvcr70.dll",  "msvcr71.dll",  "msvcr80.dll",  "msvcr90.dll", "msvcr100.dll",
+    "msvcr70.dll",  "msvcr71.dll",  "msvcr80.dll",      "msvcr90.dll", "msvcr100.dll",
     "msvcr110.dll", "msvcr120.dll", TEST_OTHER_RUNTIME, "msvcrtd.dll", NULL};
 
 static void every_runtime_of_wine(void** state) {
@@ -262,26 +262,26 @@ static void the_table_tells_what_was_done(void** state) {
 int main(void) {
   const struct CMUnitTest cases[] = {
 #if !TEST_IS_UCRT
-      CASE(early_msvcrt),
-      CASE(late_msvcrt),
+    CASE(early_msvcrt),
+    CASE(late_msvcrt),
 #endif
-      CASE(early_ucrt),
-      CASE(threads_of_dlls_that_came_first),
-      CASE(late_ucrt),
-      CASE(imports_change_at_once),
-      CASE(nobody_is_inside),
-      CASE(nobody_is_inside_of_a_debug_runtime),
-      CASE(no_memory_at_all),
-      CASE(two_copies),
-      CASE(system_calls_that_allocate_are_served),
-      CASE(runtimes_that_others_redirect_are_left_alone),
-      CASE(nobody_waits_for_the_loader),
-      CASE(cxx_with_shared_libstdcxx),
-      CASE(fake_runtimes),
-      CASE(disabled),
-      CASE(wild_pointers_are_told_of_once),
-      CASE(every_runtime_of_wine),
-      CASE(the_table_tells_what_was_done),
+    CASE(early_ucrt),
+    CASE(threads_of_dlls_that_came_first),
+    CASE(late_ucrt),
+    CASE(imports_change_at_once),
+    CASE(nobody_is_inside),
+    CASE(nobody_is_inside_of_a_debug_runtime),
+    CASE(no_memory_at_all),
+    CASE(two_copies),
+    CASE(system_calls_that_allocate_are_served),
+    CASE(runtimes_that_others_redirect_are_left_alone),
+    CASE(nobody_waits_for_the_loader),
+    CASE(cxx_with_shared_libstdcxx),
+    CASE(fake_runtimes),
+    CASE(disabled),
+    CASE(wild_pointers_are_told_of_once),
+    CASE(every_runtime_of_wine),
+    CASE(the_table_tells_what_was_done),
   };
   return check_run(cases);
 }
