@@ -4,8 +4,9 @@
 // its hands. Every store of the slow paths is tried out that way, in the order in which the compiler put them.
 // long because all acts happen in one world, which is set up and counted in one way.
 #include "support/check.h"
-#include "support/level_below_racks.h"
 #include "support/test_data.h"
+
+#include "support/level_below_racks.h" // behind <windows.h>, as all of the core
 
 #include "core/arenas/arena.h"
 #include "core/memory/bitmap.h"

@@ -2,9 +2,10 @@
 // adopted by who needs their class, taken back by who filled them, and gone with their last block. Dead owners are found.
 // long because all cases work on what the same leaving threads leave.
 #include "support/check.h"
-#include "support/level_below_racks.h"
 #include "support/test_data.h"
 #include "support/test_thread.h"
+
+#include "support/level_below_racks.h" // behind <windows.h>, as all of the core
 
 #include "core/heaps/abandoned.h"
 #include "core/heaps/theap_pages.h"
