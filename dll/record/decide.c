@@ -49,11 +49,10 @@ MI_INLINE uintptr_t quick(const twin_t* twin, unsigned kind, size_t size, const 
   return result;
 }
 
-#define SIZE_0(a, b)    a
-#define SIZE_1(a, b)    b
-#define SIZE_NONE(a, b) 0
-static size_t product(size_t a, size_t b) { return bits_multiply_overflows(a, b, &a) ? SIZE_MAX : a; }
-#define SIZE_PRODUCT(a, b) product(a, b)
+#define SIZE_0(a, b)       a
+#define SIZE_1(a, b)       b
+#define SIZE_NONE(a, b)    0
+#define SIZE_PRODUCT(a, b) twin_product(a, b)
 #define QUICK(function, kind, size)                                                                          \
   uintptr_t twin_quick_##function(uintptr_t a, uintptr_t b) {                                                \
     return quick(&twins[TWIN_NUMBER_##function], TWIN_##kind, SIZE_##size(a, b),                             \

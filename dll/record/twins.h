@@ -108,10 +108,12 @@ static inline uintptr_t twin_pass(const twin_t* twin, const uintptr_t* arguments
 }
 
 // Bytes asked for; SIZE_MAX when the product overflows.
+MI_INLINE size_t twin_product(size_t count, size_t size) {
+  return bits_multiply_overflows(count, size, &size) ? SIZE_MAX : size;
+}
 MI_INLINE size_t twin_size(const twin_t* twin, const uintptr_t* arguments) {
-  size_t size = arguments[twin->first];
-  if (twin->is_product && bits_multiply_overflows(size, arguments[twin->first + 1], &size)) return SIZE_MAX;
-  return size;
+  const uintptr_t* first = arguments + twin->first;
+  return twin->is_product ? twin_product(first[0], first[1]) : first[0];
 }
 
 #endif

@@ -16,6 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "dll"))
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 from limited_run import run as limited_run  # noqa: E402
+from windows_path import windows_path  # noqa: E402
 from pe import PE  # noqa: E402
 
 SECONDS = 600

@@ -17,6 +17,8 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 GCC = "x86_64-w64-mingw32-gcc-posix"
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+from windows_path import windows_path  # noqa: E402
 
 # Tests whose names begin so, by their Meson names.
 DLL_FILE = ["dll-exports", "dll-imports", "dll-contents", "dll-undefined", "dll-size", "dll-check-exports"]
@@ -101,9 +103,9 @@ def read_pdb_by_dbghelp(folder):
         run(["llvm-strip", "--strip-all", built, "-o", dll])
         shutil.copy(built.replace(".dll", ".pdb"), place)
         for function, source in (("mi_malloc", "alloc.c"), ("mi_heap_new", "heap.c"), ("mi_crt_free", "crt_api.c")):
-            print(run([os.path.join(ROOT, "wine-ci", "run-wine"), program, "Z:" + dll.replace("/", "\\"), function, source]), end="")
+            print(run([os.path.join(ROOT, "wine-ci", "run-wine"), program, windows_path(dll), function, source]), end="")
         os.remove(os.path.join(place, "mimalloc.pdb"))
-        done = subprocess.run([os.path.join(ROOT, "wine-ci", "run-wine"), program, "Z:" + dll.replace("/", "\\"), "mi_malloc", "alloc.c"],
+        done = subprocess.run([os.path.join(ROOT, "wine-ci", "run-wine"), program, windows_path(dll), "mi_malloc", "alloc.c"],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 1 or "not from a .pdb" not in done.stdout:
             sys.exit(f"FAILED: without the .pdb the program says: {done.stdout} {done.stderr}")

@@ -5,7 +5,7 @@ programs that know nothing of mimalloc.
 import os
 import shutil
 
-from consumer import PE, Consumer, Failure
+from consumer import PE, Consumer, Failure, windows_path
 
 LEAKING = """#include <stdlib.h>
 #include <string.h>
@@ -36,9 +36,6 @@ class Tools(Consumer):
         if "mimalloc.dll" in self.imports(self.plain):
             raise Failure("the program was to know nothing of mimalloc")
 
-    def windows(self, path):
-        return "Z:" + path.replace("/", "\\")
-
     def wine(self, program, *arguments, rc=0, **more):
         """Runs a Windows program, and returns what it said; nothing where only to inspect is possible."""
         if self.options.no_run:
@@ -56,7 +53,7 @@ class Tools(Consumer):
                 raise Failure(f"'{word}' expected, got: {done.stdout} {done.stderr}")
 
     def case_mi_run(self):
-        done = self.wine(self.find("mi-run.exe"), "--stats", self.windows(self.plain))
+        done = self.wine(self.find("mi-run.exe"), "--stats", windows_path(self.plain))
         self.said(done, self.APP, "malloc")
 
     def case_minject_and_back(self):
@@ -66,20 +63,20 @@ class Tools(Consumer):
         with open(program, "rb") as file:
             before = file.read()
         for _ in range(2):  # the backup of the first time is no obstacle to the second
-            self.wine(self.find("minject.exe"), self.windows(program))
+            self.wine(self.find("minject.exe"), windows_path(program))
             if self.options.no_run:
                 return
             if list(PE(program).imports())[0].lower() != "mimalloc.dll" or not os.path.exists(program + ".bak"):
                 raise Failure(f"imports {list(PE(program).imports())}, beside it {os.listdir(folder)}")
             self.run_program(program, self.APP, True, env={"MIMALLOC_SHOW_STATS": "1"})
-            self.wine(self.find("minject.exe"), "--remove", self.windows(program))
+            self.wine(self.find("minject.exe"), "--remove", windows_path(program))
             with open(program, "rb") as file:
                 if file.read() != before:
                     raise Failure("minject --remove left another program than there was")
 
     def case_leaks(self):
         program = self.compile("leaking.exe", self.cc, "-g", "-O0", self.source("leaking.c", LEAKING))
-        done = self.wine(self.find("mi-run.exe"), "--leaks", self.windows(program), rc=None)
+        done = self.wine(self.find("mi-run.exe"), "--leaks", windows_path(program), rc=None)
         self.said(done, "36 bytes in 3 blocks", "leaking_copy", "leaking.c:4")
 
     def case_secure_dll_in_the_others_place(self):

@@ -13,6 +13,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 from limited_run import run as limited_run  # noqa: E402
+from windows_path import windows_path  # noqa: E402
 
 SECONDS = 300  # to end what hangs: far from what anything here takes
 
@@ -33,10 +34,6 @@ def line_of(source, mark):
     if len(found) != 1:
         raise Failure(f"{source} has {len(found)} lines marked '{mark}'")
     return found[0]
-
-
-def windows_path(path):
-    return "Z:" + str(path).replace("/", "\\")
 
 
 def run_windows(command, folder, environment, seconds=SECONDS, **more):

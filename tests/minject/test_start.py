@@ -12,6 +12,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from limited_run import run as limited_run  # noqa: E402
+from windows_path import windows_path  # noqa: E402
 from make_seeds import fill_headers  # noqa: E402
 
 SECONDS = 60
@@ -202,7 +203,7 @@ class Start:
         self.compile("program.c", "app.exe")
         with open(self.path("app.exe"), "rb") as file:
             original = file.read()
-        text = self.start("app.exe", "--run", "Z:" + os.path.abspath(self.options.minject).replace("/", "\\"), "app.exe")
+        text = self.start("app.exe", "--run", windows_path(os.path.abspath(self.options.minject)), "app.exe")
         demand("exit code: 1" in text and "can't write app.exe: Permission denied" in self.errors, f"{text}{self.errors}")
         with open(self.path("app.exe"), "rb") as file:
             demand(file.read() == original, "the program was changed")

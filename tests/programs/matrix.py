@@ -42,6 +42,7 @@ import heap_trace
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 from limited_run import run as limited_run  # noqa: E402
+from windows_path import windows_path  # noqa: E402
 
 RUN_SECONDS = 400  # to end what hangs; 7za-bench takes more than a minute, traced, on a busy machine
 SUMMARY = re.compile(rb"^mimalloc: summary: allocations=(\d+) ", re.M)
@@ -193,7 +194,7 @@ class Runner:
     def inject(self, source, here, target):
         target.unlink(missing_ok=True)
         shutil.copyfile(self.dll, here / "mimalloc.dll")
-        code = self.start([self.minject, "-o", windows(target), windows(source)], here, None, here / "minject.out",
+        code = self.start([self.minject, "-o", windows_path(target), windows_path(source)], here, None, here / "minject.out",
                           here / "minject.out", {})
         if code != 0:
             raise Failure(f"minject ended with exit code {code}: {last_line(here / 'minject.out')}")
@@ -217,14 +218,14 @@ class Runner:
             (here / f"send-{number}").write_bytes(step.send)
             (here / f"then-{number}").write_bytes(step.then)
             (here / f"input-{number}").write_bytes(step.send + step.then)
-            dll = windows(here / "mimalloc.dll" if way == "minject-dll" else self.dll)
+            dll = windows_path(here / "mimalloc.dll" if way == "minject-dll" else self.dll)
             command = [exe, *step.args, *(a.format(dll=dll) for a in step.extra.get(way, ()))]
             if way in ("import", "thread", "apc", "off") or (way == "attach" and not step.middle):
                 method = way if way in ("thread", "apc") else "import"
-                command = [self.mi_run, "--method", method, "--dll", dll, windows(exe), *command[1:]]
+                command = [self.mi_run, "--method", method, "--dll", dll, windows_path(exe), *command[1:]]
             elif way == "attach":
                 command = [self.args.helpers / "midway.exe", "--send", f"send-{number}", "--then", f"then-{number}",
-                           "--see", step.see, "--", windows(self.mi_run), "--dll", dll, "--attach", "--", windows(exe),
+                           "--see", step.see, "--", windows_path(self.mi_run), "--dll", dll, "--attach", "--", windows_path(exe),
                            *command[1:]]
             code = self.start(command, here, here / f"input-{number}", out, err, env)
             outputs[f"exit code {number}"] = b"%d" % code
@@ -398,10 +399,6 @@ class Runner:
             problems.append(f"{ours} allocations reached us, about {expected} were expected from the run without us")
         if ours == 0:
             problems.append("no allocation reached us")
-
-
-def windows(path):
-    return "Z:" + str(path).replace("/", "\\")
 
 
 def last_line(path):

@@ -205,13 +205,13 @@ static size_t claim_short_run(arena_t* arena, const wanted_t* wanted, arena_hold
 
 // The best run of `count` in the arena's part for runs, as far as it is looked at; ARENA_NOT_FOUND: none there.
 static size_t find_long_run(const arena_t* arena, size_t count) {
+  const wanted_t wanted = {count, 1, 0};
   size_t best = ARENA_NOT_FOUND, best_missing = SIZE_MAX, best_length = SIZE_MAX;
   size_t at = runs_begin(arena), end = arena->slice_count;
   for (unsigned looks = 0; looks < LONG_LOOKS && end - at >= count; looks++) {
-    size_t chunk_end = bits_align_down(at, CHUNK_SLICES) + CHUNK_SLICES;
-    if (count <= CHUNK_SLICES && count > atomic_get_relaxed(&arena->longest[at / CHUNK_SLICES])) {
-      if (chunk_end >= end) break;
-      at = chunk_end;
+    if (is_in_vain(arena, at / CHUNK_SLICES, &wanted)) { // nothing begins there
+      at = bits_align_down(at, CHUNK_SLICES) + CHUNK_SLICES;
+      if (at >= end) break;
       continue;
     }
     size_t start = bitmap_next(arena->free, at, end, true);
@@ -242,12 +242,9 @@ size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_
   if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
   if (wanted.alignment == 1 && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
   bool is_long = wanted.kind == 0;
-  if (is_long && wanted.alignment == 1 && count <= RUN_HINTS) {
-    size_t found = claim_short_run(arena, &wanted, hold);
-    if (found != ARENA_NOT_FOUND) return found;
-  }
-  if (is_long && wanted.alignment == 1 && count > RUN_HINTS) {
-    size_t found = claim_long_run(arena, count, hold);
+  if (is_long && wanted.alignment == 1) {
+    size_t found =
+        count <= RUN_HINTS ? claim_short_run(arena, &wanted, hold) : claim_long_run(arena, count, hold);
     if (found != ARENA_NOT_FOUND) return found;
   }
   size_t chunks = chunk_count(arena), first = is_long ? chunks / 4 : 0;

@@ -80,12 +80,14 @@ typedef enum purge_scope_e {
 
 void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands);
 
-// About to commit `size` bytes more: purges what waits if that keeps the peak down.
+// What growth has come to, for all arenas. Read and written by arena_purge_before_growth alone, and by its test.
 typedef struct arena_growth_s { // bytes
   size_t used_peak;             // in use at the most, as seen then
   size_t next_level;            // committed memory below it may grow without
 } arena_growth_t;
 extern arena_growth_t arena_growth;
+
+// About to commit `size` bytes more: purges what waits if that keeps the peak down.
 void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands);
 
 // 32-bit: gives the address space of an arena without a page back, if there is another one.

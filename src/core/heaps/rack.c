@@ -132,10 +132,7 @@ static void give_back_run(theap_t* theap, rack_t* rack, block_t* const* blocks, 
     return;
   }
   block_set_next_by(page, last, last_pad, page->free);
-  atomic_compiler_fence(); // in this order: see block_free_fast
-  page->free = block;
-  atomic_compiler_fence();
-  page->freed = freed;
+  block_list_grows(page, block, freed);
 }
 
 static void give_back(theap_t* theap, rack_t* rack, block_t* const* blocks, size_t count) {

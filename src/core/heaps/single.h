@@ -2,8 +2,8 @@
 // owner away and gives the page back; or keeps it for the next block of its size, as long as it is small.
 //
 // A kept page has the keeper's theap in its owner word, with PAGE_OWNER_SINGLE and PAGE_OWNER_CLAIMED, and no
-// block (page_t.free is NULL). Only pages of main heaps are kept, which nobody destroys meanwhile; not in secure
-// builds, whose freed blocks aren't to be used again at once. What a killed thread kept is found by the owner
+// block (page_t.free is NULL). Only pages of main heaps are kept, which nobody destroys meanwhile; in secure builds
+// with their guards, in checking ones not at all. What a killed thread kept is found by the owner
 // word (thread.c). For core/heaps alone.
 #ifndef CORE_HEAPS_SINGLE_H
 #define CORE_HEAPS_SINGLE_H

@@ -247,10 +247,7 @@ static void free_own(theap_t* theap, page_t* page, block_run_t run) {
     return;
   }
   block_set_next(page, run.last, page->free);
-  atomic_compiler_fence(); // in this order: see block_free_fast
-  page->free = run.first;
-  atomic_compiler_fence();
-  page->freed = freed;
+  block_list_grows(page, run.first, freed);
   if (page_used(page) == 0) page_emptied(theap, page);
 }
 
@@ -281,12 +278,18 @@ MI_INLINE void look_if_abandoned(theap_t* theap, page_t* page) {
 }
 
 // To the remote list.
+static MI_NOINLINE free_result_t free_remote_block(theap_t* theap, page_t* page, block_t* block) {
+  page_free_remote(page, block);
+  look_if_abandoned(theap, page);
+  return FREE_DONE;
+}
+
 static void free_remote(theap_t* theap, page_t* page, block_run_t run) {
-  if (MI_SECURE) {
-    page_free_remote_run(page, run);
-  } else {
-    page_free_remote(page, run.first);
+  if (!MI_SECURE) {
+    free_remote_block(theap, page, run.first);
+    return;
   }
+  page_free_remote_run(page, run);
   look_if_abandoned(theap, page);
 }
 
@@ -400,12 +403,6 @@ static MI_NOINLINE free_result_t free_any(theap_t* theap, void* p) {
   } else if (!MI_SECURE || !ring_take(theap, page, block)) {
     release_run(theap, page, run_of(block), owner);
   }
-  return FREE_DONE;
-}
-
-static MI_NOINLINE free_result_t free_remote_block(theap_t* theap, page_t* page, block_t* block) {
-  page_free_remote(page, block);
-  look_if_abandoned(theap, page);
   return FREE_DONE;
 }
 

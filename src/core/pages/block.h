@@ -177,6 +177,15 @@ MI_INLINE uint32_t block_free_remote_by(page_t* page, block_run_t run, uint64_t 
   return (uint32_t)(word + run.count);
 }
 
+// The page's list begins with `first` from here on, which leads to what was there before; so many were freed in all. A thread
+// may be killed anywhere: the list is whole after each store, and `freed` never runs ahead of it. Owner only.
+MI_INLINE void block_list_grows(page_t* page, block_t* first, uint64_t freed) {
+  atomic_compiler_fence();
+  page->free = first;
+  atomic_compiler_fence();
+  page->freed = freed;
+}
+
 // A block in use becomes the first of the page's free list, in builds whose links are plain. False, and nothing done: it is
 // the first already (the second of two frees in a row), or the last one in use. Owner only.
 MI_INLINE bool block_put(page_t* page, block_t* block) {
@@ -185,10 +194,7 @@ MI_INLINE bool block_put(page_t* page, block_t* block) {
   block_t* first = page->free;
   if (MI_UNLIKELY(block == first)) return false;
   block->next = first;
-  atomic_compiler_fence(); // a thread may be killed anywhere: the list is whole after each store, and
-  page->free = block;
-  atomic_compiler_fence(); // `freed` never runs ahead of it
-  page->freed = freed;
+  block_list_grows(page, block, freed);
   return true;
 }
 
