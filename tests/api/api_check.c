@@ -1,5 +1,7 @@
 #include "api_check.h"
 
+#include <stdlib.h>
+
 #define KIB(n) ((size_t)(n)*1024)
 #define MIB(n) (KIB(n) * 1024)
 
@@ -138,6 +140,22 @@ void api_check_zero(const void* p, size_t size) {
   if (p == NULL) fail_msg("no block of %zu zeroed bytes", size);
   size_t wrong = pattern_nonzero(p, size);
   if (wrong != SIZE_MAX) fail_msg("block %p: byte %zu of %zu is not zero", p, wrong, size);
+}
+
+bool api_is_freed(void* p, size_t count) {
+  size_t usable = mi_usable_size(p);
+  if (TEST_SECURE || usable == 0) return usable == 0; // 0: or its page went with it
+  bool again = false;
+  void** blocks = calloc(count, sizeof(void*));
+  assert_non_null(blocks);
+  for (size_t i = 0; i < count; i++) {
+    blocks[i] = mi_malloc(usable);
+    assert_non_null(blocks[i]);
+    again = again || blocks[i] == p;
+  }
+  for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
+  free(blocks);
+  return again;
 }
 
 void api_make_dirt(size_t size) {

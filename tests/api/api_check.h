@@ -28,6 +28,13 @@ void api_check_zero(const void* p, size_t size);
 // The alignment that every block of `size` bytes has unasked.
 size_t api_natural_alignment(size_t size);
 
+// Bytes of a block that the program doesn't get: secure builds have a canary there.
+enum { API_TAIL = TEST_SECURE ? 8 : 0 };
+
+// Was the block freed? Secure builds tell of one that waits to be used again; in others it comes back, which is looked for
+// in `count` blocks.
+bool api_is_freed(void* p, size_t count);
+
 // Leaves freed blocks with non-zero contents behind, of every size up to `largest`, so that the next blocks of these
 // sizes are reused ones.
 void api_make_dirt(size_t size);

@@ -36,11 +36,12 @@ static int64_t lines_with(const char* part) {
   return count;
 }
 
-static void fill_and_free(size_t size, size_t count) {
+static void fill_and_free_in(mi_heap_t* heap, size_t size, size_t count) {
   static char* blocks[4096];
-  for (size_t i = 0; i < count; i++) memset(blocks[i] = mi_malloc(size), 1, size);
+  for (size_t i = 0; i < count; i++) memset(blocks[i] = mi_heap_malloc(heap, size), 1, size);
   for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
 }
+static void fill_and_free(size_t size, size_t count) { fill_and_free_in(mi_heap_main(), size, count); }
 
 static int64_t committed_by_little(void) {
   for (size_t size = 16; size <= KIB(256); size *= 2) {
@@ -80,7 +81,8 @@ static int64_t purged_by_collect(void) {
 }
 
 static int64_t purged_at_once(void) {
-  fill_and_free(KIB(100), 100);
+  fill_and_free_in(mi_heap_new(), KIB(100),
+                   100); // those of the main heap wait for their reuse in secure builds
   return stats_now().purged.total;
 }
 
@@ -237,26 +239,31 @@ static int64_t bytes_to_guard_page(void) {
 enum { CLASS = 1024, PER_PAGE = 64, PAGES = 24 };
 static char* page_blocks[PAGES * PER_PAGE];
 
-// Full pages of one class. `frees`: one block of each is freed, on this thread or on another one with a theap.
-static void fill_pages(void) {
-  for (size_t i = 0; i < PAGES * PER_PAGE; i++) memset(page_blocks[i] = mi_malloc(CLASS), 1, CLASS);
+// Full pages of one class. `frees`: one block of each is freed, on this thread or on another one with a theap. In secure
+// builds the main heap's go back to their pages with the thread's end: for what is seen before that, another heap.
+static mi_heap_t* heap_of_pages;
+static void fill_pages(bool until_end) {
+  heap_of_pages = TEST_SECURE && !until_end ? mi_heap_new() : mi_heap_main();
+  size_t size = CLASS - API_TAIL;
+  for (size_t i = 0; i < PAGES * PER_PAGE; i++)
+    memset(page_blocks[i] = mi_heap_malloc(heap_of_pages, size), 1, size);
 }
 
 static void free_one_of_each(void* arg) {
   (void)arg;
-  mi_free(mi_malloc(CLASS));
+  mi_free(mi_heap_malloc(heap_of_pages, CLASS - API_TAIL));
   for (size_t i = 0; i < PAGES; i++) mi_free(page_blocks[i * PER_PAGE + PER_PAGE / 2]);
 }
 
 static int64_t reclaimed_on_free(void) {
-  fill_pages();
+  fill_pages(false);
   int64_t before = stats_now().pages_reclaim_on_free.total;
   free_one_of_each(NULL);
   return stats_now().pages_reclaim_on_free.total - before;
 }
 
 static int64_t reclaimed_by_another(void) {
-  fill_pages();
+  fill_pages(true);
   int64_t before = stats_now().pages_reclaim_on_free.total;
   test_thread_t thread;
   test_thread_start(&thread, free_one_of_each, NULL);
@@ -291,14 +298,14 @@ static void free_the_rest(void* arg) {
 
 // Pages that others emptied, while this thread is busy with another class: how many are left?
 static int64_t pages_after_sweeps(void) {
-  fill_pages();
+  fill_pages(false);
   free_one_of_each(NULL); // the pages are this thread's again
   test_thread_t thread;
   test_thread_start(&thread, free_the_rest, NULL);
   test_thread_join(&thread);
   static char* others[30];
   for (size_t round = 0; round < 3000; round++) {
-    for (size_t i = 0; i < 30; i++) others[i] = mi_malloc(KIB(40));
+    for (size_t i = 0; i < 30; i++) others[i] = mi_heap_malloc(heap_of_pages, KIB(40));
     for (size_t i = 0; i < 30; i++) mi_free(others[i]);
   }
   mi_stats_t stats = stats_now();
@@ -342,8 +349,8 @@ static const effect_t effects[] = {
     {NAME_OF(show_stats), NULL, "1", said_at_the_end, 0, 0, 1, 1, NULL},
     {NAME_OF(verbose), NULL, "1", said_at_all, 0, 0, 20, MANY, NULL},
     // (with 32 bits, the arena lies where it comes to lie, and begins with the first multiple of 4 MiB there)
-    {NAME_OF(arena_eager_commit), NULL, "1", committed_by_little, 1, MIB(16), MIB(sizeof(void*) == 4 ? 60 : 64), MANY,
-     "ARENA_RESERVE=64M"},
+    {NAME_OF(arena_eager_commit), NULL, "1", committed_by_little, 1, MIB(16),
+     MIB(sizeof(void*) == 4 ? 60 : 64), MANY, "ARENA_RESERVE=64M"},
     {NAME_OF(purge_decommits), "1", "0", resets, 0, 0, 1, MANY, NULL},
     {NAME_OF(allow_large_os_pages), NULL, "1", large_pages, 0, 0, 1, MANY, "VERBOSE=1"},
     {NAME_OF(reserve_huge_os_pages), NULL, "1", large_pages, 0, 0, 1, MANY, "SHOW_ERRORS=1"},

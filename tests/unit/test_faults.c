@@ -331,7 +331,9 @@ static void run_in_child(void (*run)(void), os_call_t kind, size_t n, bool and_l
   mi_collect(true);
   check_books(2);
   check_slices(2);
-  if (n > 0) REQUIRE(os_faults_injected() > 0, n); // as many calls as in the run without faults
+  // As many calls as in the run without faults; in secure builds chance has a say in which blocks wait, and pages with them.
+  bool may_come_short = MI_SECURE && n > shared->calls[kind] / 2;
+  if (n > 0 && !may_come_short) REQUIRE(os_faults_injected() > 0, n);
   if (n == 0) {
     for (int k = 0; k <= OS_CALL_KINDS; k++) shared->calls[k] = os_faults_calls((os_call_t)k);
   }

@@ -228,7 +228,7 @@ void page_look_at_abandoned(theap_t* theap, page_t* page) {
 }
 
 void page_abandon(theap_t* theap, page_t* page) {
-  atomic_swap_seq_cst(&page->owner, page->owner | PAGE_OWNER_ABANDONED);
+  atomic_swap_seq_cst(&page->owner, atomic_get_relaxed(&page->owner) | PAGE_OWNER_ABANDONED);
   page_look_at_abandoned(theap, page);
 }
 

@@ -178,12 +178,13 @@ MI_INLINE uint32_t block_free_remote_by(page_t* page, block_run_t run, uint64_t 
 }
 
 // The page's list begins with `first` from here on, which leads to what was there before; so many were freed in all. A thread
-// may be killed anywhere: the list is whole after each store, and `freed` never runs ahead of it. Owner only.
+// may be killed anywhere: the list is whole after each store. The count comes first: blocks that are counted and missing
+// from the list come back with their page, while one that is in the list and not counted would keep it from ever being
+// empty. Owner only.
 MI_INLINE void block_list_grows(page_t* page, block_t* first, uint64_t freed) {
+  page->freed = freed;
   atomic_compiler_fence();
   page->free = first;
-  atomic_compiler_fence();
-  page->freed = freed;
 }
 
 // A block in use becomes the first of the page's free list, in builds whose links are plain. False, and nothing done: it is

@@ -150,9 +150,7 @@ uint32_t page_collect_remote(page_t* page) {
     }
     block_set_next(page, last, page->free);
   }
-  page->free = first;
-  atomic_compiler_fence(); // killed here, the page never looks empty; the other way round it would too early
-  page->freed += count;
+  block_list_grows(page, first, page->freed + count);
   return count;
 }
 
