@@ -132,10 +132,11 @@ typedef struct entry_s {
 } entry_t;
 
 #define CHUNK_SIZE    ((size_t)64 * MI_KIB)
-#define CHUNK_ENTRIES ((CHUNK_SIZE - sizeof(void*)) / sizeof(entry_t))
+#define CHUNK_ENTRIES ((CHUNK_SIZE - 2 * sizeof(void*)) / sizeof(entry_t))
 
 typedef struct chunk_s {
   struct chunk_s* next;
+  size_t used; // entries from here on were never written
   entry_t entries[CHUNK_ENTRIES];
 } chunk_t;
 _Static_assert(sizeof(chunk_t) <= CHUNK_SIZE, "one reservation");
@@ -163,24 +164,32 @@ static bool read_entry(const entry_t* entry, module_t* module) {
 // By the writer.
 static entry_t* find(const void* base) {
   for (chunk_t* chunk = chunks; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < CHUNK_ENTRIES; i++) {
+    for (size_t i = 0; i < chunk->used; i++) {
       if (chunk->entries[i].module.base == base) return &chunk->entries[i];
     }
   }
   return NULL;
 }
 
+static entry_t* find_free(void) {
+  entry_t* entry = find(NULL);
+  if (entry != NULL) return entry;
+  if (chunks == NULL || chunks->used == CHUNK_ENTRIES) {
+    chunk_t* chunk = VirtualAlloc(NULL, CHUNK_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    if (chunk == NULL) return NULL;
+    chunk->next = chunks;
+    atomic_set_release(&chunks, chunk);
+  }
+  entry = &chunks->entries[chunks->used];
+  atomic_set_release(&chunks->used, chunks->used + 1);
+  return entry;
+}
+
 static bool remember(void* context, const module_t* module) {
   MI_UNUSED(context);
   if (find(module->base) != NULL) return true;
-  entry_t* entry = find(NULL);
-  if (entry == NULL) {
-    chunk_t* chunk = VirtualAlloc(NULL, CHUNK_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
-    if (chunk == NULL) return true; // its imports can't be redirected, then
-    chunk->next = chunks;
-    atomic_set_release(&chunks, chunk);
-    entry = &chunk->entries[0];
-  }
+  entry_t* entry = find_free();
+  if (entry == NULL) return true; // its imports can't be redirected, then
   module_t kept = *module;
   kept.path = NULL; // the loader's, or on somebody's stack
   kept.path_length = 0;
@@ -235,7 +244,8 @@ bool modules_watch(const modules_events_t* events) {
 bool modules_visit(modules_visit_t* visit, void* context) {
   if (watcher_count == 0) return visit_snapshot(visit, context);
   for (const chunk_t* chunk = atomic_get_acquire(&chunks); chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < CHUNK_ENTRIES; i++) {
+    size_t used = atomic_get_acquire(&chunk->used);
+    for (size_t i = 0; i < used; i++) {
       module_t module;
       if (read_entry(&chunk->entries[i], &module) && !visit(context, &module)) return false;
     }

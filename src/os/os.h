@@ -87,6 +87,11 @@ bool os_environment_wide(const wchar_t* name, wchar_t* value, size_t capacity);
 
 // Random numbers that others can't guess, from the best source that can be had without loading a library.
 void os_random(uint64_t random[2]);
+
+// The same for where memory is to lie: without the system's generator, as asking whether its library is loaded takes a tenth
+// of a millisecond where it isn't (Wine).
+uint64_t os_random_place(void);
+
 // Calls `visit` with the name of each environment variable that begins with `prefix`, in whatever case, as
 // long as it is ASCII and shorter than 64 characters.
 void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context);
@@ -139,9 +144,14 @@ uint32_t os_thread_id(void);
 // also when the id was given to a new thread meanwhile, or when it can't be known.
 bool os_thread_is_dead(uint32_t id);
 
-// When the system made the living thread of this process with this id, in units of the system's; 0 when it
-// can't be known. Two threads that had the same id one after the other have different answers.
-uint64_t os_thread_birth(uint32_t id);
+// What makes the end of the calling thread certain to others, though ids are given again: 0 when there is none. Windows: a
+// handle, as long as which is open no other thread gets the id. Elsewhere: when the thread began. To be given up by
+// os_thread_unwatch, on any thread.
+uint64_t os_thread_watch(void);
+void os_thread_unwatch(uint64_t watch);
+
+// True: the living thread with this id isn't the one that made `watch`. It may have been given up meanwhile.
+bool os_thread_is_another(uint32_t id, uint64_t watch);
 
 // True once the process is being ended and all other threads are already dead (perhaps inside our code,
 // holding locks).

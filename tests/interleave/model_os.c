@@ -173,6 +173,7 @@ void os_environment_names(const char* prefix, void (*visit)(void* context, const
   MI_UNUSED(context);
 }
 void os_random(uint64_t random[2]) { random[0] = 0x243f6a8885a308d3u, random[1] = 0x13198a2e03707344u; }
+uint64_t os_random_place(void) { return 0x243f6a8885a308d3u; }
 void os_write_error(const char* text, size_t length) {
   model_messages++;
   snprintf(model_message, sizeof(model_message), "%.*s", (int)length, text);
@@ -189,7 +190,9 @@ void os_set_errno(int code) { MI_UNUSED(code); }
 
 uint32_t os_thread_id(void) { return schedule_id(schedule_self()); }
 bool os_thread_is_dead(uint32_t id) { return schedule_is_dead(id); }
-uint64_t os_thread_birth(uint32_t id) { return schedule_is_dead(id) ? 0 : id; }
+uint64_t os_thread_watch(void) { return os_thread_id(); }
+void os_thread_unwatch(uint64_t watch) { MI_UNUSED(watch); }
+bool os_thread_is_another(uint32_t id, uint64_t watch) { return id != watch; }
 void* os_stack_base(void) { return (void*)UINTPTR_MAX; }
 bool os_is_exiting(void) { return false; }
 void os_yield(void) { schedule_yield(); }

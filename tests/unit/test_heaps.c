@@ -390,7 +390,7 @@ static void test_dead_thread_in_subproc(void** state) {
 static void test_taken_is_not_dead(void** state) {
   MI_UNUSED(state);
   static thread_t record;
-  record.birth = 1; // no thread's
+  record.watch = 1; // no thread's
   record.holder = THREAD_HOLDER(THREAD_OWNED, os_thread_id(), 1);
   assert_true(thread_is_dead(&record));
   record.holder = THREAD_HOLDER(THREAD_TAKEN, os_thread_id(), 1);

@@ -89,9 +89,8 @@ static uintptr_t next_hint;
 // Arenas begin somewhere in 16 TiB, at random for each process: where the first block lies can't be known
 // beforehand.
 static void choose_first_hint(void) {
-  uint64_t random[2] = {0, 0};
-  if (!options_addresses_are_fixed()) os_random(random);
-  uintptr_t first = ((uintptr_t)2 << 40) + (uintptr_t)(random[0] % (16 * 1024)) * MI_GIB, none = 0;
+  uint64_t random = options_addresses_are_fixed() ? 0 : os_random_place();
+  uintptr_t first = ((uintptr_t)2 << 40) + (uintptr_t)(random % (16 * 1024)) * MI_GIB, none = 0;
   atomic_cas_acq_rel(&next_hint, &none, first);
 }
 

@@ -60,7 +60,6 @@ thread_t* thread_acquire(subproc_t* subproc) {
     if (thread == NULL) return NULL;
   }
   thread->subproc = subproc;
-  atomic_set_relaxed(&thread->birth, (uint64_t)0);
   atomic_set_relaxed(&thread->is_superseded, 0u);
   atomic_set_release(&thread->holder, THREAD_HOLDER(THREAD_OWNED, id, number));
   if (is_fresh) {
@@ -80,7 +79,13 @@ thread_t* thread_acquire(subproc_t* subproc) {
   return thread;
 }
 
+static void unwatch(thread_t* thread) {
+  uint64_t watch = atomic_swap_acq_rel(&thread->watch, 0);
+  if (watch != 0) os_thread_unwatch(watch);
+}
+
 static void record_give(thread_t* thread, bool was_owned) {
+  unwatch(thread); // not before: who finds a theap of a thread that is just ending asks whether that lives
   thread->theaps = thread->main = thread->chosen = NULL;
   if (was_owned) {
     atomic_sub_relaxed(&thread->subproc->threads, 1);
@@ -162,10 +167,8 @@ bool thread_is_dead(const thread_t* thread) {
   if (thread_holder_kind(holder) != THREAD_OWNED) return false;
   if (atomic_get_acquire(&thread->is_superseded) != 0) return true;
   if (os_thread_is_dead(id)) return true;
-  uint64_t birth = atomic_get_relaxed(&thread->birth);
-  if (birth == 0) return false;
-  uint64_t now = os_thread_birth(id); // the id may be another thread's by now
-  return now != 0 && now != birth;
+  uint64_t watch = atomic_get_relaxed(&thread->watch);
+  return watch != 0 && os_thread_is_another(id, watch);
 }
 
 // Between the page's loss of its owner and its end (huge_free) only the hand tells that it is guarded, or in
@@ -322,6 +325,7 @@ void thread_collect(thread_t* thread, bool force) {
 }
 
 void thread_reset_all(void) {
+  for (thread_t* at = thread_first(); at != NULL; at = at->all_next) unwatch(at);
   atomic_set_release(&all_threads, (thread_t*)NULL);
   thread_count = 0;
   spares = 0;

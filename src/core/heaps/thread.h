@@ -22,7 +22,7 @@ typedef struct MI_ALIGNED(64) thread_s {
   theap_t* chosen; // the default one, which has the table of the others
   theap_t* theaps; // all of them, linked by thread_next
   subproc_t* subproc;
-  uint64_t birth; // evidence for reaping: when the system made the thread; 0: not asked yet
+  uint64_t watch; // of the owner (os_thread_watch); 0: not made yet
   arena_hands_t hands;
   uint32_t is_superseded;    // another record was acquired by a thread with the same id: its thread is dead
   struct thread_s* all_next; // list of all records, push only

@@ -8,8 +8,8 @@ uint64_t block_keys[4];
 uint32_t block_reciprocals[BIN_COUNT];
 bool block_zeroes_all;
 
-// Two threads may come here at once: both end up with the seeds of the first, and write the same.
-void block_init(void) {
+// Two threads may come here at once: both end up with the seeds of the first, and write the same. Release builds encode nothing.
+static void choose_keys(void) {
   static uint64_t seeds[2];
   uint64_t random[2], none = 0;
   if (atomic_get_acquire(&seeds[1]) == 0) {
@@ -23,7 +23,13 @@ void block_init(void) {
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     block_keys[i] = (x ^ (x >> 31) ^ seeds[i & 1]) | 1;
   }
-  if (MI_SECURE) atomic_set_relaxed(&block_zeroes_all, options_zero_on_free());
+}
+
+void block_init(void) {
+  if (MI_SECURE) {
+    choose_keys();
+    atomic_set_relaxed(&block_zeroes_all, options_zero_on_free());
+  }
   for (unsigned bin = 1; bin <= BIN_LAST; bin++) // the last one says that all are there, and the keys
     atomic_set_release(&block_reciprocals[bin], (uint32_t)(((uint64_t)1 << 32) / size_class_size(bin) + 1));
 }

@@ -434,23 +434,6 @@ bool os_thread_is_dead(uint32_t id) {
   return is_dead;
 }
 
-// The 22nd field of /proc/self/task/ID/stat: ticks since the system started. The name in parentheses may hold
-// anything.
-uint64_t os_thread_birth(uint32_t id) {
-  char path[64], text[512];
-  int saved = errno;
-  snprintf(path, sizeof(path), "/proc/self/task/%u/stat", (unsigned)id);
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t length = file < 0 ? -1 : read(file, text, sizeof(text) - 1);
-  if (file >= 0) close(file);
-  errno = saved;
-  if (length <= 0) return 0;
-  text[length] = 0;
-  const char* at = strrchr(text, ')');
-  for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
-  return at == NULL ? 0 : strtoull(at, NULL, 10) + 1;
-}
-
 void* os_stack_base(void) { return (void*)UINTPTR_MAX; }
 
 bool os_is_exiting(void) { return atomic_get_acquire(&exiting); }

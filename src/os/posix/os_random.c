@@ -16,3 +16,9 @@ void os_random(uint64_t random[2]) {
               (uint64_t)(uintptr_t)random << 20; // a kernel before 3.17
   random[1] = (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)&os_random;
 }
+
+uint64_t os_random_place(void) {
+  uint64_t random[2];
+  os_random(random);
+  return random[0];
+}

@@ -42,13 +42,8 @@ static bool processor_random(uint64_t* value) {
 static uint64_t processor_clock(void) { return 0; }
 #endif
 
-void os_random(uint64_t random[2]) {
-  DWORD error = GetLastError(); // a first malloc comes here
-  HMODULE advapi = GetModuleHandleA("advapi32.dll");
-  gen_random_t gen_random =
-      advapi == NULL ? NULL : (gen_random_t)(void (*)(void))GetProcAddress(advapi, "SystemFunction036");
-  random[0] = random[1] = 0;
-  if (gen_random != NULL) gen_random(random, 2 * sizeof(uint64_t));
+// Mixes into `random` what the kernel, the process's layout, clocks and the processor's generator have.
+static void stir(uint64_t random[2]) {
   HMODULE ntdll = GetModuleHandleA("ntdll.dll");
   query_process_t query =
       ntdll == NULL ? NULL
@@ -75,5 +70,23 @@ void os_random(uint64_t random[2]) {
   }
   processor_random(&random[0]);
   processor_random(&random[1]);
+}
+
+void os_random(uint64_t random[2]) {
+  DWORD error = GetLastError(); // a first malloc comes here
+  HMODULE advapi = GetModuleHandleA("advapi32.dll");
+  gen_random_t gen_random =
+      advapi == NULL ? NULL : (gen_random_t)(void (*)(void))GetProcAddress(advapi, "SystemFunction036");
+  random[0] = random[1] = 0;
+  if (gen_random != NULL) gen_random(random, 2 * sizeof(uint64_t));
+  stir(random);
   SetLastError(error);
+}
+
+uint64_t os_random_place(void) {
+  DWORD error = GetLastError();
+  uint64_t random[2] = {0, 0};
+  stir(random);
+  SetLastError(error);
+  return random[0];
 }
