@@ -255,8 +255,39 @@ static void test_idle_threads(void** state) {
 
 static HANDLE waiting_event;
 
+// So often on the slow path that others can tell for certain whether it lives: its record holds a handle.
+static void be_busy(void) {
+  for (int i = 0; i < 300; i++) mi_free(mi_malloc(70000));
+}
+
+static DWORD WINAPI run_busy(LPVOID arg) {
+  (void)arg;
+  be_busy();
+  return 0;
+}
+static HANDLE start_busy(size_t seed) { return CreateThread(NULL, 0, run_busy, (void*)seed, 0, NULL); }
+
+// The process's handles; the next one that is given out where they aren't counted (Wine 8), which is the lowest one that is free.
+static uintptr_t handles_now(void) {
+  DWORD count = 0;
+  HANDLE next = CreateEventA(NULL, TRUE, FALSE, NULL);
+  CloseHandle(next);
+  GetProcessHandleCount(GetCurrentProcess(), &count);
+  return count != 0 ? count : (uintptr_t)next;
+}
+
+static void test_handles(void** state) {
+  (void)state;
+  be_busy();
+  run_rounds(start_busy, 20, AT_ONCE); // the system keeps some, too
+  uintptr_t before = handles_now();
+  run_rounds(start_busy, 100, AT_ONCE);
+  assert_int_equal(handles_now(), before);
+}
+
 static DWORD WINAPI run_until_terminated(LPVOID arg) {
   void** block = arg;
+  be_busy();
   *block = mi_malloc(1000);
   pattern_fill(*block, 1000, 3);
   SetEvent(waiting_event);
@@ -271,6 +302,7 @@ static void test_terminated(void** state) {
   waiting_event = CreateEventA(NULL, FALSE, FALSE, NULL);
   mi_collect(true);
   level_t before = level_now();
+  uintptr_t handles = handles_now();
   for (int i = 0; i < 20; i++) {
     void* block = NULL;
     HANDLE thread = CreateThread(NULL, 0, run_until_terminated, &block, 0, NULL);
@@ -285,6 +317,7 @@ static void test_terminated(void** state) {
   run_rounds(start_plain, 100, AT_ONCE);
   mi_collect(true);
   assert_flat(before, level_now());
+  assert_int_equal(handles_now(), handles);
   CloseHandle(waiting_event);
 }
 
@@ -384,6 +417,7 @@ int main(void) {
       cmocka_unit_test(test_exit_thread),
       cmocka_unit_test(test_fibers),
       cmocka_unit_test(test_idle_threads),
+      cmocka_unit_test(test_handles),
       cmocka_unit_test(test_terminated),
       cmocka_unit_test(test_killed_in_malloc), // blocks are lost
       cmocka_unit_test(test_pools),            // last: the pool's threads end when it likes
