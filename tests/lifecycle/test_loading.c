@@ -1,5 +1,6 @@
 // mimalloc.dll loaded and unloaded at run time, in a program that was there before it.
 #include "support/check.h"
+#include "support/holdings.h"
 #include "support/test_data.h"
 #include "support/test_thread.h"
 
@@ -124,23 +125,6 @@ static void test_threads_outlive_library(void** state) {
 
 // ---- again and again ---------------------------------------------------------------------------------
 
-typedef struct memory_s {
-  size_t reserved, committed;
-} memory_t;
-
-// All private memory of the process, whoever asked for it.
-static memory_t memory_now(void) {
-  memory_t memory = {0};
-  MEMORY_BASIC_INFORMATION info;
-  for (char* at = NULL; VirtualQuery(at, &info, sizeof(info)) == sizeof(info);
-       at = (char*)info.BaseAddress + info.RegionSize) {
-    if (info.State == MEM_RESERVE) memory.reserved += info.RegionSize;
-    if (info.State == MEM_COMMIT && info.Type == MEM_PRIVATE) memory.committed += info.RegionSize;
-    if ((char*)info.BaseAddress + info.RegionSize < at) break;
-  }
-  return memory;
-}
-
 static DWORD first_free_tls_index(void) {
   DWORD index = TlsAlloc();
   assert_int_not_equal(index, TLS_OUT_OF_INDEXES);
@@ -161,17 +145,14 @@ static void one_cycle(uint64_t seed) {
   unload();
 }
 
-enum {
-  WINE_HEAP_GROWS_BY = 0xFD0000
-}; // the process's, once in a while; what each cycle lost would be 64 MiB at least
-
+// What each cycle lost would be 64 MiB at least.
 static void test_50_cycles(void** state) {
   (void)state;
   for (uint64_t i = 0; i < 3; i++) one_cycle(i); // the C runtime and Wine allocate a little at first
-  memory_t before = memory_now();
+  private_memory_t before = private_memory_now();
   DWORD index_before = first_free_tls_index();
   for (uint64_t i = 0; i < 50; i++) one_cycle(100 + i);
-  memory_t after = memory_now();
+  private_memory_t after = private_memory_now();
   if (after.committed > before.committed + (256 << 10) ||
       after.reserved > before.reserved + (4 << 20) + WINE_HEAP_GROWS_BY) {
     fail_msg("50 cycles: committed %zu -> %zu, reserved %zu -> %zu", before.committed, after.committed,

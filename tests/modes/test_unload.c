@@ -3,6 +3,7 @@
 // knew a DLL end well after it went.
 #include "modes.h"
 #include "support/child.h"
+#include "support/holdings.h"
 
 #include <stdlib.h>
 
@@ -79,20 +80,13 @@ static DWORD WINAPI run_nothing(LPVOID arg) {
 // ---- what a process has ------------------------------------------------------------------------------
 
 typedef struct holdings_s {
-  size_t reserved, committed;
+  private_memory_t memory;
   DWORD tls_index, fls_index, handles;
   uintptr_t next_handle; // Wine 8 counts no handles, but gives out the lowest one that is free
 } holdings_t;
 
 static holdings_t holdings_now(void) {
-  holdings_t now = {0};
-  MEMORY_BASIC_INFORMATION info;
-  for (char* at = NULL; VirtualQuery(at, &info, sizeof(info)) == sizeof(info);
-       at = (char*)info.BaseAddress + info.RegionSize) {
-    if (info.State == MEM_RESERVE) now.reserved += info.RegionSize;
-    if (info.State == MEM_COMMIT && info.Type == MEM_PRIVATE) now.committed += info.RegionSize;
-    if ((char*)info.BaseAddress + info.RegionSize < at) break;
-  }
+  holdings_t now = {.memory = private_memory_now()};
   now.tls_index = TlsAlloc(); // the first free ones
   TlsFree(now.tls_index);
   now.fls_index = FlsAlloc(NULL);
@@ -114,8 +108,6 @@ static void cycle(size_t i) {
   modes_run_thread(run_nothing, NULL); // a later thread ends well
 }
 
-enum { WINE_HEAP_GROWS_BY = 0xFD0000 };
-
 static void test_many_cycles(void** state) {
   (void)state;
   for (size_t i = 0; i < 10; i++) cycle(i);
@@ -125,13 +117,13 @@ static void test_many_cycles(void** state) {
   printf("%s: %zu cycles: committed %zu -> %zu, reserved %zu -> %zu, TLS index %lu -> %lu, FLS index %lu -> "
          "%lu, "
          "handles %lu -> %lu, next handle %#zx -> %#zx\n",
-         library->file, modes_many, before.committed, after.committed, before.reserved, after.reserved,
-         before.tls_index, after.tls_index, before.fls_index, after.fls_index, before.handles, after.handles,
-         (size_t)before.next_handle, (size_t)after.next_handle);
-  assert_true(after.committed <= before.committed + (512 << 10));
-  // Stacks that the system keeps for the next threads, and one more part of Wine's process heap, which Wine 10's UCRT works on.
+         library->file, modes_many, before.memory.committed, after.memory.committed, before.memory.reserved,
+         after.memory.reserved, before.tls_index, after.tls_index, before.fls_index, after.fls_index,
+         before.handles, after.handles, (size_t)before.next_handle, (size_t)after.next_handle);
+  assert_true(after.memory.committed <= before.memory.committed + (512 << 10));
+  // Stacks that the system keeps for the next threads, and one more part of Wine's process heap.
   // What each cycle lost would be 64 MiB at least.
-  assert_true(after.reserved <= before.reserved + (8 << 20) + WINE_HEAP_GROWS_BY);
+  assert_true(after.memory.reserved <= before.memory.reserved + (8 << 20) + WINE_HEAP_GROWS_BY);
   assert_int_equal(after.tls_index, before.tls_index);
   assert_int_equal(after.fls_index, before.fls_index);
   assert_int_equal(after.handles, before.handles);
