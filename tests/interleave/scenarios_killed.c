@@ -5,6 +5,7 @@
 #include "interleave/world.h"
 
 enum { SIZE = 8192, RUN = 20 * SLICE_SIZE, KEPT_RUN = 12 * SLICE_SIZE, DELAY = 100 };
+enum { TINY = 1024, TINY_EACH = SLICE_SIZE / TINY };
 
 static int first, huge;
 static heap_t* heap;
@@ -97,6 +98,47 @@ static void judge_destroy(void) {
   judge_pages();
 }
 
+// A makes pages in a heap that ends before or after anybody knows of A's death.
+static int taken[2];
+static void prepare_making(void) {
+  world_begin(C);
+  schedule_as(A);
+  heap = heap_new(subproc_main(), NULL);
+  first = world_take_in(heap, SIZE);
+  taken[0] = taken[1] = -1;
+  schedule_as(0);
+}
+static void make_pages(void) {
+  taken[0] = world_take_in(heap, TINY);
+  taken[1] = world_take_in(heap, RUN);
+}
+// Lost: blocks that it was just handed, and their pages; slices that were claimed and not yet noted.
+static void judge_making(unsigned pages) {
+  use();
+  world_end((world_loss_t){.blocks = 2, .pages = pages, .slices = RUN / SLICE_SIZE, .records = 1});
+}
+static void forget_made(void) {
+  world_forget(first);
+  for (int i = 0; i < 2; i++)
+    if (taken[i] >= 0) world_forget(taken[i]);
+}
+static void judge_making_destroyed(void) {
+  forget_made();
+  schedule_as(B);
+  heap_destroy(heap);
+  judge_making(0);
+}
+static void judge_making_reaped(void) {
+  schedule_as(B);
+  thread_reap(world_self(), SIZE_MAX);
+  judge_making_destroyed();
+}
+static void judge_making_deleted(void) {
+  schedule_as(B);
+  heap_delete(heap);
+  judge_making(2);
+}
+
 // C is dead, and two threads come to know of it.
 static void prepare_dead(void) {
   prepare_pages();
@@ -110,7 +152,6 @@ static void prepare_dead(void) {
 static void reap(void) { thread_reap(world_self(), SIZE_MAX); }
 
 // Blocks that are linked a system page at a time; the next one wants a further list. Others came back meanwhile.
-enum { TINY = 1024, TINY_EACH = SLICE_SIZE / TINY };
 static void prepare_tiny(void) {
   world_begin(C);
   schedule_as(A);
@@ -228,6 +269,27 @@ const scenario_t scenarios_killed[] = {
      prepare_destroy,
      {destroy_heap, NULL, end_thread},
      judge_destroy,
+     KILL_A,
+     2},
+    {"killed-making",
+     "killed while it makes pages in a heap that is destroyed then",
+     prepare_making,
+     {make_pages, NULL, NULL},
+     judge_making_destroyed,
+     KILL_A,
+     2},
+    {"killed-making-reaped",
+     "the same, reaped before",
+     prepare_making,
+     {make_pages, NULL, NULL},
+     judge_making_reaped,
+     KILL_A,
+     2},
+    {"killed-making-deleted",
+     "killed while it makes pages in a heap that is deleted then",
+     prepare_making,
+     {make_pages, NULL, NULL},
+     judge_making_deleted,
      KILL_A,
      2},
     {"killed-reaping",

@@ -154,6 +154,12 @@ static bool count_page(page_t* page, void* arg) {
   return true;
 }
 
+static bool check_heap(page_t* page, void* arg) {
+  MI_UNUSED(arg);
+  if (!heap_is_valid(page->heap)) schedule_fail("page %p belongs to a heap that is gone", (void*)page);
+  return true;
+}
+
 // The hints are wrong only towards "perhaps": what is free can be found.
 static void check_hints(const arena_t* arena, size_t chunk) {
   size_t from = chunk * CHUNK_SLICES, to = from + CHUNK_SLICES, longest = 0;
@@ -329,6 +335,7 @@ void world_end(world_loss_t loss) {
   if (!is_any_killed && left.pages > loss.pages)
     schedule_fail("%zu pages outlive their last block", left.pages);
   thread_collect(world_self(), true);
+  arena_visit_pages(&subproc_main()->arenas, &check_heap, NULL);
   check_counts(is_exact);
   left = (left_t){.is_any_killed = is_any_killed};
   arena_visit(&subproc_main()->arenas, &check_arena, &left);

@@ -125,6 +125,10 @@ void arena_give_back(arena_hands_t* hands);
 // out there. Before the page's owner word is cleared.
 void arena_page_strike_out(const page_t* page, arena_hands_t* hands);
 
+// The page whose slices these are, or were to be; NULL: there is none. The thread may be alive: then what is true of the
+// page has to be asked of its owner word.
+page_t* arena_page_in_hand(const arena_hands_t* hands);
+
 // ---- pages ----------------------------------------------------------------------------------------------
 
 // Where a page may come from.

@@ -339,6 +339,12 @@ void arena_page_strike_out(const page_t* page, arena_hands_t* hands) {
   atomic_cas_acq_rel(&hands->claimed.run, &run, (uint64_t)0);
 }
 
+page_t* arena_page_in_hand(const arena_hands_t* hands) {
+  uint64_t run = atomic_get_acquire(&hands->claimed.run);
+  arena_t* arena = atomic_get_relaxed(&hands->claimed.arena);
+  return run == 0 ? NULL : page_map_record(slice_address(arena, (size_t)(run >> 32)));
+}
+
 void arena_give_back(arena_hands_t* hands) {
   hold_give_back(&hands->claimed);
   hold_give_back(&hands->purging);

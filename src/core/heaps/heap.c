@@ -147,6 +147,27 @@ void heap_page_add(heap_t* heap, page_t* page) {
   os_lock_release(&heap->pages_lock);
 }
 
+// The heap whose page it is, its list locked; NULL: a main heap, which has no list. The heap may be deleted meanwhile:
+// then the page is its main heap's.
+static heap_t* pages_lock_of(const page_t* page) {
+  for (;;) {
+    heap_t* heap = atomic_get_acquire(&page->heap);
+    if (heap_is_main(heap)) return NULL;
+    pages_lock(heap);
+    if (atomic_get_acquire(&page->heap) == heap) return heap;
+    os_lock_release(&heap->pages_lock);
+  }
+}
+
+void heap_add_page_in_hand(const theap_t* theap) {
+  page_t* page = arena_page_in_hand(&theap->thread->hands);
+  if (page == NULL || page_owner_theap(atomic_get_acquire(&page->owner)) != theap) return;
+  heap_t* heap = pages_lock_of(page);
+  if (heap == NULL) return;
+  if (!page_is_linked(heap, page)) link_page(heap, page);
+  os_lock_release(&heap->pages_lock);
+}
+
 static void unlink_page_locked(heap_t* heap, page_t* page) {
   page_t *next = page->heap_next, *previous = page->heap_previous;
   for (size_t i = 0; i < HEAP_WALKS; i++)
@@ -186,23 +207,16 @@ static void count_page(heap_t* heap, const page_t* page) {
 }
 
 void heap_page_remove(page_t* page, bool is_counted) {
-  for (;;) { // the heap may be deleted meanwhile: then the page is its main heap's
-    heap_t* heap = atomic_get_acquire(&page->heap);
-    if (heap_is_main(heap)) {
-      if (!is_counted) count_page(heap, page);
-      return;
-    }
-    pages_lock(heap);
-    bool is_its = atomic_get_acquire(&page->heap) == heap;
-    if (is_its) {
-      // As long as a page is in its list, the heap's counts stay where they are.
-      if (!is_counted) count_page(heap, page);
-      unlink_page_locked(heap, page);
-      atomic_set_release(&page->heap, heap->subproc->main); // not to be found for a list that is made anew
-    }
-    os_lock_release(&heap->pages_lock);
-    if (is_its) return;
+  heap_t* heap = pages_lock_of(page);
+  if (heap == NULL) {
+    if (!is_counted) count_page(atomic_get_acquire(&page->heap), page);
+    return;
   }
+  // As long as a page is in its list, the heap's counts stay where they are.
+  if (!is_counted) count_page(heap, page);
+  unlink_page_locked(heap, page);
+  atomic_set_release(&page->heap, heap->subproc->main); // not to be found for a list that is made anew
+  os_lock_release(&heap->pages_lock);
 }
 
 // ---- making -----------------------------------------------------------------------------------------------

@@ -161,6 +161,10 @@ MI_INLINE bool heap_is_main(const heap_t* heap) {
 void heap_page_add(heap_t* heap, page_t* page);
 void heap_page_remove(page_t* page, bool is_counted);
 
+// Was the theap's thread killed just when it had made a page, that page may be in no list. To be called while the
+// theap's heap can't go.
+void heap_add_page_in_hand(const struct theap_s* theap);
+
 // The next page of a walk over the heap's, which *walk NULL begins; with `is_over` it ends before its time. NULL: no more,
 // or, with *walk still NULL, too many walks. Pages that come meanwhile may be missed.
 page_t* heap_walk(heap_t* heap, heap_walk_t** walk, bool is_over);

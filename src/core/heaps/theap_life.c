@@ -277,6 +277,7 @@ void theaps_move(heap_t* heap, heap_t* to) {
   theaps_lock(heap);
   theap_t* theap;
   while ((theap = heap->theaps) != NULL) {
+    heap_add_page_in_hand(theap);
     unlink_locked(heap, theap);
     theaps_lock(to);
     link_locked(to, theap);
@@ -317,6 +318,7 @@ void theaps_destroy(heap_t* heap) {
     theap_t* theap = heap->theaps;
     while (theap != NULL) {
       uint32_t owned = THEAP_OWNED;
+      heap_add_page_in_hand(theap); // before, since who reaps the thread leaves that to who ends the theap
       if (atomic_cas_acq_rel(&theap->state, &owned, (uint32_t)THEAP_DESTROYING)) break;
       // Its thread is giving it back. If that was killed on the way, it is ours.
       if (owned == THEAP_ENDING && theap->thread != NULL && thread_is_dead(theap->thread)) {

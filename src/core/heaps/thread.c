@@ -172,21 +172,26 @@ bool thread_is_dead(const thread_t* thread) {
 }
 
 // Between the page's loss of its owner and its end (huge_free) only the hand tells that it is guarded, or in
-// a heap's list.
-static void end_page_in_hand(const arena_hands_t* hands) {
-  uint64_t run = atomic_get_acquire(&hands->claimed.run);
-  if (run == 0) return;
-  page_t* page = page_map_record(hands->claimed.arena->base + (size_t)(run >> 32) * SLICE_SIZE);
-  if (page == NULL || atomic_get_acquire(&page->owner) != 0 || page->heap == NULL) return;
-  guarded_page_free(page);
-  heap_page_remove(page, true); // perhaps it was
+// a heap's list. And only the hand tells of a page that isn't yet in such a list, though it has its owner.
+static void end_page_in_hand(const thread_t* dead) {
+  page_t* page = arena_page_in_hand(&dead->hands);
+  if (page == NULL || page->heap == NULL) return;
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  if (owner == 0) {
+    guarded_page_free(page);
+    heap_page_remove(page, true); // perhaps it was
+    return;
+  }
+  theap_t* theap = page_owner_theap(owner);
+  if (theap != NULL && theap->thread == dead && atomic_get_acquire(&theap->state) == THEAP_ENDING)
+    heap_add_page_in_hand(theap);
 }
 
 static void salvage_all(thread_t* dead, theap_t* by) {
-  end_page_in_hand(&dead->hands);
-  arena_give_back(&dead->hands);
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next)
     theap_begin_salvage(theap, dead);
+  end_page_in_hand(dead);
+  arena_give_back(&dead->hands);
   salvage_t salvage = {dead, by};
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next)
     arena_visit_pages(&subproc->arenas, &salvage_page, &salvage);
