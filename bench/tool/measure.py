@@ -81,7 +81,8 @@ def value_of(result, name):
         return result["wall_ns"] / result["ops"]
     if name in ("rss_net_mib", "commit_net_mib"):
         kind = name.split("_")[0]
-        return max(0, result[f"{kind}_peak_kib"] - result[f"{kind}_begun_kib"]) / 1024
+        base = result.get(f"{kind}_idle_kib", result[f"{kind}_begun_kib"])
+        return max(0, result[f"{kind}_peak_kib"] - base) / 1024
     if name.endswith("_mib") and name[:-4] + "_kib" in result:
         return result[name[:-4] + "_kib"] / 1024
     if name in result:

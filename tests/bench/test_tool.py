@@ -51,6 +51,7 @@ class Parsing(unittest.TestCase):
         self.assertEqual(measure.value_of(RESULT, "cpu_ns_per_op"), 10)
         self.assertEqual(measure.value_of(RESULT, "wall_ns_per_op"), 20)
         self.assertEqual(measure.value_of(RESULT, "rss_net_mib"), 2)
+        self.assertEqual(measure.value_of({**RESULT, "rss_idle_kib": 512}, "rss_net_mib"), 2.5)
         self.assertEqual(measure.value_of(RESULT, "rss_peak_mib"), 3)
         self.assertEqual(measure.value_of(RESULT, "live_mib"), 1.5)
         self.assertIsNone(measure.value_of(RESULT, "unknown"))
