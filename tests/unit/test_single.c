@@ -11,7 +11,7 @@
 
 #include <mimalloc.h>
 
-enum { LARGE = 200000, LARGE_SLICES = 4, KEPT_SLICES = 16 };
+enum { LARGE = 200000, LARGE_SLICES = 4, KEPT_SLICES = KEPT_LENGTHS, KEPT_MOST = 128, KEPT_SHARE = 8 };
 
 static int64_t pages_now(void) {
   static stats_snapshot_t snapshot;
@@ -44,21 +44,45 @@ static void test_reuse(void** state) {
   assert_int_equal(pages_now(), 0);
 }
 
+// Of `count` blocks of `size` and more one after the other is freed: what is kept is bounded by what is still live.
+static void check_bound(size_t count, size_t size, size_t step) {
+  static void* blocks[400];
+  size_t live = 0, most_kept = 0;
+  for (size_t i = 0; i < count; i++) {
+    blocks[i] = mi_malloc(size + i * step);
+    live += (mi_usable_size(blocks[i]) + SLICE_SIZE - 1) / SLICE_SIZE;
+  }
+  for (size_t i = 0; i < count; i++) {
+    size_t kept, allowed = KEPT_SLICES + live / KEPT_SHARE; // live before this free
+    live -= (mi_usable_size(blocks[i]) + SLICE_SIZE - 1) / SLICE_SIZE;
+    mi_free(blocks[i]);
+    kept = runtime_theap()->singles_slices;
+    assert_true(kept >= 1 && kept <= allowed && kept <= KEPT_MOST);
+    if (kept > most_kept) most_kept = kept;
+  }
+  assert_true(runtime_theap()->singles_slices <= KEPT_SLICES); // all are freed
+  if (count == 400) assert_true(most_kept > KEPT_MOST - KEPT_SLICES);
+}
+
 static void test_bound(void** state) {
   MI_UNUSED(state);
-  void* blocks[40];
-  for (size_t round = 0; round < 2; round++) { // by number, by size
-    for (size_t i = 0; i < 40; i++) blocks[i] = mi_malloc(round == 0 ? 70000 : 300000 + i * 20000);
-    for (size_t i = 0; i < 40; i++) {
-      mi_free(blocks[i]);
-      theap_t* theap = runtime_theap();
-      int64_t kept = pages_now() - (39 - (int64_t)i);
-      assert_true(theap->singles_slices <= KEPT_SLICES);
-      assert_true(kept >= 1 && kept <= KEPT_SINGLES);
-    }
-  }
+  check_bound(40, LARGE, 0);                          // by number
+  check_bound(40, 300000, 20000);                     // by size
+  check_bound(400, 10 * LARGE / 2, 0);                // by what may be kept at most
   mi_free(mi_malloc((KEPT_SLICES + 1) * SLICE_SIZE)); // too large
   assert_true(runtime_theap()->singles_slices <= KEPT_SLICES);
+  mi_collect(true);
+  assert_int_equal(pages_now(), 0);
+}
+
+// The last one that was freed is the first that is used again, of its own length alone.
+static void test_order(void** state) {
+  MI_UNUSED(state);
+  void* blocks[4];
+  for (size_t i = 0; i < 4; i++) blocks[i] = mi_malloc(LARGE - (i % 2) * SLICE_SIZE);
+  for (size_t i = 0; i < 4; i++) mi_free(blocks[i]);
+  for (size_t i = 4; i-- > 0;) assert_ptr_equal(mi_malloc(LARGE - (i % 2) * SLICE_SIZE), blocks[i]);
+  for (size_t i = 0; i < 4; i++) mi_free(blocks[i]);
   mi_collect(true);
   assert_int_equal(pages_now(), 0);
 }
@@ -90,7 +114,8 @@ static void test_double_free(void** state) {
   assert_int_equal(pages_now(), 0);
 }
 
-static bool count_block(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t size, void* arg) {
+static bool count_block(const mi_heap_t* heap, const mi_heap_area_t* area, void* block, size_t size,
+                        void* arg) {
   (void)heap, (void)area, (void)size;
   if (block != NULL && size >= LARGE) ++*(size_t*)arg;
   return true;
@@ -184,6 +209,7 @@ int main(void) {
   const struct CMUnitTest cases[] = {
       cmocka_unit_test_setup(test_reuse, begin),
       cmocka_unit_test_setup(test_bound, begin),
+      cmocka_unit_test_setup(test_order, begin),
       cmocka_unit_test_setup(test_given_up_in_time, begin),
       cmocka_unit_test_setup(test_double_free, begin),
       cmocka_unit_test_setup(test_no_block_there, begin),

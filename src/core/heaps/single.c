@@ -6,9 +6,12 @@
 #include "core/report/counters.h"
 #include "core/report/options.h"
 
-// In all, and the largest page that is kept: 1 MiB. Secure builds have classes up to 512 KiB, so their pages of one
-// block are larger, and to make one and take it down are calls of the system, for its guard: 4 MiB.
-#define KEPT_SLICES_MAX (MI_SECURE ? 64 : 16)
+// What a theap keeps in all: as much as the largest page that it keeps, 1 MiB, and an eighth of what its thread has in such
+// blocks; 8 MiB at most. So threads that are done with their large blocks hold next to nothing. Secure builds have
+// classes up to 512 KiB, so their pages of one block are larger, and to make one and take it down are calls of the system,
+// for its guard: 4 MiB instead of 1.
+#define KEPT_SHARE      8
+#define KEPT_SLICES_MAX 128
 
 // Of the calling thread, which may have no theap.
 static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->thread->hands : NULL; }
@@ -37,18 +40,23 @@ static void give_back(theap_t* theap, page_t* page) {
 
 void single_salvage(theap_t* by, page_t* page) { give_back(by, page); }
 
-static page_t* take_out(theap_t* theap, size_t place) {
-  page_t* page = theap->singles[place];
-  theap->singles[place] = NULL;
+// The list isn't empty.
+static page_t* take_out(theap_t* theap, size_t list) {
+  page_t* page = theap->singles[list];
+  theap->singles[list] = page->next;
+  if (page->next == NULL) theap->singles_lengths &= ~((uint64_t)1 << list);
   theap->singles_slices -= page->slice_count;
   return page;
 }
 
+// Of each length in turn.
 void singles_give_up_one(theap_t* theap) {
-  if (theap->singles_slices == 0) return;
-  while (theap->singles[theap->singles_next] == NULL)
-    theap->singles_next = (theap->singles_next + 1) % KEPT_SINGLES;
-  give_back(theap, take_out(theap, theap->singles_next));
+  uint64_t lengths = theap->singles_lengths;
+  if (lengths == 0) return;
+  uint64_t later = lengths & ~(uint64_t)0 << theap->singles_next;
+  unsigned list = bits_lowest(later != 0 ? later : lengths);
+  theap->singles_next = (list + 1) % KEPT_LENGTHS;
+  give_back(theap, take_out(theap, list));
 }
 
 void singles_give_up(theap_t* theap) {
@@ -56,10 +64,16 @@ void singles_give_up(theap_t* theap) {
 }
 
 static bool is_worth_keeping(const theap_t* theap, const page_t* page, uintptr_t owner) {
-  return !(MI_SECURE && MI_DEBUG) && theap != NULL && page->slice_count <= KEPT_SLICES_MAX &&
+  return !(MI_SECURE && MI_DEBUG) && theap != NULL && page->slice_count <= KEPT_LENGTHS &&
          !page->is_outside && (owner & PAGE_OWNER_FLAGS) == PAGE_OWNER_SINGLE &&
          atomic_get_relaxed(&page->heap) == theap->heap && heap_is_main(theap->heap) &&
          !thread_is_late(theap->thread) && option_get(option_purge_delay) != 0;
+}
+
+static size_t kept_slices_max(const theap_t* theap) {
+  int64_t live = theap->counts.huge_allocated_bytes - theap->counts.huge_freed_bytes;
+  size_t share = live <= 0 ? 0 : (size_t)live / SLICE_SIZE / KEPT_SHARE;
+  return share < KEPT_SLICES_MAX - KEPT_LENGTHS ? KEPT_LENGTHS + share : KEPT_SLICES_MAX;
 }
 
 // Whoever changes the owner word has the page; a second free of the block finds it kept, or nobody's.
@@ -69,25 +83,21 @@ static bool keep(theap_t* theap, page_t* page) {
   if (!atomic_cas_acq_rel(&page->owner, &owner, (uintptr_t)theap | PAGE_OWNER_SINGLE | PAGE_OWNER_CLAIMED))
     return false;
   atomic_set_relaxed(&page->free, (block_t*)NULL);
-  while (theap->singles_slices + page->slice_count > KEPT_SLICES_MAX) singles_give_up_one(theap);
-  size_t place = theap->singles_next;
-  if (theap->singles[place] != NULL) give_back(theap, take_out(theap, place));
-  theap->singles[place] = page;
+  size_t most = kept_slices_max(theap), list = page->slice_count - 1;
+  while (theap->singles_slices + page->slice_count > most) singles_give_up_one(theap);
+  page->next = theap->singles[list];
+  theap->singles[list] = page;
+  theap->singles_lengths |= (uint64_t)1 << list;
   theap->singles_slices += page->slice_count;
-  theap->singles_next = (uint32_t)(place + 1) % KEPT_SINGLES;
   return true;
 }
 
 static page_t* reuse(theap_t* theap, size_t slice_count) {
-  for (size_t i = 0; i < KEPT_SINGLES; i++) {
-    page_t* page = theap->singles[i];
-    if (page == NULL || page->slice_count != slice_count) continue;
-    take_out(theap, i);
-    atomic_set_relaxed(&page->free, (block_t*)page->start);
-    atomic_set_release(&page->owner, (uintptr_t)theap | PAGE_OWNER_SINGLE);
-    return page;
-  }
-  return NULL;
+  if (slice_count > KEPT_LENGTHS || theap->singles[slice_count - 1] == NULL) return NULL;
+  page_t* page = take_out(theap, slice_count - 1);
+  atomic_set_relaxed(&page->free, (block_t*)page->start);
+  atomic_set_release(&page->owner, (uintptr_t)theap | PAGE_OWNER_SINGLE);
+  return page;
 }
 
 // ---- blocks -----------------------------------------------------------------------------------------------
@@ -128,9 +138,7 @@ void* single_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_ze
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   size_t slice_count = bits_divide_up(size, SLICE_SIZE);
   *is_zero = false;
-  page_t* page = slice_count <= theap->singles_slices && alignment <= SLICE_SIZE
-                     ? reuse(theap, with_guard_of(slice_count))
-                     : NULL;
+  page_t* page = alignment <= SLICE_SIZE ? reuse(theap, with_guard_of(slice_count)) : NULL;
   if (page == NULL) page = make(theap, slice_count, alignment, is_zero);
   if (page == NULL) return NULL;
   count_allocated(theap, page);

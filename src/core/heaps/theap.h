@@ -38,9 +38,9 @@ typedef struct theap_counts_s {
 
 #define THEAP_TICK_CALLS                                                                                     \
   64 // slow calls between two looks at kept pages, purges and the deferred free callback
-#define KEPT_SINGLES     8
-#define THEAP_CACHE_SIZE 64                   // heaps that a thread reaches by one look
-#define THEAP_RING       (MI_SECURE ? 32 : 1) // used in secure builds
+#define KEPT_LENGTHS     (MI_SECURE ? 64 : 16) // slices of the longest page of one block that is kept
+#define THEAP_CACHE_SIZE 64                    // heaps that a thread reaches by one look
+#define THEAP_RING       (MI_SECURE ? 32 : 1)  // used in secure builds
 
 typedef struct MI_ALIGNED(64) theap_s {
   page_t* small[SMALL_WORDS + 1]; // by size in 8-byte words: the first page of the bin's queue, or page_none
@@ -57,10 +57,12 @@ typedef struct MI_ALIGNED(64) theap_s {
   size_t sweep_ticks;
   unsigned sweep_bin; // where the sweep goes on
   page_t* sweep_page;
-  page_t* singles[KEPT_SINGLES]; // pages of one freed block each, kept for the next one (core/heaps/single.h)
-  uint32_t singles_next;         // the place whose turn it is to be given up
-  uint32_t singles_slices;       // of all of them
-  uint64_t heartbeat;            // counts ticks, for the deferred free callback
+  // Pages of one freed block each, kept for the next one (core/heaps/single.h): lists by length, from 1 slice on.
+  page_t* singles[KEPT_LENGTHS];
+  uint64_t singles_lengths; // a bit for each list that isn't empty
+  uint32_t singles_next;    // the length whose turn it is to give one up
+  uint32_t singles_slices;  // of all of them
+  uint64_t heartbeat;       // counts ticks, for the deferred free callback
   // Guarded sampling: `guard_left` slow-path sizes until the next one (core/heaps/guarded.c).
   size_t guard_rate, guard_left, guard_min, guard_max;
   block_t* ring[THEAP_RING]; // freed blocks whose reuse is delayed

@@ -239,6 +239,7 @@ void theap_forget_pages(theap_t* theap) {
   mem_zero(theap->queued_bins, sizeof(theap->queued_bins));
   theap->kept_slices = 0;
   mem_zero(theap->singles, sizeof(theap->singles));
+  theap->singles_lengths = 0;
   theap->singles_slices = 0;
   theap->sweep_page = NULL;
   if (MI_SECURE) racks_forget(theap);
