@@ -108,6 +108,13 @@ static void test_single_keeps_its_guard(void** state) {
   assert_true(os_posix_is_committed(again, usable));
   assert_false(os_posix_is_committed(again + usable, SLICE_SIZE));
   mi_free(again);
+  void* much_shorter = mi_malloc(580000); // 10 slices with the guard, for a page of 12
+  assert_ptr_not_equal(much_shorter, hide(p));
+  again = mi_malloc(650000); // 11
+  assert_ptr_equal(again, hide(p));
+  assert_int_equal(mi_usable_size(again), usable);
+  mi_free(again);
+  mi_free(much_shorter);
   mi_collect(true);
   assert_int_equal(mi_usable_size(hide(p)), 0);
 }

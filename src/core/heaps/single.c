@@ -9,9 +9,10 @@
 // What a theap keeps in all: as much as the largest page that it keeps, 1 MiB, and an eighth of what its thread has in such
 // blocks; 8 MiB at most. So threads that are done with their large blocks hold next to nothing. Secure builds have
 // classes up to 512 KiB, so their pages of one block are larger, and to make one and take it down are calls of the system,
-// for its guard: 4 MiB instead of 1.
-#define KEPT_SHARE      8
-#define KEPT_SLICES_MAX 128
+// for its guard: 4 MiB, half of what is live, and 16 MiB; and a page serves for blocks that are shorter by an eighth.
+#define KEPT_SHARE      (MI_SECURE ? 2 : 8)
+#define KEPT_SLICES_MAX (MI_SECURE ? 256 : 128)
+#define KEPT_LONGER     (MI_SECURE ? 8 : KEPT_LENGTHS + 1)
 
 // Of the calling thread, which may have no theap.
 static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->thread->hands : NULL; }
@@ -93,8 +94,10 @@ static bool keep(theap_t* theap, page_t* page) {
 }
 
 static page_t* reuse(theap_t* theap, size_t slice_count) {
-  if (slice_count > KEPT_LENGTHS || theap->singles[slice_count - 1] == NULL) return NULL;
-  page_t* page = take_out(theap, slice_count - 1);
+  if (slice_count > KEPT_LENGTHS) return NULL;
+  uint64_t fitting = theap->singles_lengths >> (slice_count - 1);
+  if (fitting == 0 || bits_lowest(fitting) > slice_count / KEPT_LONGER) return NULL;
+  page_t* page = take_out(theap, slice_count - 1 + bits_lowest(fitting));
   atomic_set_relaxed(&page->free, (block_t*)page->start);
   atomic_set_release(&page->owner, (uintptr_t)theap | PAGE_OWNER_SINGLE);
   return page;
