@@ -32,7 +32,7 @@ static void count_page_gone(theap_t* theap, const heap_t* heap) {
 }
 
 // The kept page is in no theap's list any more.
-static void give_back(theap_t* theap, page_t* page) {
+static MI_NOINLINE void give_back(theap_t* theap, page_t* page) {
   if (!arena_page_take(page, true, hands_of(theap))) return;
   count_page_gone(theap, atomic_get_acquire(&page->heap));
   guarded_page_free(page);
@@ -51,7 +51,7 @@ static page_t* take_out(theap_t* theap, size_t list) {
 }
 
 // Of each length in turn.
-void singles_give_up_one(theap_t* theap) {
+MI_NOINLINE void singles_give_up_one(theap_t* theap) {
   uint64_t lengths = theap->singles_lengths;
   if (lengths == 0) return;
   uint64_t later = lengths & ~(uint64_t)0 << theap->singles_next;
