@@ -137,12 +137,19 @@ static page_t* make(theap_t* theap, size_t slice_count, size_t alignment, bool* 
   return page;
 }
 
+void* theap_allocate_kept(theap_t* theap, size_t size) {
+  page_t* page = reuse(theap, with_guard_of(bits_divide_up(size, SLICE_SIZE)));
+  if (page == NULL) return NULL;
+  count_allocated(theap, page);
+  return page->start;
+}
+
 void* single_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
-  size_t slice_count = bits_divide_up(size, SLICE_SIZE);
   *is_zero = false;
-  page_t* page = alignment <= SLICE_SIZE ? reuse(theap, with_guard_of(slice_count)) : NULL;
-  if (page == NULL) page = make(theap, slice_count, alignment, is_zero);
+  void* kept = alignment <= SLICE_SIZE ? theap_allocate_kept(theap, size) : NULL;
+  if (kept != NULL) return kept;
+  page_t* page = make(theap, bits_divide_up(size, SLICE_SIZE), alignment, is_zero);
   if (page == NULL) return NULL;
   count_allocated(theap, page);
   return page->start;
@@ -153,14 +160,14 @@ static void count_freed(theap_t* theap, int64_t size) {
   theap->counts.huge_freed_bytes += size;
 }
 
-void single_free(theap_t* theap, page_t* page) {
+free_result_t single_free(theap_t* theap, page_t* page) {
   int64_t size = (int64_t)page->block_size;
   if (keep(theap, page)) {
     count_freed(theap, size); // a page of the main heap, by a theap of it
-    return;
+    return FREE_DONE;
   }
   // Whoever takes the owner away frees it; a second free of the same block finds nobody's page.
-  if (!arena_page_take(page, false, hands_of(theap))) return;
+  if (!arena_page_take(page, false, hands_of(theap))) return FREE_DONE;
   bool is_counted = counts_here(theap, atomic_get_acquire(&page->heap));
   if (is_counted) {
     count_freed(theap, size);
@@ -172,6 +179,7 @@ void single_free(theap_t* theap, page_t* page) {
   heap_page_remove(page, is_counted); // before its size changes
   guarded_page_free(page);
   arena_page_free(page, hands_of(theap));
+  return FREE_DONE;
 }
 
 bool theap_expand(theap_t* theap, void* p, size_t size) {

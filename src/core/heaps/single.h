@@ -13,8 +13,8 @@
 // A block of at least `size` bytes in a page of its own; as theap_allocate_aligned.
 void* single_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_zero);
 
-// Frees the page's block. `theap`: any of the calling thread's, or NULL.
-void single_free(theap_t* theap, page_t* page);
+// Frees the page's block: FREE_DONE. `theap`: any of the calling thread's, or NULL.
+free_result_t single_free(theap_t* theap, page_t* page);
 
 MI_INLINE bool single_is_kept(uintptr_t owner) {
   return (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_CLAIMED)) == (PAGE_OWNER_SINGLE | PAGE_OWNER_CLAIMED);

@@ -431,7 +431,9 @@ free_result_t theap_free(theap_t* theap, void* p) {
   if (table == 0) return free_any(theap, p);
   page_t* page = page_map_record_in(table, p);
   uintptr_t owner = atomic_get_acquire(&page->owner);
-  bool is_plain = owner != 0 && (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR)) == 0;
+  uintptr_t kind = owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_INTERIOR);
+  if (kind == PAGE_OWNER_SINGLE && p == atomic_get_relaxed(&page->free)) return single_free(theap, page);
+  bool is_plain = owner != 0 && kind == 0;
   if (!is_plain || !page_is_others_block(page, p)) return free_any(theap, p);
   block_t* block = (block_t*)p;
   if (MI_SECURE) return free_checked_remote(page, block);
