@@ -297,8 +297,9 @@ void arena_page_free(page_t* page, arena_hands_t* hands) {
   }
   arena_t* arena = page->arena;
   size_t start = arena_slice_of(arena, page->start);
-  bool is_held = hands != NULL && hands->claimed.arena == arena &&
-                 hands->claimed.run == ((uint64_t)start << 32 | count); // by arena_page_take
+  bool is_held =
+      hands != NULL && hands->claimed.arena == arena &&
+      atomic_get_relaxed(&hands->claimed.run) == ((uint64_t)start << 32 | count); // by arena_page_take
   arena_hold_t* claimed = is_held ? &hands->claimed : hold_for_claim(hands);
   hold_run(claimed, arena, start, count);
   atomic_set_release(&page->owner, 0);

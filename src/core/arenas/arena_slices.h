@@ -34,11 +34,14 @@ void slices_release(arena_t* arena, size_t start, size_t count);
 
 // NULL, hold nothing, for threads without a record, and for calls inside of a call (an output function that
 // allocates).
+MI_INLINE arena_hold_t* hold_if_empty(arena_hold_t* hold) {
+  return atomic_get_relaxed(&hold->run) == 0 ? hold : NULL; // who strikes a page out may be looking at it
+}
 MI_INLINE arena_hold_t* hold_for_claim(arena_hands_t* hands) {
-  return hands != NULL && hands->claimed.run == 0 ? &hands->claimed : NULL;
+  return hands != NULL ? hold_if_empty(&hands->claimed) : NULL;
 }
 MI_INLINE arena_hold_t* hold_for_purge(arena_hands_t* hands) {
-  return hands != NULL && hands->purging.run == 0 ? &hands->purging : NULL;
+  return hands != NULL ? hold_if_empty(&hands->purging) : NULL;
 }
 
 MI_INLINE void hold_run(arena_hold_t* hold, arena_t* arena, size_t start, size_t count) {
