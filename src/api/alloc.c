@@ -19,28 +19,7 @@ static MI_COLD void report_failure(size_t size) {
 // A theap to allocate from; NULL when there is no memory for the calling thread's theap of `heap`.
 static theap_t* enter(heap_t* heap) { return heap == NULL ? runtime_enter() : runtime_heap_enter(heap); }
 
-// May a slow call go a shorter way? Counted as slow calls, one of so many of which goes the long way: deferred frees, purges
-// and what is kept depend on that.
-MI_INLINE bool may_take_medium(const theap_t* theap) {
-  return theap->guard_rate == 0 && !os_bell_is_per_fiber && theap->slow_calls + 1 < THEAP_TICK_CALLS;
-}
-
-// Blocks that have pages of their own: one that the thread has kept.
-MI_INLINE void* allocate_kept(size_t size, bool zero) {
-  size_t least = LARGE_SIZE_MAX - BLOCK_TAIL + 1, most = KEPT_LENGTHS * SLICE_SIZE;
-  if (MI_LIKELY(size - least > most - least)) return NULL;
-  theap_t* theap = runtime_theap_fast();
-  if (theap == NULL || !may_take_medium(theap)) return NULL;
-  void* p = theap_allocate_kept(theap, size);
-  if (p == NULL) return NULL;
-  theap->slow_calls++;
-  if (zero) mem_zero(p, theap_usable_size(p));
-  return p;
-}
-
 MI_NOINLINE void* block_allocate_in(heap_t* heap, size_t size, bool zero) {
-  void* kept = heap == NULL ? allocate_kept(size, zero) : NULL;
-  if (kept != NULL) return kept;
   bool is_zero;
   theap_t* theap = enter(heap);
   void* p = theap == NULL ? NULL : theap_allocate(theap, size, &is_zero);
@@ -53,7 +32,12 @@ MI_NOINLINE void* block_allocate_in(heap_t* heap, size_t size, bool zero) {
   return p;
 }
 
-// Sizes beyond the direct table: the first page of the bin's queue, if it has a free block.
+MI_INLINE bool may_take_medium(const theap_t* theap) {
+  return theap->guard_rate == 0 && !os_bell_is_per_fiber && theap->slow_calls + 1 < THEAP_TICK_CALLS;
+}
+
+// Sizes beyond the direct table: the first page of the bin's queue, if it has a free block. Counted as slow
+// calls, one of so many of which goes the long way: deferred frees, purges and what is kept depend on that.
 MI_INLINE void* allocate_medium(size_t size, bool zero) {
   theap_t* theap = runtime_theap_fast();
   if (MI_UNLIKELY(theap == NULL ||

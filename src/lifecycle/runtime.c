@@ -153,8 +153,10 @@ static void report(lifecycle_event_t event) {
 }
 
 static thread_state_t run(lifecycle_event_t event) {
-  thread_state_t thread = thread_state();
+  // In this order: who finds the process running finds the slot, too. The other way round a thread that comes while another
+  // one initialises the process would take itself for detached.
   process_state_t process = (process_state_t)atomic_get_acquire(&process_state);
+  thread_state_t thread = thread_state();
   lifecycle_step_t step = lifecycle_step(process, thread, event);
   if (step.actions & ACTION_INIT_PROCESS) {
     process_init();

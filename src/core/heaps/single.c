@@ -137,7 +137,7 @@ static page_t* make(theap_t* theap, size_t slice_count, size_t alignment, bool* 
   return page;
 }
 
-void* theap_allocate_kept(theap_t* theap, size_t size) {
+static void* allocate_kept(theap_t* theap, size_t size) {
   page_t* page = reuse(theap, with_guard_of(bits_divide_up(size, SLICE_SIZE)));
   if (page == NULL) return NULL;
   count_allocated(theap, page);
@@ -147,7 +147,7 @@ void* theap_allocate_kept(theap_t* theap, size_t size) {
 void* single_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_zero) {
   if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return NULL;
   *is_zero = false;
-  void* kept = alignment <= SLICE_SIZE ? theap_allocate_kept(theap, size) : NULL;
+  void* kept = alignment <= SLICE_SIZE ? allocate_kept(theap, size) : NULL;
   if (kept != NULL) return kept;
   page_t* page = make(theap, bits_divide_up(size, SLICE_SIZE), alignment, is_zero);
   if (page == NULL) return NULL;

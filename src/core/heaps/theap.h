@@ -109,10 +109,6 @@ MI_INLINE theap_t* theap_cached(const theap_t* theap, const heap_t* heap) {
 void* theap_allocate(theap_t* theap, size_t size, bool* is_zero);
 void* theap_allocate_aligned(theap_t* theap, size_t size, size_t alignment, size_t offset, bool* is_zero);
 
-// A block of `size` bytes, more than LARGE_SIZE_MAX but no more than KEPT_LENGTHS slices, in a page that the thread has kept
-// for one; NULL: there is none. Owner only.
-void* theap_allocate_kept(theap_t* theap, size_t size);
-
 typedef enum free_result_e { FREE_DONE, FREE_NOT_OURS } free_result_t;
 
 // Frees any block of ours from any thread; `theap` is any theap of the calling thread's (NULL if it has
