@@ -228,7 +228,7 @@ void* mi_expand(void* p, size_t newsize) {
 char* mi_strdup(const char* s) { return (char*)text_duplicate(NULL, s, SIZE_MAX, 1); }
 char* mi_strndup(const char* s, size_t n) { return (char*)text_duplicate(NULL, s, n, 1); }
 
-char* text_full_path(heap_t* heap, const char* name, char* resolved) {
+MI_COLD char* text_full_path(heap_t* heap, const char* name, char* resolved) {
   enum { PATH_CAPACITY = 4096 };
   char path[PATH_CAPACITY];
   size_t length = name == NULL ? 0 : os_full_path(name, path, sizeof(path));

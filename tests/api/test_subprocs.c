@@ -243,6 +243,36 @@ static void test_many(void** state) {
   }
 }
 
+static void use_two_arenas(void* arg) {
+  mi_subproc_add_current_thread(*(mi_subproc_id_t*)arg);
+  *(char*)mi_malloc(100) = 1;
+  mi_arena_id_t own;
+  if (mi_reserve_os_memory_ex(MIB(64), false, false, true, &own) != 0) abort();
+  *(char*)mi_heap_malloc(mi_heap_new_in_arena(own), MIB(1)) = 1;
+}
+
+// The page map's tables stay, so arenas have to come back to where others were: after one sub-process that had more than one
+// of them, and when those that live at the same time come and go in turn.
+static void test_places_of_arenas(void** state) {
+  (void)state;
+  enum { ROUNDS = 40, TOGETHER = 3 };
+  int64_t committed = 0;
+  mi_subproc_id_t subprocs[TOGETHER];
+  for (size_t round = 0; round < ROUNDS; round++) {
+    mi_subproc_id_t* subproc = &subprocs[round % TOGETHER];
+    if (round >= TOGETHER) mi_subproc_destroy(*subproc);
+    *subproc = mi_subproc_new();
+    test_thread_t thread;
+    test_thread_start(&thread, use_two_arenas, subproc);
+    test_thread_join(&thread);
+    mi_stats_t_decl(stats);
+    assert_true(mi_stats_get(&stats));
+    if (round == 10) committed = stats.committed.current;
+    if (round > 10) assert_true(stats.committed.current <= committed + (int64_t)MIB(2));
+  }
+  for (size_t i = 0; i < TOGETHER; i++) mi_subproc_destroy(subprocs[i]);
+}
+
 // Others look at all memory there is while sub-processes come and go: questions, collections, statistics.
 typedef struct looker_s {
   test_thread_t thread;
@@ -294,10 +324,15 @@ static void test_destroyed_while_others_look(void** state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_main),        cmocka_unit_test(test_isolation),
-      cmocka_unit_test(test_visit_heaps), cmocka_unit_test(test_statistics),
-      cmocka_unit_test(test_guards_go),   cmocka_unit_test(test_gone),
-      cmocka_unit_test(test_many),        cmocka_unit_test(test_destroyed_while_others_look),
+      cmocka_unit_test(test_main),
+      cmocka_unit_test(test_isolation),
+      cmocka_unit_test(test_visit_heaps),
+      cmocka_unit_test(test_statistics),
+      cmocka_unit_test(test_guards_go),
+      cmocka_unit_test(test_gone),
+      cmocka_unit_test(test_many),
+      cmocka_unit_test(test_places_of_arenas),
+      cmocka_unit_test(test_destroyed_while_others_look),
   };
   return check_run(tests);
 }

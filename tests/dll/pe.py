@@ -3,6 +3,7 @@ import struct
 
 EXPORT, IMPORT, RESOURCE, TLS = 0, 1, 2, 9  # indices of the data directory
 VERSION_RESOURCE = 16
+ARM64 = 0xAA64  # a machine's number
 
 
 class PE:
@@ -15,6 +16,7 @@ class PE:
         pe = self.u32(0x3C)
         if self.data[pe:pe + 4] != b"PE\0\0":
             raise ValueError(f"{path}: not a PE file")
+        self.machine = self.u16(pe + 4)
         sections, optional_size = self.u16(pe + 6), self.u16(pe + 20)
         optional = pe + 24
         self.is_64 = self.u16(optional) == 0x20B

@@ -86,6 +86,10 @@ static arena_t* record_make(size_t slice_count) {
 #if MI_64BIT
 static uintptr_t next_hint;
 
+// Where released arenas lay: used again, for tables of the page map stay for ever, and so does their memory.
+// Each is a multiple of 1 GiB, and in its low bits how many of them are free from there.
+static uintptr_t free_places[64];
+
 // Arenas begin somewhere in 16 TiB, at random for each process: where the first block lies can't be known
 // beforehand.
 static void choose_first_hint(void) {
@@ -94,20 +98,37 @@ static void choose_first_hint(void) {
   atomic_cas_acq_rel(&next_hint, &none, first);
 }
 
-// The place of the arena asked for last is used again: tables of the page map stay for ever, and so does
-// their memory.
+static void place_give(uintptr_t place) {
+  for (size_t i = 0; i < sizeof(free_places) / sizeof(free_places[0]); i++) {
+    uintptr_t none = 0;
+    if (atomic_get_relaxed(&free_places[i]) == 0 && atomic_cas_acq_rel(&free_places[i], &none, place)) return;
+  }
+}
+
+// `count` GiB that were in use before; 0 when there are none.
+static uintptr_t place_take(size_t count) {
+  for (size_t i = 0; i < sizeof(free_places) / sizeof(free_places[0]); i++) {
+    uintptr_t place = atomic_get_relaxed(&free_places[i]), left = place % MI_GIB;
+    if (left < count || !atomic_cas_acq_rel(&free_places[i], &place, (uintptr_t)0)) continue;
+    place -= left;
+    if (left > count) place_give(place + count * MI_GIB + (left - count));
+    return place;
+  }
+  return 0;
+}
+
 static void space_is_free(const void* base, size_t size) {
-  uintptr_t hint = (uintptr_t)base + bits_align_up(size, MI_GIB);
-  atomic_cas_acq_rel(&next_hint, &hint, (uintptr_t)base);
+  if ((uintptr_t)base % MI_GIB == 0) place_give((uintptr_t)base + bits_divide_up(size, MI_GIB));
 }
 #endif
 
 static void* reserve_space(size_t size) {
 #if MI_64BIT
   if (MI_UNLIKELY(atomic_get_acquire(&next_hint) == 0)) choose_first_hint();
+  size_t count = bits_divide_up(size, MI_GIB);
   for (int attempt = 0; attempt < 3; attempt++) {
-    size_t step = bits_align_up(size, MI_GIB);
-    uintptr_t hint = atomic_add_relaxed(&next_hint, step);
+    uintptr_t hint = place_take(count);
+    if (hint == 0) hint = atomic_add_relaxed(&next_hint, count * MI_GIB);
     if (hint >> 46 != 0) break; // far enough: wherever the system likes
     void* p = sysmem_reserve_at((void*)hint, size);
     if (p != NULL) return p;

@@ -268,3 +268,14 @@ page_t* page_adopt(theap_t* theap, unsigned bin) {
   theap->counts.remote_frees += page_collect_remote(best);
   return best;
 }
+
+static bool look_at(page_t* page, void* arg) {
+  uintptr_t owner = atomic_get_seq_cst(&page->owner);
+  if (page_is_abandoned(owner) && (owner & PAGE_OWNER_SINGLE) == 0)
+    page_look_at_abandoned((theap_t*)arg, page);
+  return true;
+}
+
+void subproc_collect_abandoned(subproc_t* subproc, theap_t* theap) {
+  arena_visit_pages(&subproc->arenas, &look_at, theap);
+}

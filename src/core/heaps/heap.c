@@ -15,10 +15,13 @@
 // How often to look again at a page that somebody else looks into.
 #define SEIZE_YIELDS 100000
 
+#define HASHES       1021 // lists to look for a record in, a prime: 10 records are passed at 10,000 heaps
+
 static subproc_t main_subproc;
 static heap_t main_heap;
-static uint32_t main_state; // 0: not yet made
-static heap_t* all_heaps;   // of all records, push only
+static uint32_t main_state;              // 0: not yet made
+static heap_t* all_heaps;                // of all records, push only
+static heap_t* heaps_by_address[HASHES]; // the same records by a hash of their addresses, push only
 static subproc_t* all_subprocs;
 static os_lock_t spares_lock; // a dead holder leaves the stacks whole, at worst one record short
 static heap_t* spare_heaps;
@@ -36,11 +39,19 @@ static void heap_init(heap_t* heap, subproc_t* subproc, arena_t* arena) {
   heap->cache_index = (uint32_t)(heap->sequence % THEAP_CACHE_SIZE);
 }
 
+static heap_t** heaps_alike(const heap_t* heap) {
+  return &heaps_by_address[(uintptr_t)heap / MI_CACHE_LINE % HASHES];
+}
+
 static void publish_heap(heap_t* heap) {
-  heap_t* first = atomic_get_relaxed(&all_heaps);
+  heap_t *first = atomic_get_relaxed(&all_heaps), **alike = heaps_alike(heap);
   do {
     heap->all_next = first;
   } while (!atomic_cas_weak_release(&all_heaps, &first, heap));
+  first = atomic_get_relaxed(alike);
+  do {
+    heap->alike_next = first;
+  } while (!atomic_cas_weak_release(alike, &first, heap));
 }
 
 static void publish_subproc(subproc_t* subproc) {
@@ -391,7 +402,7 @@ void heaps_end_left(void) {
 // ---- questions --------------------------------------------------------------------------------------------
 
 bool heap_is_valid(const heap_t* heap) {
-  for (const heap_t* at = atomic_get_acquire(&all_heaps); at != NULL; at = at->all_next)
+  for (const heap_t* at = atomic_get_acquire(heaps_alike(heap)); at != NULL; at = at->alike_next)
     if (at == heap) return atomic_get_acquire(&at->state) == HEAP_LIVE;
   return false;
 }
@@ -473,17 +484,6 @@ bool subproc_destroy(subproc_t* subproc) {
   return true;
 }
 
-static bool look_at(page_t* page, void* arg) {
-  uintptr_t owner = atomic_get_seq_cst(&page->owner);
-  if (page_is_abandoned(owner) && (owner & PAGE_OWNER_SINGLE) == 0)
-    page_look_at_abandoned((theap_t*)arg, page);
-  return true;
-}
-
-void subproc_collect_abandoned(subproc_t* subproc, theap_t* theap) {
-  arena_visit_pages(&subproc->arenas, &look_at, theap);
-}
-
 void heap_release_all(void) {
   for (subproc_t* subproc = all_subprocs; subproc != NULL; subproc = subproc->next)
     arena_release_all(&subproc->arenas);
@@ -491,6 +491,7 @@ void heap_release_all(void) {
   mem_zero(&main_subproc, sizeof(main_subproc));
   mem_zero(&main_heap, sizeof(main_heap));
   all_heaps = NULL;
+  mem_zero(heaps_by_address, sizeof(heaps_by_address));
   all_subprocs = NULL;
   spare_heaps = NULL;
   spare_subprocs = NULL;

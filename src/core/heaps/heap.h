@@ -60,7 +60,8 @@ typedef struct MI_ALIGNED(64) heap_s {
   int64_t huge_allocated_bytes, huge_freed_bytes;
   struct heap_s* next; // in the sub-process, guarded by its lock; also of free records
   struct heap_s* previous;
-  struct heap_s* all_next; // of all records, push only
+  struct heap_s* all_next;   // of all records, push only
+  struct heap_s* alike_next; // of those whose addresses have the same hash, push only
 } heap_t;
 
 typedef struct MI_ALIGNED(64) subproc_s {

@@ -35,7 +35,7 @@ static void (*lookup(const char* module, const char* name))(void) {
   return handle == NULL ? NULL : (void (*)(void))GetProcAddress(handle, name);
 }
 
-void os_init(void) {
+MI_COLD void os_init(void) {
   if (atomic_get_acquire(&page_size) != 0) return;
   SYSTEM_INFO info;
   GetSystemInfo(&info);
@@ -121,7 +121,7 @@ bool os_protect(void* start, size_t size, bool accessible) {
 
 // The right to lock pages has to be granted to the account and then switched on; ntdll does the latter
 // without ADVAPI32.
-void* os_reserve_large(size_t size, int numa_node) {
+MI_COLD void* os_reserve_large(size_t size, int numa_node) {
   typedef SIZE_T(WINAPI * large_page_minimum_t)(void);
   typedef LONG(NTAPI * adjust_privilege_t)(ULONG privilege, BOOLEAN enable, BOOLEAN for_thread,
                                            PBOOLEAN was_enabled);
@@ -188,7 +188,8 @@ static bool variable_name(const wchar_t* variable, char* name, size_t capacity) 
   return length > 0;
 }
 
-void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name), void* context) {
+MI_COLD void os_environment_names(const char* prefix, void (*visit)(void* context, const char* name),
+                                  void* context) {
   DWORD error = GetLastError();
   wchar_t* variables = GetEnvironmentStringsW();
   char name[64];
@@ -214,7 +215,7 @@ static uint64_t filetime_ms(FILETIME time) {
   return ((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) / 10000; // from 100 ns
 }
 
-void os_process_usage(os_process_usage_t* usage) {
+MI_COLD void os_process_usage(os_process_usage_t* usage) {
   *usage = (os_process_usage_t){0};
   usage->elapsed_ms = GetTickCount() - start_ms;
   FILETIME created, exited, kernel, user;
