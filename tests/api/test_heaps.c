@@ -17,6 +17,12 @@ static int64_t committed_now(void) {
   return stats.committed.current;
 }
 
+static int64_t pages_now(void) {
+  mi_stats_t_decl(stats);
+  assert_true(mi_stats_get(&stats));
+  return stats.pages.current;
+}
+
 // ---- every function -----------------------------------------------------------------------------------------------
 
 static void test_every_size(void** state) {
@@ -407,6 +413,50 @@ static void test_thread_with_many_heaps(void** state) {
   assert_int_equal(stats.heaps.current, 1); // the main one
 }
 
+typedef struct borrower_s {
+  mi_heap_t* heap;
+  test_event_t wanted, done;
+} borrower_t;
+
+static void use_what_comes(void* arg) {
+  borrower_t* borrower = arg;
+  for (;;) {
+    test_event_wait(&borrower->wanted);
+    test_event_clear(&borrower->wanted);
+    if (borrower->heap == NULL) return;
+    void* p = mi_heap_malloc(borrower->heap, 100);
+    memset(p, 1, 100);
+    mi_free(p);
+    test_event_set(&borrower->done);
+  }
+}
+
+// A living thread doesn't keep what it had in heaps that another one deleted.
+static void test_deleted_under_living_thread(void** state) {
+  (void)state;
+  borrower_t borrower;
+  test_event_init(&borrower.wanted);
+  test_event_init(&borrower.done);
+  test_thread_t thread;
+  test_thread_start(&thread, use_what_comes, &borrower);
+  int64_t after_some = 0;
+  for (size_t round = 0; round < 300; round++) {
+    borrower.heap = mi_heap_new();
+    test_event_set(&borrower.wanted);
+    test_event_wait(&borrower.done);
+    test_event_clear(&borrower.done);
+    mi_heap_delete(borrower.heap);
+    if (round == 20) after_some = pages_now();
+  }
+  int64_t after_all = pages_now();
+  borrower.heap = NULL;
+  test_event_set(&borrower.wanted);
+  test_thread_join(&thread);
+  test_event_done(&borrower.wanted);
+  test_event_done(&borrower.done);
+  assert_true(after_all <= after_some + 10);
+}
+
 // ---- defaults and theaps ------------------------------------------------------------------------------------------
 
 static void test_default_heap(void** state) {
@@ -503,6 +553,7 @@ int main(void) {
       cmocka_unit_test(test_any_thread),
       cmocka_unit_test(test_goes_under_living_thread),
       cmocka_unit_test(test_thread_with_many_heaps),
+      cmocka_unit_test(test_deleted_under_living_thread),
       cmocka_unit_test(test_default_heap),
       cmocka_unit_test(test_theaps),
       cmocka_unit_test(test_names_of_24),

@@ -3,6 +3,7 @@
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
 #include "core/heaps/single.h"
+#include "core/heaps/theap_life.h"
 #include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
 #include "core/pages/block.h"
@@ -28,6 +29,7 @@ static void theap_tick(theap_t* theap) {
   long sweep_calls = option_get(option_generic_collect);
   if (sweep_calls > 0) theap_sweep(theap, sweep_calls < THEAP_TICK_CALLS ? SIZE_MAX : SWEEP_PAGES);
   if (thread_is_late(theap->thread)) return;
+  theaps_end_moved(theap->thread);
   if (MI_UNLIKELY(theap->thread->watch == 0)) atomic_set_relaxed(&theap->thread->watch, os_thread_watch());
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
   hooks_deferred_free(false, theap->heartbeat);
@@ -480,6 +482,4 @@ void theap_collect(theap_t* theap, bool force) {
     }
   }
   theap_flush_levels(theap);
-  heap_t* heap = atomic_get_relaxed(&theap->heap); // others may delete it meanwhile
-  arena_purge(&atomic_get_relaxed(&heap->subproc)->arenas, force, &theap->thread->hands);
 }

@@ -13,6 +13,9 @@ theap_t theap_none = {.small = {[0 ... SMALL_WORDS] = (page_t*)(uintptr_t)&page_
                       .racks.by_words = {[0 ... RACK_SIZES - 1] = RACK_NONE},
                       .racks.by_bin = {[0 ... RACK_ANY_BIN - 1] = RACK_NONE}};
 
+// Theaps of the thread's own that are looked at before those of the heap.
+#define OWN_LOOKS 64
+
 static theap_t* all_theaps; // push only, so that anyone may walk it
 static uint64_t spares;
 static os_lock_t counts_lock; // over counters that a spare record still has of a main heap
@@ -126,7 +129,12 @@ static void heap_unlink(theap_t* theap) {
   }
 }
 
+// The thread is the calling one, or the late one (its lock held).
 theap_t* theap_find(const thread_t* thread, heap_t* heap) {
+  // Its own list needs no lock and is mostly short; else the heap's may be.
+  theap_t* its = thread->theaps;
+  for (unsigned seen = 0; seen < OWN_LOOKS; seen++, its = its->thread_next)
+    if (its == NULL || atomic_get_acquire(&its->heap) == heap) return its;
   theaps_lock(heap);
   theap_t* theap = heap->theaps;
   while (theap != NULL && theap->thread != thread) theap = theap->heap_next;
@@ -192,10 +200,24 @@ static void drain_ended(thread_t* thread) {
   }
 }
 
+// Ends those whose heaps others deleted: they are theaps of the main heap now, where the thread has another one, and would
+// hold their pages, and be in the way, until the thread ends. But not the thread's default.
+void theaps_end_moved(thread_t* thread) {
+  if (MI_LIKELY(atomic_get_relaxed(&thread->has_moved) == 0) || thread->main == NULL) return;
+  atomic_swap_acq_rel(&thread->has_moved, 0u);
+  for (theap_t* theap = thread->theaps; theap != NULL;) {
+    theap_t* next = theap->thread_next;
+    bool is_needed = theap == thread->main || theap == thread->chosen || theap == os_slot_get();
+    if (!is_needed && atomic_get_acquire(&theap->heap) == thread->subproc->main) theap_end(theap);
+    theap = next;
+  }
+}
+
 // ---- life -------------------------------------------------------------------------------------------------
 
 theap_t* theap_make(thread_t* thread, heap_t* heap) {
   drain_ended(thread);
+  theaps_end_moved(thread);
   theap_t* theap = record_take();
   if (theap == NULL) return NULL;
   if (atomic_get_relaxed(&theap->counts_of) != heap) {
@@ -283,6 +305,8 @@ void theaps_move(heap_t* heap, heap_t* to) {
     link_locked(to, theap);
     atomic_set_relaxed(&theap->counts_of, to);
     atomic_set_release(&theap->heap, to);
+    thread_t* its = theap->thread;
+    if (its != NULL) atomic_set_release(&its->has_moved, 1u); // if it just ends, the next one looks in vain
     os_lock_release(&to->theaps_lock);
   }
   os_lock_release(&heap->theaps_lock);

@@ -306,6 +306,7 @@ static void collect_theaps(thread_t* thread, bool force) {
 }
 
 void thread_collect(thread_t* thread, bool force) {
+  if (thread != &late_thread) theaps_end_moved(thread);
   if (!force) {
     collect_theaps(thread, false);
     return;

@@ -24,6 +24,7 @@ typedef struct MI_ALIGNED(64) thread_s {
   subproc_t* subproc;
   uint64_t watch; // of the owner (os_thread_watch); 0: not made yet
   arena_hands_t hands;
+  uint32_t has_moved;        // some of its theaps are of a heap that another thread deleted: they are to end
   uint32_t is_superseded;    // another record was acquired by a thread with the same id: its thread is dead
   struct thread_s* all_next; // list of all records, push only
   MI_ALIGNED(64) uint64_t holder;
