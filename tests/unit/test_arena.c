@@ -285,17 +285,20 @@ static void test_purge_after_clock_wrap(void** state) {
   release(page);
   static const uint32_t ages[] = {1, 0x7FFFFFFF, 0x80000000, 0x90000000, 0xFFFFF000};
   for (size_t i = 0; i < sizeof(ages) / sizeof(ages[0]); i++) {
-    arena->purge_from = os_clock_ms() - 500 - ages[i];
+    arena->purge_from = set.next_purge = os_clock_ms() - 500 - ages[i];
     arena_purge(&set, false, NULL); // what is aging becomes old
-    arena->purge_from = os_clock_ms() - 500 - ages[i];
+    arena->purge_from = set.next_purge = os_clock_ms() - 500 - ages[i];
     arena_purge(&set, false, NULL);
     assert_false(os_posix_is_committed(start, SLICE_SIZE));
     page = allocate(64, 1);
     assert_ptr_equal(page->start, start);
     release(page);
   }
+  set.next_purge = 0;
   arena->purge_from = os_clock_ms() - 100; // but not before its time
   arena_purge(&set, false, NULL);
+  assert_true(set.next_purge - os_clock_ms() - 1 < 400); // nor is it looked at before
+  set.next_purge = 0;
   arena_purge(&set, false, NULL);
   assert_true(os_posix_is_committed(start, SLICE_SIZE));
 }

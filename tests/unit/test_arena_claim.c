@@ -169,6 +169,11 @@ static void test_fragmented(void** state) {
     // Lowers the hints, which the next slice at the end of the run must raise again, if only in the chunk before its own. A
     // search for much longer ones hides none of those that there are.
     assert_false(claim(arena, length % 2 == 0 ? length + 1 : 2 * length + 1, 1));
+    // An aligned one in vain leaves behind how long the longest is, wherever that is aligned: nobody looks again.
+    memset(arena->longest, 0xFF, 4 * sizeof(arena->longest[0]));
+    assert_false(claim(arena, 80, 16));
+    for (size_t chunk = 0; chunk < 4; chunk++) assert_true(arena->longest[chunk] <= length);
+    check_hints(arena);
   }
 }
 

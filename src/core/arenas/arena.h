@@ -48,6 +48,7 @@ typedef struct arena_s {
   uint32_t purge_waiting;
   uint32_t purge_busy;               // the thread that purges, 0: none; others pass by
   uint32_t purge_since;              // clock of its beginning
+  uint32_t purged_free;              // clock when all that was free was purged; 0: never
   uint32_t purge_cursor;             // where the next bounded purge goes on, in words
   uint32_t run_hints[RUN_HINTS + 1]; // by length: no free run of that length starts before (arena_claim.c)
   uint8_t* fits;                     // per chunk: what may start there (arena_slices.h)
@@ -88,6 +89,7 @@ typedef struct arena_set_s {
   size_t made;              // arenas ever made, from which the size of the next one follows
   struct arena_set_s* next; // of all sets, push only
   uint32_t is_known;        // in that list
+  uint32_t next_purge;      // clock at which one of the arenas that wait is due
   uint32_t closed_by;       // thread that is about to release all of it, 0: open
 } arena_set_t;
 
@@ -174,6 +176,9 @@ bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands);
 
 // Purges what has waited for its delay, a bounded part of it. `force`: everything that is free, now.
 void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands);
+
+// Because an allocation failed: the same as by force the first time in a second, else only what was freed since.
+void arena_purge_needed(arena_set_t* set, arena_hands_t* hands);
 
 // Called whenever slices begin to wait for their purge, on any thread: somebody is to call arena_purge in a
 // while.

@@ -129,8 +129,7 @@ static size_t claim_words_in(arena_t* arena, size_t from, size_t to, arena_hold_
   return ARENA_NOT_FOUND;
 }
 
-// Runs that start in [from, to); they may end behind it. In vain, and without alignment: *longest of them was
-// the longest.
+// Runs that start in [from, to); they may end behind it. In vain: *longest of them was the longest.
 static size_t claim_run_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, size_t* longest,
                            arena_hold_t* hold) {
   size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);
@@ -139,16 +138,15 @@ static size_t claim_run_in(arena_t* arena, size_t from, size_t to, const wanted_
   while (at < to) {
     at = bitmap_next(arena->free, at, to, true);
     if (at >= to) break;
+    // As many in a row hold it wherever they start.
+    size_t enough = wanted->count + wanted->alignment - 1, left = arena->slice_count - at;
+    size_t run_end = bitmap_next(arena->free, at, at + (enough < left ? enough : left), false);
     size_t start = bits_align_up(base_slice + at, wanted->alignment) - base_slice;
-    if (start >= arena->slice_count) break;
-    bool is_inside = wanted->count <= arena->slice_count - start;
-    size_t end = is_inside ? start + wanted->count : arena->slice_count;
-    size_t run_end = bitmap_next(arena->free, start, end, false);
-    if (is_inside && run_end == end) {
+    if (start < run_end && run_end - start >= wanted->count) {
       if (slices_try_claim(arena, start, wanted->count, hold)) return start;
       at = start; // somebody was faster with a part of it: look again
     } else {
-      if (run_end - start > *longest) *longest = run_end - start;
+      if (run_end - at > *longest) *longest = run_end - at;
       at = run_end;
     }
   }
@@ -175,10 +173,11 @@ static size_t claim_in_chunk(arena_t* arena, size_t chunk, const wanted_t* wante
   size_t from = chunk * CHUNK_SLICES, to = from + CHUNK_SLICES, longest, again;
   if (to > arena->slice_count) to = arena->slice_count;
   size_t found = claim_in(arena, from, to, wanted, &longest, hold);
-  if (found != ARENA_NOT_FOUND || wanted->alignment > 1 || wanted->count > CHUNK_SLICES) return found;
+  if (found != ARENA_NOT_FOUND || wanted->count > CHUNK_SLICES) return found;
   if (wanted->kind != 0) {
     atomic_and_seq_cst(&arena->fits[chunk], (uint8_t)~wanted->kind);
   } else {
+    if (longest > UINT16_MAX) longest = UINT16_MAX;
     atomic_swap_seq_cst(&arena->longest[chunk], (uint16_t)longest);
   }
   found = claim_in(arena, from, to, wanted, &again, hold);

@@ -38,9 +38,8 @@ static size_t claim_ahead(arena_t* arena, size_t slice) {
 
 // `claimed` holds the slices `start`, `held`, and holds them still afterwards, nothing else. Commits the
 // first `count`.
-static bool slices_commit(arena_t* arena, size_t start, size_t held, size_t count, arena_hands_t* hands,
-                          arena_hold_t* claimed) {
-  if (MI_LIKELY(bitmap_is_all(arena->committed, start, count, true))) return true;
+static MI_COLD bool slices_commit(arena_t* arena, size_t start, size_t held, size_t count,
+                                  arena_hands_t* hands, arena_hold_t* claimed) {
   size_t committed = bitmap_count(arena->committed, start, count);
   size_t ahead = held == 1 ? claim_ahead(arena, start) : 0;
   // Counted again: other threads may have committed slices that we have claimed since.
@@ -82,7 +81,8 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size
   uint8_t* address = slice_address(arena, start);
   bitmap_clear(arena->aging, start, count);
   bitmap_clear(arena->old, start, count);
-  if (!slices_commit(arena, start, count, commit, hands, claimed) || !cover(address, count)) {
+  bool has_memory = bitmap_is_all(arena->committed, start, commit, true);
+  if (!(has_memory || slices_commit(arena, start, count, commit, hands, claimed)) || !cover(address, count)) {
     slices_let_go(arena, start, count, claimed);
     return NULL;
   }
@@ -221,7 +221,7 @@ page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, si
     // address space, too, which empty arenas hold with or without memory.
     size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
     if (MI_64BIT && slice_count * SLICE_SIZE > committed) break;
-    arena_purge(set, true, source->hands);
+    arena_purge_needed(set, source->hands);
     if (!MI_64BIT) arena_release_empty(set);
   }
   return NULL;
@@ -257,7 +257,7 @@ static void purge_committed(arena_t* arena, size_t start, size_t count) {
   }
 }
 
-size_t arena_page_guard(page_t* page) {
+MI_COLD size_t arena_page_guard(page_t* page) {
   size_t count = page->slice_count;
   if (page->is_outside) return count;
   arena_t* arena = page->arena;

@@ -17,6 +17,7 @@
 // And only in runs of at least so many slices: pieces would be committed again at once.
 #define GROWTH_RUN_SLICES 8
 #define PURGE_LONG_MS     1000
+#define PURGE_NEVER       ((uint32_t)1 << 31) // longer times of the clock are ones before it
 // How long a forced purge waits for another's to end.
 #define FORCED_YIELDS 2000
 // Slices are nobody's while they are being purged: 16 MiB at a time, so that others find room meanwhile.
@@ -212,6 +213,8 @@ static void purge_all_free(arena_t* arena, purge_run_t* run) {
 
 void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) {
   if (arena->is_pinned) return;
+  uint32_t before = atomic_get_relaxed(&arena->purged_free);
+  if (scope == PURGE_NEEDED && (before == 0 || os_clock_ms() - before > PURGE_LONG_MS)) scope = PURGE_FREE;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
   uint32_t from = atomic_get_acquire(&arena->purge_from),
            now = os_clock_ms(); // in this order: never negative
@@ -222,7 +225,10 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
                      .runs_left = scope == PURGE_DUE ? PURGE_STEP_RUNS : SIZE_MAX,
                      .slices_left = SIZE_MAX,
                      .smallest = run_slices_min()};
-  if (scope == PURGE_FREE) purge_all_free(arena, &run);
+  if (scope == PURGE_FREE) {
+    purge_all_free(arena, &run);
+    atomic_set_relaxed(&arena->purged_free, now | 1);
+  }
   if (purge_round(arena, scope, &run)) {
     atomic_set_release(&arena->purge_from, os_clock_ms());
     if (!is_anything_waiting(arena)) {
@@ -258,17 +264,32 @@ static size_t next_marked(const arena_set_t* set, const uint64_t* bits, size_t f
   return bitmap_next(bits, from, count, true);
 }
 
+static void purge_each(arena_set_t* set, purge_scope_t scope, arena_hands_t* hands) {
+  size_t count = atomic_get_acquire(&set->count);
+  for (size_t i = 0; i < count; i++) {
+    arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+    if (arena != NULL) arena_purge_one(arena, scope, hands);
+  }
+}
+
+void arena_purge_needed(arena_set_t* set, arena_hands_t* hands) {
+  if (option_get(option_purge_delay) >= 0) purge_each(set, PURGE_NEEDED, hands);
+}
+
+// Whose time comes first of those that wait tells when to look at them again. An arena that begins to wait has a whole
+// period before it.
 void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands) {
   if (option_get(option_purge_delay) < 0) return;
-  size_t count = atomic_get_acquire(&set->count);
   if (force) {
-    for (size_t i = 0; i < count; i++) {
-      arena_t* arena = atomic_get_acquire(&set->arenas[i]);
-      if (arena != NULL) arena_purge_one(arena, PURGE_FREE, hands);
-    }
+    purge_each(set, PURGE_FREE, hands);
+    atomic_set_relaxed(&set->next_purge, 0u); // to see that nothing waits any more
     return;
   }
-  for (size_t i = next_marked(set, set->waiting, 0); i < count; i = next_marked(set, set->waiting, i + 1)) {
+  size_t count = atomic_get_acquire(&set->count), i = next_marked(set, set->waiting, 0);
+  if (i >= count) return;
+  uint32_t period = purge_period(), now = os_clock_ms(), left = period;
+  if (atomic_get_relaxed(&set->next_purge) - now - 1 < period) return; // between now and a period from now
+  for (; i < count; i = next_marked(set, set->waiting, i + 1)) {
     arena_t* arena = atomic_get_acquire(&set->arenas[i]);
     if (arena == NULL) continue;
     if (atomic_get_relaxed(&arena->purge_waiting) == 0) { // nothing any more
@@ -277,7 +298,14 @@ void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands) {
       continue;
     }
     arena_purge_one(arena, PURGE_DUE, hands);
+    uint32_t waited = now - atomic_get_acquire(&arena->purge_from); // of one that was just done: nearly 2^32
+    if (waited >= period && waited < PURGE_NEVER) {
+      left = 0; // a part of it is left
+    } else if (waited < period && period - waited < left) {
+      left = period - waited;
+    }
   }
+  atomic_set_relaxed(&set->next_purge, now + left);
 }
 
 bool arena_purge_is_waiting(const arena_set_t* set) {
@@ -297,9 +325,9 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
   size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
   if (committed + size <= (size_t)atomic_get_relaxed(&stats_process.committed.peak)) return;
   if (committed + size < atomic_get_relaxed(&arena_growth.next_level)) return;
-  if (atomic_get_relaxed(&arena->purge_waiting) == 0) return;
   size_t waiting = 0;
-  for (size_t i = 0; i < arena->word_count;) {
+  for (size_t i = atomic_get_relaxed(&arena->purge_waiting) == 0 ? arena->word_count : 0;
+       i < arena->word_count;) {
     uint64_t marked = atomic_get_relaxed(summary_word(arena, i)) >> i % BITMAP_WORD_BITS;
     if (marked == 0) {
       i = bits_align_down(i, BITMAP_WORD_BITS) + BITMAP_WORD_BITS;
@@ -319,8 +347,12 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
   if (committed + size <= most) return;
   size_t over = committed + size - most;
   if (over > waiting) over = waiting;
-  atomic_set_relaxed(&arena_growth.next_level,
-                     committed + size + GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE);
+  if (over == 0) return;
+  // Never much more than the growth itself; what is left has its turn with the next one.
+  size_t most_now = 4 * (size + GROWTH_STEP_MIN);
+  size_t step = over > most_now ? 0 : GROWTH_STEP_MIN + committed / GROWTH_STEP_SHARE;
+  if (over > most_now) over = most_now;
+  atomic_set_relaxed(&arena_growth.next_level, committed + size + step);
   if (!purge_enter(arena, PURGE_DUE, os_clock_ms())) return;
   purge_run_t run = {.arena = arena,
                      .hold = hold_for_purge(hands),

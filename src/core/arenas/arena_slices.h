@@ -78,6 +78,7 @@ void slices_schedule_purge(arena_t* arena, size_t start, size_t count);
 
 typedef enum purge_scope_e {
   PURGE_DUE, // a part of what has waited for its delay
+  PURGE_NEEDED, // an allocation failed: the same as PURGE_FREE, but what wasn't in use lately is looked for once a second
   PURGE_FREE // all that is free, also what was committed ahead of need
 } purge_scope_t;
 

@@ -412,11 +412,10 @@ heap_t* heap_of(const void* p) {
   return page == NULL || atomic_get_acquire(&page->owner) == 0 ? NULL : atomic_get_acquire(&page->heap);
 }
 
-bool subproc_visit_heaps(subproc_t* subproc, bool (*visit)(heap_t* heap, void* arg), void* arg) {
+bool subproc_visit_heaps(const subproc_t* subproc, bool (*visit)(heap_t* heap, void* arg), void* arg) {
   for (heap_t* heap = atomic_get_acquire(&all_heaps); heap != NULL; heap = heap->all_next) {
-    if (atomic_get_relaxed(&heap->subproc) != subproc || atomic_get_acquire(&heap->state) != HEAP_LIVE)
-      continue;
-    if (!visit(heap, arg)) return false;
+    bool is_its = subproc == NULL || atomic_get_relaxed(&heap->subproc) == subproc;
+    if (is_its && atomic_get_acquire(&heap->state) == HEAP_LIVE && !visit(heap, arg)) return false;
   }
   return true;
 }

@@ -148,8 +148,8 @@ bool heap_visit(heap_t* heap, heap_scope_t scope, struct theap_s* theap, bool bl
 // moment? For defragmenters: moving such blocks frees pages. False when `p` isn't a block of the heap.
 bool heap_page_is_under_utilized(heap_t* heap, const void* p, size_t percent);
 
-// Calls `visit` for each living heap until it returns false. Any thread; heaps may come and go meanwhile.
-bool subproc_visit_heaps(subproc_t* subproc, bool (*visit)(heap_t* heap, void* arg), void* arg);
+// Calls `visit` for each living heap of `subproc` (NULL: of any) until it returns false. Any thread; heaps may come and go meanwhile.
+bool subproc_visit_heaps(const subproc_t* subproc, bool (*visit)(heap_t* heap, void* arg), void* arg);
 
 // ---- for core/heaps alone -------------------------------------------------------------------------------
 

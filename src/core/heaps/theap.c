@@ -76,11 +76,23 @@ static page_t* page_adopted(theap_t* theap, unsigned bin) {
   }
 }
 
+// All empty pages that are kept.
+static void give_up_kept(theap_t* theap) {
+  singles_give_up(theap);
+  for (unsigned bin = 1; bin < BIN_HUGE; bin++) {
+    page_t* page = theap->bins[bin].first;
+    if (page == NULL || !page->is_kept || page_used(page) != 0) continue;
+    page_unkeep(theap, page);
+    queue_remove(theap, page);
+    page_retire(theap, page);
+  }
+}
+
 void theap_collect_for_memory(theap_t* theap) {
   static uint32_t last;
   uint32_t now = os_clock_ms() | 1, before = atomic_get_relaxed(&last);
   if (before != 0 && now - before < OOM_COLLECT_MS) {
-    theap_collect(theap, true);
+    give_up_kept(theap);
     return;
   }
   atomic_set_relaxed(&last, now);
@@ -471,15 +483,10 @@ void theap_collect(theap_t* theap, bool force) {
   if (MI_SECURE) theap_flush_ring(theap);
   if (MI_SECURE) racks_flush(theap);
   theap_sweep(theap, SIZE_MAX);
-  singles_give_up(theap);
   if (force) {
-    for (unsigned bin = 1; bin < BIN_HUGE; bin++) { // kept ones go as well
-      page_t* page = theap->bins[bin].first;
-      if (page == NULL || !page->is_kept || page_used(page) != 0) continue;
-      page_unkeep(theap, page);
-      queue_remove(theap, page);
-      page_retire(theap, page);
-    }
+    give_up_kept(theap);
+  } else {
+    singles_give_up(theap);
   }
   theap_flush_levels(theap);
 }

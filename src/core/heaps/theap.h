@@ -130,7 +130,8 @@ void theap_flush_ring(theap_t* theap);
 // Adds them to what was freed, by bin: their pages don't know of it yet. Any thread: about.
 void theap_count_ring(const theap_t* theap, int64_t* freed);
 
-// Gives back what the theap can: kept pages, remote frees. `force`: of all pages, now. Owner only.
+// Gives back what the theap can: kept pages, remote frees. `force`: of all pages, now. To the arenas: these are to be
+// purged afterwards. Owner only.
 void theap_collect(theap_t* theap, bool force);
 
 // ---- guarded sampling (core/heaps/guarded.c) --------------------------------------------------------------

@@ -309,6 +309,7 @@ void thread_collect(thread_t* thread, bool force) {
   if (thread != &late_thread) theaps_end_moved(thread);
   if (!force) {
     collect_theaps(thread, false);
+    arena_purge(&thread->subproc->arenas, false, &thread->hands);
     return;
   }
   thread_reap(thread, SIZE_MAX);

@@ -60,9 +60,9 @@ void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const s
     if (MI_SECURE) racks_count(at, blocks->allocated, blocks->freed);
     if (MI_SECURE) theap_count_ring(at, blocks->freed);
   }
+  if (theap == NULL) subproc_visit_heaps(subproc, &add_heap_counts, &sum);
   for (subproc_t* in = subproc_first(); in != NULL; in = in->next) {
     if (atomic_get_acquire(&in->state) != HEAP_LIVE || (subproc != NULL && in != subproc)) continue;
-    if (theap == NULL) subproc_visit_heaps(in, &add_heap_counts, &sum);
     arena_visit_pages(&in->arenas, &add_page_counts, &sum);
   }
 }
