@@ -69,7 +69,7 @@ void mi_heap_collect(mi_heap_t* heap, bool force) {
   theap_t* theap = any == NULL ? NULL : thread_find_theap(any->thread, inner);
   if (theap != NULL) theap_collect(theap, force);
   if (!force) return;
-  subproc_collect_abandoned(inner->subproc, theap);
+  heap_collect_abandoned(inner, theap);
   arena_purge(&inner->subproc->arenas, true, theap == NULL ? NULL : &theap->thread->hands);
 }
 

@@ -151,6 +151,13 @@ static void test_fragmented(void** state) {
   run_count = 0;
   assert_true(claim(arena, arena->slice_count, 1));
   run_count = 0;
+  // Behind the bits of free slices lie those of committed ones, which aren't the arena's end.
+  size_t end = arena->slice_count;
+  slices_release(arena, end - 5, 5);
+  bitmap_set(arena->committed, 0, 8);
+  assert_int_equal(arena_claim(arena, 6, 1, NULL), ARENA_NOT_FOUND);
+  assert_int_equal(arena_claim(arena, 5, 1, NULL), end - 5);
+  bitmap_clear(arena->committed, 0, 8);
   const size_t holes[] = {3 * 4096 + 1000, 4090, 2 * 4096 + 100,
                           3 * 4096 + 4000}; // the second will grow into the next chunk
   for (size_t length = 1; length <= 64; length++) {

@@ -367,13 +367,23 @@ void arena_release_empty(arena_set_t* set) {
   }
 }
 
+// Records of free slices were reset when their page was freed.
+static void forget_pages(const arena_t* arena) {
+  size_t count = arena->slice_count;
+  for (size_t at = 0; (at = bitmap_next(arena->free, at, count, false)) < count;) {
+    size_t end = bitmap_next(arena->free, at, count, true);
+    page_map_forget(slice_address(arena, at), end - at);
+    at = end;
+  }
+}
+
 void arena_release_all(arena_set_t* set) {
   size_t count = atomic_get_acquire(&set->count);
   for (size_t i = 0; i < count; i++) {
     arena_t* arena = set->arenas[i];
     if (arena == NULL) continue;
     set->arenas[i] = NULL;
-    page_map_forget(arena->base, arena->slice_count);
+    forget_pages(arena);
     stats_count(&stats_process.arenas, -1);
     arena_unmake(arena);
   }

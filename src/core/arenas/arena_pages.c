@@ -227,7 +227,7 @@ page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, si
   return NULL;
 }
 
-bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands) {
+MI_COLD bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands) {
   if (slices <= page->committed_slices) return true;
   if (page->is_outside) return false; // committed from the start
   arena_t* arena = page->arena;
@@ -315,7 +315,7 @@ void arena_page_free(page_t* page, arena_hands_t* hands) {
 }
 
 // Slices that a dead thread held: nobody else has them.
-static void hold_give_back(arena_hold_t* hold) {
+static MI_COLD void hold_give_back(arena_hold_t* hold) {
   uint64_t run = atomic_get_acquire(&hold->run);
   if (run == 0) return;
   arena_t* arena = hold->arena;

@@ -279,3 +279,5 @@ static bool look_at(page_t* page, void* arg) {
 void subproc_collect_abandoned(subproc_t* subproc, theap_t* theap) {
   arena_visit_pages(&subproc->arenas, &look_at, theap);
 }
+
+void heap_collect_abandoned(heap_t* heap, theap_t* theap) { heap_visit_pages(heap, &look_at, theap); }

@@ -118,6 +118,8 @@ heap_t* heap_of(const void* p);
 // listed if they should be. What threads leave undone that are killed on the way is done here. `theap`: any
 // of the calling thread's, or NULL.
 void subproc_collect_abandoned(subproc_t* subproc, struct theap_s* theap);
+// The same for the pages of one heap; for a main heap, for all.
+void heap_collect_abandoned(heap_t* heap, struct theap_s* theap);
 
 // ---- visiting -------------------------------------------------------------------------------------------
 
@@ -131,6 +133,10 @@ typedef struct heap_area_s {
   size_t full_block_size; // bytes from one block to the next
   void* page;             // ours
 } heap_area_t;
+
+// Calls `visit` for each page of the heap, until it returns false; for a main heap, and when many walk over it at the same
+// time, also for pages of other heaps. True: it saw all of them.
+bool heap_visit_pages(heap_t* heap, bool (*visit)(page_t* page, void* arg), void* arg);
 
 // Called with `block` NULL for each area, then, if blocks are wanted, with each block in use. Returns false
 // to stop. May not allocate or free in the heap that is visited.

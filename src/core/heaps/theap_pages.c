@@ -246,7 +246,7 @@ void theap_forget_pages(theap_t* theap) {
   if (MI_SECURE) mem_zero(theap->ring, sizeof(theap->ring));
 }
 
-void theap_abandon_all(theap_t* theap) {
+MI_COLD void theap_abandon_all(theap_t* theap) {
   singles_give_up(theap);
   for (unsigned bin = next_queued_bin(theap, 0); bin != 0; bin = next_queued_bin(theap, bin)) {
     page_t* page;

@@ -130,14 +130,23 @@ static bool visit_page(page_t* page, void* arg) {
   return call_all(visit);
 }
 
+bool heap_visit_pages(heap_t* heap, bool (*visit)(page_t* page, void* arg), void* arg) {
+  heap_walk_t* walk = NULL;
+  page_t* page = heap_is_main(heap) ? NULL : heap_walk(heap, &walk, false);
+  if (walk == NULL) return arena_visit_pages(&heap->subproc->arenas, visit, arg);
+  bool goes_on = true;
+  while (page != NULL) {
+    goes_on = visit(page, arg);
+    page = heap_walk(heap, &walk, !goes_on);
+  }
+  return goes_on;
+}
+
 bool heap_visit(heap_t* heap, heap_scope_t scope, theap_t* theap, bool blocks, heap_visitor_t* visitor,
                 void* arg) {
   visit_t visit = {
       .heap = heap, .scope = scope, .theap = theap, .with_blocks = blocks, .visitor = visitor, .arg = arg};
-  heap_walk_t* walk = NULL;
-  page_t* page = heap_is_main(heap) ? NULL : heap_walk(heap, &walk, false);
-  if (walk == NULL) arena_visit_pages(&heap->subproc->arenas, &visit_page, &visit);
-  while (page != NULL) page = heap_walk(heap, &walk, !visit_page(page, &visit));
+  heap_visit_pages(heap, &visit_page, &visit);
   return !visit.stopped;
 }
 

@@ -49,7 +49,7 @@ static bool add_heap_counts(heap_t* heap, void* arg) {
   return true;
 }
 
-void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const subproc_t* subproc,
+void stats_collect_blocks_of(stats_blocks_t* blocks, heap_t* heap, const subproc_t* subproc,
                              const theap_t* theap) {
   mem_zero(blocks, sizeof(*blocks));
   sum_t sum = {blocks, heap, subproc, theap};
@@ -61,6 +61,10 @@ void stats_collect_blocks_of(stats_blocks_t* blocks, const heap_t* heap, const s
     if (MI_SECURE) theap_count_ring(at, blocks->freed);
   }
   if (theap == NULL) subproc_visit_heaps(subproc, &add_heap_counts, &sum);
+  if (heap != NULL) {
+    heap_visit_pages(heap, &add_page_counts, &sum);
+    return;
+  }
   for (subproc_t* in = subproc_first(); in != NULL; in = in->next) {
     if (atomic_get_acquire(&in->state) != HEAP_LIVE || (subproc != NULL && in != subproc)) continue;
     arena_visit_pages(&in->arenas, &add_page_counts, &sum);

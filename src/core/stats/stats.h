@@ -23,7 +23,7 @@ void stats_collect_blocks(stats_blocks_t* blocks);
 struct heap_s;
 struct subproc_s;
 struct theap_s;
-void stats_collect_blocks_of(stats_blocks_t* blocks, const struct heap_s* heap,
-                             const struct subproc_s* subproc, const struct theap_s* theap);
+void stats_collect_blocks_of(stats_blocks_t* blocks, struct heap_s* heap, const struct subproc_s* subproc,
+                             const struct theap_s* theap);
 
 #endif
