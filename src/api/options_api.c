@@ -8,6 +8,7 @@
   _Static_assert((int)option_##name == (int)mi_option_##name, "order of " #name);
 #define DEPRECATED(name, default_value, kind, older)                                                         \
   _Static_assert((int)option_##name == (int)mi_option_deprecated_##name, "order of " #name);
+#define IGNORED OPTION
 #include "core/report/options_table.h"
 _Static_assert((int)OPTION_COUNT == (int)_mi_option_last, "number of options");
 

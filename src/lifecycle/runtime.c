@@ -88,7 +88,9 @@ static void process_init(void) {
         "heap, which is correct but slow\n");
   }
   message_verbose("version %s, %d bit, %s build\n", MI_VERSION_TEXT, (int)sizeof(void*) * 8,
-                  MI_DEBUG ? "checking" : "release");
+                  MI_DEBUG    ? "checking"
+                  : MI_SECURE ? "secure"
+                              : "release");
   if (option_is_enabled(option_verbose)) options_print_set(NULL, NULL);
   message_verbose("life cycle: process attached; thread exits are told by %s\n", os_bell_name());
 }

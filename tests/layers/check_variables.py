@@ -30,9 +30,9 @@ def options(root):
     """Names, older names, and the deprecated ones, which no code reads."""
     text = next(texts(root, ["src/core/report/options_table.h"], ".h"))[1]
     names, inert = set(), set()
-    for kind, name, older in re.findall(r'^(OPTION|DEPRECATED)\((\w+),.*, \w+, ("\w+"|NULL)\)', text, re.M):
+    for kind, name, older in re.findall(r'^(OPTION|DEPRECATED|IGNORED)\((\w+),.*, \w+, ("\w+"|NULL)\)', text, re.M):
         names |= {name, older.strip('"')} - {"NULL"}
-        inert |= {name} if kind == "DEPRECATED" else set()
+        inert |= {name} if kind != "OPTION" else set()
     return names, inert
 
 

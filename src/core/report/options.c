@@ -11,18 +11,20 @@ typedef struct option_entry_s {
   const char* older_name;
   long default_value;
   option_kind_t kind;
-  bool is_deprecated;
+  bool is_ignored;
 } option_entry_t;
 
 static const option_entry_t option_entries[OPTION_COUNT] = {
-#define OPTION(name, default_value, kind, older)     {#name, older, default_value, KIND_##kind, false},
-#define DEPRECATED(name, default_value, kind, older) {#name, older, default_value, KIND_##kind, true},
+#define OPTION(name, default_value, kind, older)  {#name, older, default_value, KIND_##kind, false},
+#define IGNORED(name, default_value, kind, older) {#name, older, default_value, KIND_##kind, true},
+#define DEPRECATED                                IGNORED
 #include "core/report/options_table.h"
 };
 
 long option_values[OPTION_COUNT] = {
 #define OPTION(name, default_value, kind, older) OPTION_UNREAD,
 #define DEPRECATED                               OPTION
+#define IGNORED                                  OPTION
 #include "core/report/options_table.h"
 };
 
@@ -39,13 +41,17 @@ bool option_is_set(option_t option) {
 #define VARIABLE_CAPACITY 64
 #define VALUE_CAPACITY    1024 // no sensible value is longer
 
+static void variable_name(const char* option, char variable[VARIABLE_CAPACITY]) {
+  size_t length = format_print(variable, VARIABLE_CAPACITY, "MIMALLOC_%s", option);
+  for (size_t i = 0; i < length; i++) variable[i] = text_upper(variable[i]);
+}
+
 // Looks for MIMALLOC_NAME, then mimalloc_name: upstream ignores the case, which Windows' environment does by
 // itself.
 static bool environment_get(const char* name, char variable[VARIABLE_CAPACITY], char value[VALUE_CAPACITY]) {
-  size_t length = format_print(variable, VARIABLE_CAPACITY, "MIMALLOC_%s", name);
-  for (size_t i = 0; i < length; i++) variable[i] = text_upper(variable[i]);
+  variable_name(name, variable);
   if (os_environment(variable, value, VALUE_CAPACITY)) return true;
-  for (size_t i = 0; i < length; i++) variable[i] = text_lower(variable[i]);
+  for (size_t i = 0; variable[i] != 0; i++) variable[i] = text_lower(variable[i]);
   return os_environment(variable, value, VALUE_CAPACITY);
 }
 
@@ -178,9 +184,8 @@ MI_COLD long option_read_slow(option_t option) {
   // Only now, since warnings read options.
   if (is_present && !is_valid) warn_of_value(option, variable, trimmed);
   if (is_older && is_valid) {
-    message_warning(
-        "environment variable %s is an older name of the option %s: please use MIMALLOC_ and that name\n",
-        variable, entry->name);
+    variable_name(entry->name, text);
+    message_warning("environment variable %s is an older name of %s: please use that\n", variable, text);
   }
   return value;
 }
@@ -253,18 +258,29 @@ static const char* nearest_name(const char* name, size_t* distance) {
   return nearest;
 }
 
+// `name`: one of the tables'.
+static bool is_ignored(const char* name) {
+  for (unsigned i = 0; i < OPTION_COUNT; i++)
+    if (name == option_entries[i].name || name == option_entries[i].older_name)
+      return option_entries[i].is_ignored;
+  return !MI_SECURE && text_equal_ignoring_case(name, "zero_on_free");
+}
+
 static void warn_of_name(void* context, const char* variable) {
   MI_UNUSED(context);
   size_t distance;
   const char* nearest = nearest_name(variable + sizeof(prefix) - 1, &distance);
   char known[VARIABLE_CAPACITY];
-  if (distance == 0) return;
+  if (distance == 0) {
+    if (is_ignored(nearest))
+      message_warning("environment variable %s has no effect in this build\n", variable);
+    return;
+  }
   if (nearest == NULL) {
     message_warning("environment variable %s has no effect: there is no such option\n", variable);
     return;
   }
-  size_t length = format_print(known, sizeof(known), "%s%s", prefix, nearest);
-  for (size_t i = 0; i < length; i++) known[i] = text_upper(known[i]);
+  variable_name(nearest, known);
   message_warning("environment variable %s has no effect: there is no such option; is %s meant?\n", variable,
                   known);
 }
@@ -345,7 +361,7 @@ static void print_option(message_output_t* output, void* arg, option_t option) {
   const option_entry_t* entry = &option_entries[option];
   message_print_to(output, arg, "mimalloc: option '%s': %ld%s%s%s\n", entry->name, option_get(option),
                    kind_unit(entry->kind), option_is_set(option) ? " (set)" : "",
-                   entry->is_deprecated ? " (deprecated: no effect)" : "");
+                   entry->is_ignored ? " (no effect)" : "");
 }
 
 void options_print(message_output_t* output, void* arg) {

@@ -14,6 +14,7 @@
 typedef enum option_e {
 #define OPTION(name, default_value, kind, older) option_##name,
 #define DEPRECATED                               OPTION
+#define IGNORED                                  OPTION
 #include "core/report/options_table.h"
   OPTION_COUNT
 } option_t;

@@ -4,6 +4,7 @@
 //
 //   OPTION(name, default, kind, older name or NULL)
 //   DEPRECATED(name, default, kind, older name or NULL)    accepted, has no effect
+//   IGNORED(name, default, kind, older name or NULL)       the same: about what this allocator doesn't have
 //
 // Kinds, which say how a value is read from the environment and printed:
 //   FLAG    on or off; some know a third value
@@ -12,7 +13,7 @@
 //   BYTES   an amount of memory, kept in bytes
 //   KIB     an amount of memory, kept in KiB: in bytes it might not fit in Windows' 32-bit long
 //
-// Includers define OPTION and DEPRECATED; this file undefines them.
+// Includers define OPTION, DEPRECATED and IGNORED; this file undefines them.
 
 // clang-format off
 OPTION(show_errors, 0, FLAG, NULL)                                 // print warnings and errors
@@ -33,7 +34,7 @@ DEPRECATED(eager_commit_delay, 1, NUMBER, NULL)
 OPTION(purge_delay, 1000, MS, "reset_delay")                       // free memory waits; -1: for ever
 OPTION(use_numa_nodes, 0, NUMBER, NULL)                            // 0: all
 OPTION(disallow_os_alloc, 0, FLAG, "limit_os_alloc")               // use reserved memory only
-OPTION(os_tag, 100, NUMBER, NULL)                                  // of mappings, on systems that have such
+IGNORED(os_tag, 100, NUMBER, NULL)
 OPTION(max_errors, 32, NUMBER, NULL)                               // show this many; -1: all
 OPTION(max_warnings, 32, NUMBER, NULL)
 DEPRECATED(max_segment_reclaim, 10, NUMBER, NULL)
@@ -51,18 +52,19 @@ OPTION(guarded_sample_rate, 0, NUMBER, NULL)                       // guard one 
 OPTION(guarded_sample_seed, 0, NUMBER, NULL)                       // 0: random
 OPTION(generic_collect, 10000, NUMBER, NULL)                       // slow allocations between collections
 OPTION(page_reclaim_on_free, 0, NUMBER, "abandoned_reclaim_on_free") // -1: never, 1: any page
-OPTION(page_full_retain, 2, NUMBER, NULL)                          // full pages kept per size class
+IGNORED(page_full_retain, 2, NUMBER, NULL)
 OPTION(page_max_candidates, 4, NUMBER, NULL)                       // pages looked at for a good fit
-OPTION(max_vabits, 0, NUMBER, NULL)                                // bits of an address; 0: ask the system
-OPTION(pagemap_commit, 0, FLAG, NULL)
+IGNORED(max_vabits, 0, NUMBER, NULL)
+IGNORED(pagemap_commit, 0, FLAG, NULL)
 OPTION(page_commit_on_demand, 0, FLAG, NULL)
 OPTION(page_max_reclaim, -1, NUMBER, NULL)                         // pages of a class; -1: no limit
 OPTION(page_cross_thread_max_reclaim, 32, NUMBER, NULL)
-OPTION(allow_thp, 1, FLAG, NULL)                                   // transparent huge pages (Linux)
+IGNORED(allow_thp, 1, FLAG, NULL)
 OPTION(minimal_purge_size, 0, KIB, NULL)                           // 0: chosen by the allocator
 OPTION(arena_max_object_size, MI_64BIT ? 2 * 1024 * 1024 : 256 * 1024, KIB, NULL)
-OPTION(arena_is_numa_local, 0, FLAG, NULL)
+IGNORED(arena_is_numa_local, 0, FLAG, NULL)
 // clang-format on
 
 #undef OPTION
 #undef DEPRECATED
+#undef IGNORED
