@@ -1116,9 +1116,10 @@ mi_decl_new_block void* mi_new(size_t size) mi_attr_malloc mi_attr_alloc_size(1)
 /** operator new with an alignment. */
 mi_decl_new_block void* mi_new_aligned(size_t size, size_t alignment) mi_attr_malloc mi_attr_alloc_size(1)
     mi_attr_alloc_align(2);
-/** operator new that returns NULL. */
+/** operator new that returns NULL. The new-handler must not throw through it: C code can't catch that, and the C++ runtime
+    ends the process (std::terminate), as with upstream. The operators of mimalloc-new-delete.h catch it. */
 mi_decl_new_block void* mi_new_nothrow(size_t size) mi_attr_noexcept mi_attr_malloc mi_attr_alloc_size(1);
-/** operator new with an alignment that returns NULL. */
+/** operator new with an alignment that returns NULL; as mi_new_nothrow(). */
 mi_decl_new_block void* mi_new_aligned_nothrow(size_t size, size_t alignment) mi_attr_noexcept mi_attr_malloc
     mi_attr_alloc_size(1) mi_attr_alloc_align(2);
 /** operator new[] for `count` values of `size` bytes. */
