@@ -275,10 +275,9 @@ void theap_end(theap_t* theap) {
   record_give(theap);
 }
 
-bool theap_begin_salvage(theap_t* theap, thread_t* dead) {
-  if (theap->thread != dead) return false;
+void theap_begin_salvage(theap_t* theap) {
   uint32_t state = THEAP_OWNED;
-  return atomic_cas_acq_rel(&theap->state, &state, (uint32_t)THEAP_ENDING) || state == THEAP_ENDING;
+  atomic_cas_acq_rel(&theap->state, &state, (uint32_t)THEAP_ENDING);
 }
 
 void theap_end_salvage(theap_t* theap) {

@@ -12,9 +12,9 @@ theap_t* theap_make(struct thread_s* thread, heap_t* heap);
 // Its heap may be in the middle of being destroyed by another thread, which then does it.
 void theap_end(theap_t* theap);
 
-// The same for a theap whose thread was killed: `visit_pages` was told to let its pages go before. False: not
-// for us to end.
-bool theap_begin_salvage(theap_t* theap, struct thread_s* dead);
+// The same for a theap whose thread was killed, and is dead for sure. From here on its pages are let go by who found that,
+// which is done when the second is called.
+void theap_begin_salvage(theap_t* theap);
 void theap_end_salvage(theap_t* theap);
 
 // The thread's theap of `heap`, if it isn't in its table; NULL when there is none.

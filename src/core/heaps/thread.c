@@ -131,18 +131,26 @@ bool thread_choose(thread_t* thread, theap_t* theap) {
 // can: each store to a page record leaves it valid (see the fences where they are written), at worst with a
 // block or a page lost. So the pages are found by walking the arenas, and the theap's own lists are thrown
 // away.
+//
+// All that are found dead at a time are dealt with together, by one walk over theaps and pages: their records have the same
+// holder then.
 
 typedef struct salvage_s {
-  thread_t* dead;
-  theap_t* by; // any of the living thread's, or NULL
+  uint64_t holder; // of the dead ones' records
+  theap_t* by;     // any of the living thread's, or NULL
 } salvage_t;
+
+static bool is_of_dead(const theap_t* theap, const salvage_t* salvage) {
+  const thread_t* thread = atomic_get_acquire(&theap->thread);
+  return thread != NULL && atomic_get_acquire(&thread->holder) == salvage->holder;
+}
 
 static bool salvage_page(page_t* page, void* arg) {
   salvage_t* salvage = (salvage_t*)arg;
   uintptr_t owner = atomic_get_acquire(&page->owner);
   if ((owner & PAGE_OWNER_ABANDONED) != 0) return true;
   theap_t* theap = page_owner_theap(owner);
-  if (theap == NULL || theap->thread != salvage->dead || atomic_get_acquire(&theap->state) != THEAP_ENDING)
+  if (theap == NULL || !is_of_dead(theap, salvage) || atomic_get_acquire(&theap->state) != THEAP_ENDING)
     return true;
   if ((owner & PAGE_OWNER_SINGLE) != 0) {
     if (single_is_kept(owner)) single_salvage(salvage->by, page);
@@ -187,36 +195,32 @@ static void end_page_in_hand(const thread_t* dead) {
     heap_add_page_in_hand(theap);
 }
 
+// `dead`: linked by list_next.
 static void salvage_all(thread_t* dead, theap_t* by) {
+  salvage_t salvage = {dead->holder, by};
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next)
-    theap_begin_salvage(theap, dead);
-  end_page_in_hand(dead);
-  arena_give_back(&dead->hands);
-  salvage_t salvage = {dead, by};
+    if (is_of_dead(theap, &salvage)) theap_begin_salvage(theap);
+  for (thread_t* at = dead; at != NULL; at = at->list_next) {
+    end_page_in_hand(at);
+    arena_give_back(&at->hands);
+  }
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next)
     arena_visit_pages(&subproc->arenas, &salvage_page, &salvage);
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) {
-    if (theap->thread != dead) continue;
+    if (!is_of_dead(theap, &salvage)) continue;
     uint32_t state = atomic_get_acquire(&theap->state), destroying = THEAP_DESTROYING;
-    if (state == THEAP_ENDING) {
-      theap_end_salvage(theap);
-    } else if (state == THEAP_DESTROYED) {
+    if (state == THEAP_ENDING || state == THEAP_DESTROYED) {
       theap_end_salvage(theap);
     } else {
       atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO);
     }
   }
-  dead->ended = NULL;
-}
-
-static void thread_salvage(thread_t* dead, theap_t* by, bool was_owned) {
-  salvage_all(dead, by);
-  stats_count(&stats_process.threads_reaped, 1);
-  record_give(dead, was_owned);
+  for (thread_t* at = dead; at != NULL; at = at->list_next) at->ended = NULL;
 }
 
 size_t thread_reap(thread_t* self, size_t checks) {
   size_t reaped = 0;
+  thread_t* dead = NULL;
   thread_t* candidate = atomic_get_acquire(&reap_cursor);
   size_t count = atomic_get_relaxed(&thread_count);
   uint64_t taken =
@@ -227,18 +231,30 @@ size_t thread_reap(thread_t* self, size_t checks) {
     uint64_t holder = atomic_get_acquire(&candidate->holder);
     unsigned kind = thread_holder_kind(holder);
     if (candidate != self && (kind == THREAD_OWNED || kind == THREAD_TAKEN)) {
-      checks--;
-      // The swap succeeds only if it is still the same ownership that was found dead.
       bool is_dead =
           kind == THREAD_OWNED ? thread_is_dead(candidate) : os_thread_is_dead(thread_holder_id(holder));
+      if (!is_dead) checks--; // while there are dead ones, the walk goes on: more of them cost hardly more
+      // The swap succeeds only if it is still the same ownership that was found dead.
       if (is_dead && atomic_cas_acq_rel(&candidate->holder, &holder, taken)) {
-        thread_salvage(candidate, self == NULL ? NULL : self->main, kind == THREAD_OWNED);
+        if (kind == THREAD_OWNED) candidate->was_owned = true;
+        candidate->list_next = dead;
+        dead = candidate;
         reaped++;
       }
     }
     candidate = candidate->all_next;
   }
   atomic_set_release(&reap_cursor, candidate);
+  if (dead == NULL) return 0;
+  salvage_all(dead, self == NULL ? NULL : self->main);
+  stats_count(&stats_process.threads_reaped, (int64_t)reaped);
+  while (dead != NULL) {
+    thread_t* next = dead->list_next;
+    bool was_owned = dead->was_owned;
+    dead->was_owned = false; // first: counted once at most, whoever dies
+    record_give(dead, was_owned);
+    dead = next;
+  }
   return reaped;
 }
 

@@ -24,12 +24,13 @@ typedef struct MI_ALIGNED(64) thread_s {
   subproc_t* subproc;
   uint64_t watch; // of the owner (os_thread_watch); 0: not made yet
   arena_hands_t hands;
+  bool was_owned;            // by a thread that was found dead, and is still counted
   uint32_t has_moved;        // some of its theaps are of a heap that another thread deleted: they are to end
   uint32_t is_superseded;    // another record was acquired by a thread with the same id: its thread is dead
   struct thread_s* all_next; // list of all records, push only
   MI_ALIGNED(64) uint64_t holder;
   theap_t* ended;             // stack of theaps whose heaps others destroyed
-  struct thread_s* list_next; // link in the stack of spares
+  struct thread_s* list_next; // link in the stack of spares, and of those that are reaped together
 } thread_t;
 
 MI_INLINE unsigned thread_holder_kind(uint64_t holder) { return (unsigned)(holder & 7); }
@@ -65,7 +66,7 @@ MI_INLINE bool thread_is_late(const thread_t* thread) {
 }
 
 // Looks whether threads that have records are dead without having given them back (TerminateThread, or nobody
-// told us of the thread's end), at most `checks` of them, and gives back what they left. Returns how many
+// told us of the thread's end), until `checks` living ones were seen, and gives back what the dead left. Returns how many
 // were reaped. `thread`: the calling thread's, or NULL.
 size_t thread_reap(thread_t* thread, size_t checks);
 
