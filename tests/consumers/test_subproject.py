@@ -18,8 +18,8 @@ class Subproject(Consumer):
         path = self.path("cross.ini")
         with open(path, "w", encoding="utf-8") as file:
             file.write("[binaries]\n" + "".join(f"{key} = {value!r}\n" for key, value in (
-                ("c", self.cc), ("cpp", self.cxx), ("ar", machine + "-ar"), ("nm", machine + "-nm"), ("strip", machine + "-strip"),
-                ("dlltool", machine + "-dlltool"), ("windres", machine + "-windres"), ("pkgconfig", "pkg-config")))
+                ("c", self.cc), ("cpp", self.cxx), ("ar", machine + "-ar"), ("strip", machine + "-strip"),
+                ("windres", machine + "-windres"), ("pkgconfig", "pkg-config")))
                 + "[properties]\nneeds_exe_wrapper = true\nskip_sanity_check = true\n"
                 + f"[host_machine]\nsystem = 'windows'\ncpu_family = {'x86_64' if cpu == 'x86_64' else 'x86'!r}\ncpu = {cpu!r}\n"
                 + "endian = 'little'\n")
