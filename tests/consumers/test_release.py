@@ -139,6 +139,9 @@ def consumers(arch):
 
 
 def check_arm64_dlls(tree):
+    listing = subprocess.run(["llvm-readobj", "--file-headers", os.path.join(tree, "lib", "libmimalloc.dll.a")], capture_output=True, text=True).stdout
+    machines = set(re.findall(r"Machine: (\S+)", listing))
+    expect(machines == {"IMAGE_FILE_MACHINE_ARM64"}, f"the import library is for arm64: {machines}")
     dll = os.path.join(ROOT, "dll")
     for name in DLLS:
         for check in ("exports", "imports"):
