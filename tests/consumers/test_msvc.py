@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 
-from consumer import ROOT, Consumer, Failure
+from consumer import ROOT, Consumer, Failure, Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # {architecture: (clang's target, llvm-dlltool's machine, a name that MinGW-w64's tools have before theirs)}
@@ -155,6 +155,44 @@ class Msvc(Consumer):
         path = self.link("override.exe", self.object("msvc_program.c", "override.obj", "-DSTATIC"),
                          "/include:__imp_mimalloc_override", self.library("mimalloc-override.lib"))
         self.check(path, False, self.FAMILY)
+
+    # What Microsoft's compiler finds by itself is given here: start-up code and the runtime's import libraries.
+    CMAKE = """cmake_minimum_required(VERSION 3.21)
+project(linked C)
+find_package(mimalloc 3.4 REQUIRED)
+function(program name library)
+  add_executable(${name} ${PROGRAM})
+  target_compile_definitions(${name} PRIVATE ${ARGN})
+  target_link_libraries(${name} PRIVATE ${library} ${STARTUP} ${RUNTIME})
+endfunction()
+program(cmake-dll mimalloc API)
+program(cmake-crt mimalloc-crt)
+program(cmake-static mimalloc-static API STATIC)
+program(cmake-override mimalloc-override STATIC)
+"""
+
+    def case_cmake(self):
+        missing = [tool for tool in ("cmake", "ninja") if not shutil.which(tool)]
+        if missing:
+            raise Skip(f"no {' and no '.join(missing)} here")
+        source, build = self.path("cmake"), self.path("cmake-build")
+        os.mkdir(source)
+        with open(os.path.join(source, "CMakeLists.txt"), "w", encoding="utf-8") as file:
+            file.write(self.CMAKE)
+        clang_cl = self.path("clang-cl")  # clang takes MSVC's command line when it is called so
+        os.symlink(os.path.realpath(shutil.which("clang")), clang_cl)
+        target = self.clang_command[1]
+        flags = " ".join([target, *(f"/clang:{flag}" for flag in FLAGS[:2]), "/clang:-ffreestanding"])
+        self.run(["cmake", "-G", "Ninja", "-S", source, "-B", build, "-DCMAKE_SYSTEM_NAME=Windows", "-DCMAKE_BUILD_TYPE=Release",
+                  "-DCMAKE_SYSTEM_PROCESSOR=" + {"x64": "AMD64", "x86": "x86", "arm64": "ARM64"}[self.options.arch],
+                  "-DCMAKE_C_COMPILER=" + clang_cl, "-DCMAKE_LINKER=" + shutil.which("lld-link"),
+                  "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY", "-DCMAKE_MSVC_RUNTIME_LIBRARY=", "-DCMAKE_C_STANDARD_LIBRARIES=",
+                  "-DCMAKE_C_FLAGS=" + flags, "-DCMAKE_EXE_LINKER_FLAGS=/manifest:no /nodefaultlib /entry:mainCRTStartup /opt:ref",
+                  "-DCMAKE_PREFIX_PATH=" + self.prefix, "-DPROGRAM=" + os.path.join(HERE, "msvc_program.c"),
+                  "-DSTARTUP=" + self.startup, "-DRUNTIME=" + ";".join([*self.runtime, self.kernel32])])
+        self.run(["cmake", "--build", build, "-j", "1"])
+        for name, with_dll, without in (("dll", True, ()), ("crt", True, self.FAMILY), ("static", False, ()), ("override", False, self.FAMILY)):
+            self.check(os.path.join(build, f"cmake-{name}.exe"), with_dll, without)
 
     def case_static_hears_of_threads(self):
         # The TLS callback is in the program: the linker was asked for a TLS directory.
