@@ -56,6 +56,33 @@ class CMake(Consumer):
         other = "set(CMAKE_SIZEOF_VOID_P 4)\n" if self.run([*self.cc, "-dumpmachine"]).stdout.startswith("x86_64") else "set(CMAKE_SIZEOF_VOID_P 8)\n"
         self.refused("width", other + "find_package(mimalloc REQUIRED)\n", "bytes)")
 
+    def case_other_system_is_refused(self):
+        self.refused("system", "set(CMAKE_SYSTEM_NAME Linux)\nfind_package(mimalloc REQUIRED)\n", "(for Windows)")
+
+    def case_other_processor_is_refused(self):
+        for name in ("ARM64", "aarch64", "riscv64"):
+            self.refused(name, f"set(CMAKE_SYSTEM_PROCESSOR {name})\nfind_package(mimalloc REQUIRED)\n", "(for x86")
+        self.refused("compiler", "set(CMAKE_C_COMPILER_ARCHITECTURE_ID ARM64)\nfind_package(mimalloc REQUIRED)\n", "(for x86")
+
+    def case_names_of_the_processor_are_taken(self):
+        # x86 is called AMD64, too, by CMake on 64-bit Windows.
+        for name in ("AMD64", "x86_64", "x64", "i686", ""):
+            self.cmake("cpu-" + name, self.project("cpu-" + name, f"set(CMAKE_SYSTEM_PROCESSOR \"{name}\")\nfind_package(mimalloc REQUIRED)\n"))
+
+    def case_crt_and_our_names(self):
+        text = f"find_package(mimalloc REQUIRED)\nadd_executable(both {self.example('api.c')})\ntarget_link_libraries(both mimalloc-crt mimalloc)\n"
+        build, _ = self.cmake("both", self.project("both", text))
+        self.run(["cmake", "--build", build, "-j", "1"])
+        self.is_api(os.path.join(build, "both.exe"), True)
+
+    def case_toolchain_file_that_looks_into_its_root_alone(self):
+        # Two ways past CMAKE_FIND_ROOT_PATH_MODE_PACKAGE=ONLY, as docs/install.md has them.
+        text, only = "find_package(mimalloc REQUIRED)\n", "-DCMAKE_FIND_ROOT_PATH_MODE_PACKAGE=ONLY"
+        self.refused("only", text, "Could not find", only, "-DCMAKE_FIND_ROOT_PATH=" + self.path("nothing"))
+        self.cmake("only-dir", self.project("only-dir", text), only, "-DCMAKE_FIND_ROOT_PATH=" + self.path("nothing"),
+                   "-Dmimalloc_DIR=" + os.path.dirname(self.find("mimalloc-config.cmake")))
+        self.cmake("only-root", self.project("only-root", text), only, "-DCMAKE_FIND_ROOT_PATH=" + self.path("nothing") + ";" + self.prefix)
+
     def case_found_twice(self):
         self.cmake("twice", self.project("twice", "find_package(mimalloc REQUIRED)\nfind_package(mimalloc REQUIRED)\n"))
 
