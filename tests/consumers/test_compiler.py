@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A user who gives the compiler a folder or two, and one who lets pkg-config say them; with GCC, and with clang."""
 import os
+import re
 
 from consumer import EXAMPLES, PE, Consumer, Failure
 
@@ -17,6 +18,10 @@ class Compiler(Consumer):
     def case_static_by_name(self):
         self.is_api(self.compile("static.exe", self.cc, self.example("api.c"), self.headers, self.libraries,
                                  "-lmimalloc-static"), False)
+
+    def case_secure_static_by_name(self):
+        self.is_api(self.compile("secure.exe", self.cc, self.example("api.c"), self.headers, self.libraries,
+                                 "-lmimalloc-secure-static"), False)
 
     def case_static_flag_does_not_mix_them_up(self):
         # With -static the linker looks for archives only, and there is none of that name: an error, not another library.
@@ -101,8 +106,22 @@ class Compiler(Consumer):
         if imports != ["libmimalloc.dll.a"]:
             raise Failure(f"import libraries: {imports}")
 
+    def case_links_of_documents(self):
+        # Of an archive's pages, test_release.py looks at them.
+        documents = [os.path.join(folder, name) for folder, _, files in os.walk(self.prefix) for name in files if name.endswith(".md")]
+        if not documents and not self.options.prefix:
+            raise Failure("no documents")
+        dead = []
+        for path in documents:
+            with open(path, encoding="utf-8") as file:
+                links = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", file.read())
+            dead += [f"{os.path.basename(path)}: {link}" for link in links if not os.path.exists(os.path.join(os.path.dirname(path), link))]
+        if dead:
+            raise Failure(f"links that lead nowhere: {dead}")
+
     def case_version_resources(self):
-        for name in ("mimalloc.dll", "mi-run.exe", "minject.exe"):
+        follow = "mi-follow32.dll" if self.run([*self.cc, "-dumpmachine"]).stdout.startswith("i686") else "mi-follow64.dll"
+        for name in ("mimalloc.dll", "mi-run.exe", "mi-report.exe", "minject.exe", follow):
             strings = PE(self.find(name)).version_strings()
             if strings.get("OriginalFilename") != name or not strings.get("CompanyName") or not strings.get("FileVersion"):
                 raise Failure(f"{name}: {strings}")

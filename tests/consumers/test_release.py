@@ -25,10 +25,11 @@ from pe import PE  # noqa: E402
 
 MACHINES = {"x64": 0x8664, "x86": 0x14C, "arm64": 0xAA64}
 TOOLS = ["bin/mi-run.exe", "bin/mi-report.exe", "bin/minject.exe"]
+FOLLOW = {"x64": ["bin/mi-follow64.dll"], "x86": ["bin/mi-follow32.dll"], "arm64": []}  # for mi-run --follow
 DLLS = ["bin/mimalloc.dll", "debug/mimalloc.dll", "secure/mimalloc.dll"]
 NAMES = ["mimalloc", "mimalloc-crt", "mimalloc-static", "mimalloc-override"]
 FILES = (DLLS + ["lib/libmimalloc.dll.a", "lib/libmimalloc-crt.a", "lib/libmimalloc-static.a", "lib/libmimalloc-override.a",
-                 "lib/mimalloc.def", "include/mimalloc.h", "include/mimalloc-stats.h", "include/mimalloc-override.h",
+                 "lib/libmimalloc-secure-static.a", "lib/mimalloc.def", "include/mimalloc.h", "include/mimalloc-stats.h", "include/mimalloc-override.h",
                  "include/mimalloc-new-delete.h", "lib/cmake/mimalloc/mimalloc-config.cmake", "doc/README.html", "doc/CHANGELOG.html",
                  "doc/docs/install.html", "doc/examples/app.c", "LICENSE", "SHA256SUMS"] +
          [f"lib/{name}.lib" for name in NAMES] + [f"lib/pkgconfig/{name}.pc" for name in NAMES])
@@ -53,13 +54,16 @@ def release(arch, out):
     return archives[0]
 
 
+def tools(arch):
+    return TOOLS + FOLLOW[arch] if arch != "arm64" else []
+
+
 def check_files(tree, arch):
-    has_tools = arch != "arm64"
-    missing = [name for name in FILES + (TOOLS if has_tools else []) if not os.path.isfile(os.path.join(tree, name))]
+    missing = [name for name in FILES + tools(arch) if not os.path.isfile(os.path.join(tree, name))]
     expect(not missing, f"all files are there {missing or ''}")
-    follow = glob.glob(os.path.join(tree, "bin", "mi-follow*.dll"))
-    expect(len(follow) == has_tools, "and what mi-run --follow needs, where mi-run is")
-    for name in DLLS + (TOOLS if has_tools else []):
+    follow = [os.path.relpath(path, tree) for path in glob.glob(os.path.join(tree, "bin", "mi-follow*.dll"))]
+    expect(follow == FOLLOW[arch], f"and no other of mi-run's: {follow}")
+    for name in DLLS + tools(arch):
         image = PE(os.path.join(tree, name))
         machine, = struct.unpack_from("<H", image.data, struct.unpack_from("<I", image.data, 0x3C)[0] + 4)
         strings = image.version_strings()
@@ -85,7 +89,7 @@ def check_sums(tree):
 
 def check_symbols(tree, arch):
     objdump = "llvm-objdump" if arch == "arm64" else "x86_64-w64-mingw32-objdump"
-    for name in DLLS + (TOOLS if arch != "arm64" else []):
+    for name in DLLS + tools(arch):
         folder, base = os.path.split(name)
         debug = os.path.join("symbols", "" if folder == "bin" else folder, base + ".debug")
         with open(os.path.join(tree, debug), "rb") as file:
