@@ -30,7 +30,8 @@ static const char help_text[] =
     "  --path FOLDER       look for programs and DLLs there first; may be given more than once\n"
     "  --symbolizer PROGRAM   llvm-symbolizer or addr2line; none: only what mi-report can read itself (lines of DWARF,\n"
     "                      names, and PDB files on Windows). Default: the first of them that runs; on Windows: none\n"
-    "  --help, --version\n";
+    "  -h, --help, /?      this text\n"
+    "  --version\n";
 // clang-format on
 
 enum { REPORTS_MAX = 1000, FOLDERS_MAX = 64 };
@@ -136,7 +137,8 @@ int main(int argc, char** argv) {
   argv = platform_arguments(argc, argv);
   static arguments_t arguments = {.output = {.metric = LIVE_BYTES, .top = 20}};
   for (int i = 1; argv[i] != NULL; i++) {
-    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return fputs(help_text, stdout) < 0;
+    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "/?") == 0)
+      return fputs(help_text, stdout) < 0;
     if (strcmp(argv[i], "--version") == 0) return puts("mi-report " MI_REPORT_VERSION) < 0;
   }
   parse(&arguments, argv);

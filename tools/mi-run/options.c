@@ -193,6 +193,8 @@ bool options_parse(const utf16_t* line, utf16_t* storage, options_t* options) {
       if (!parse_record(&parser, record, word)) return false;
       continue;
     }
+    value = after(word, "--check=");
+    if (value != NULL) return fail(&parser, "--check takes no value but exact, not", value);
     value = value_of(&parser, word, "--report", &matched);
     if (matched) {
       if (value == NULL) return false;
