@@ -172,7 +172,8 @@ def main():
         sys.exit(1 if os.environ.get("MI_TOOLCHAINS_REQUIRED") else 77)
     first, places = options.archive, [ROOT]
     if options.folder:
-        first = release(options.arch, os.path.join(os.path.abspath(options.folder), "release"))
+        # A folder for each: several tests may run at the same time, and each copies the sources there.
+        first = release(options.arch, os.path.join(os.path.abspath(options.folder), "release-" + options.arch))
         places.append(os.path.dirname(first))
         with tempfile.TemporaryDirectory(prefix="elsewhere-") as folder:
             second = release(options.arch, os.path.join(folder, "a", "deeper", "place"))
