@@ -32,6 +32,15 @@
 #define atomic_cas_weak_acq_rel(p, expected, desired)                                                        \
   __atomic_compare_exchange_n((p), (expected), (desired), true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 // Sequentially consistent, where two threads each write one word and read the other's.
+// Puts `item` in front of a list that others only put something in front of, or take whole; `link`: its member.
+#define atomic_push(list, item, link)                                                                        \
+  do {                                                                                                       \
+    __typeof__(*(list)) first_ = atomic_get_relaxed(list);                                                   \
+    do {                                                                                                     \
+      (item)->link = first_;                                                                                 \
+    } while (!atomic_cas_weak_release((list), &first_, (item)));                                             \
+  } while (0)
+
 #define atomic_get_seq_cst(p)     __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define atomic_swap_seq_cst(p, x) __atomic_exchange_n((p), (x), __ATOMIC_SEQ_CST)
 #define atomic_or_seq_cst(p, x)   __atomic_fetch_or((p), (x), __ATOMIC_SEQ_CST)

@@ -18,10 +18,7 @@ static arena_t* spares; // records of released arenas
 
 void arena_set_init(arena_set_t* set) {
   if (atomic_swap_acq_rel(&set->is_known, 1u) != 0) return;
-  arena_set_t* first = atomic_get_relaxed(&all_sets);
-  do {
-    set->next = first;
-  } while (!atomic_cas_weak_release(&all_sets, &first, set));
+  atomic_push(&all_sets, set, next);
 }
 
 arena_set_t* arena_set_first(void) { return atomic_get_acquire(&all_sets); }

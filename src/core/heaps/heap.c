@@ -44,21 +44,8 @@ static heap_t** heaps_alike(const heap_t* heap) {
 }
 
 static void publish_heap(heap_t* heap) {
-  heap_t *first = atomic_get_relaxed(&all_heaps), **alike = heaps_alike(heap);
-  do {
-    heap->all_next = first;
-  } while (!atomic_cas_weak_release(&all_heaps, &first, heap));
-  first = atomic_get_relaxed(alike);
-  do {
-    heap->alike_next = first;
-  } while (!atomic_cas_weak_release(alike, &first, heap));
-}
-
-static void publish_subproc(subproc_t* subproc) {
-  subproc_t* first = atomic_get_relaxed(&all_subprocs);
-  do {
-    subproc->next = first;
-  } while (!atomic_cas_weak_release(&all_subprocs, &first, subproc));
+  atomic_push(&all_heaps, heap, all_next);
+  atomic_push(heaps_alike(heap), heap, alike_next);
 }
 
 // May run in two threads at once; what it writes before the swap is the same in both.
@@ -73,7 +60,7 @@ static void make_main(void) {
   main_heap.sequence = atomic_add_relaxed(&sequence, 1);
   main_subproc.heaps = &main_heap;
   publish_heap(&main_heap);
-  publish_subproc(&main_subproc);
+  atomic_push(&all_subprocs, &main_subproc, next);
   atomic_set_release(&main_subproc.state, (uint32_t)HEAP_LIVE);
   stats_increase(&stats_process.heaps, 1);
 }
@@ -433,7 +420,7 @@ subproc_t* subproc_new(void) {
   arena_set_init(&subproc->arenas);
   heap_t* heap = heap_new(subproc, NULL);
   atomic_set_relaxed(&subproc->main, heap);
-  if (is_fresh) publish_subproc(subproc);
+  if (is_fresh) atomic_push(&all_subprocs, subproc, next);
   if (heap == NULL) {
     os_lock_acquire(&spares_lock);
     subproc->spare = spare_subprocs;

@@ -28,10 +28,7 @@ static theap_t* record_take(void) {
   theap = (theap_t*)sysmem_metadata(sizeof(theap_t));
   if (theap == NULL) return NULL;
   theap_forget_pages(theap);
-  theap_t* first = atomic_get_relaxed(&all_theaps);
-  do {
-    theap->all_next = first;
-  } while (!atomic_cas_weak_release(&all_theaps, &first, theap));
+  atomic_push(&all_theaps, theap, all_next);
   return theap;
 }
 
@@ -324,10 +321,7 @@ static void destroy_one(theap_t* theap, thread_t* self) {
     record_give(theap);
     return;
   }
-  theap_t* first = atomic_get_relaxed(&thread->ended);
-  do {
-    theap->ended_next = first;
-  } while (!atomic_cas_weak_release(&thread->ended, &first, theap));
+  atomic_push(&thread->ended, theap, ended_next);
   uint32_t destroying = THEAP_DESTROYING;
   if (!atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_DESTROYED))
     record_give(theap); // let go

@@ -12,7 +12,7 @@
 #include "core/report/message.h"
 #include "base/memory.h"
 
-#define REAP_CHECKS     4  // threads looked at at once
+#define REAP_CHECKS     4  // living threads looked at at once
 #define REAP_CREDIT     16 // starts of threads that look again for each dead one found
 #define REAP_CREDIT_MAX 256
 #define RECENT_COUNT    1024
@@ -30,10 +30,7 @@ static thread_t* recent[RECENT_COUNT]; // the last record that a thread with suc
 thread_t* thread_first(void) { return atomic_get_acquire(&all_threads); }
 
 static void publish(thread_t* thread) {
-  thread_t* first = atomic_get_relaxed(&all_threads);
-  do {
-    thread->all_next = first;
-  } while (!atomic_cas_weak_release(&all_threads, &first, thread));
+  atomic_push(&all_threads, thread, all_next);
   atomic_add_relaxed(&thread_count, 1);
 }
 
