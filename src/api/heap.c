@@ -68,9 +68,8 @@ void mi_heap_collect(mi_heap_t* heap, bool force) {
   const theap_t* any = runtime_theap();
   theap_t* theap = any == NULL ? NULL : thread_find_theap(any->thread, inner);
   if (theap != NULL) theap_collect(theap, force);
-  if (!force) return;
-  heap_collect_abandoned(inner, theap);
-  arena_purge(&inner->subproc->arenas, true, theap == NULL ? NULL : &theap->thread->hands);
+  if (force) heap_collect_abandoned(inner, theap);
+  arena_purge(&inner->subproc->arenas, force, theap == NULL ? NULL : &theap->thread->hands);
 }
 
 theap_t* heap_own_theap(heap_t* heap) {

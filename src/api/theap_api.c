@@ -27,8 +27,9 @@ mi_theap_t* mi_theap_set_default(mi_theap_t* theap) {
 
 void mi_theap_collect(mi_theap_t* theap, bool force) {
   if (theap == NULL || theap_from(theap)->heap == NULL) return;
+  thread_t* thread = theap_from(theap)->thread;
   theap_collect(theap_from(theap), force);
-  arena_purge(&theap_from(theap)->heap->subproc->arenas, force, &theap_from(theap)->thread->hands);
+  arena_purge(&thread->subproc->arenas, force, &thread->hands);
 }
 
 void mi_theap_guarded_set_sample_rate(mi_theap_t* theap, size_t sample_rate, size_t seed) {

@@ -313,6 +313,25 @@ bool arena_purge_is_waiting(const arena_set_t* set) {
   return next_marked(set, set->waiting, 0) < count;
 }
 
+// Free slices with memory behind them that wait for their purge.
+static size_t waiting_slices(arena_t* arena) {
+  size_t waiting = 0;
+  if (atomic_get_relaxed(&arena->purge_waiting) == 0) return 0;
+  for (size_t i = 0; i < arena->word_count;) {
+    uint64_t marked = atomic_get_relaxed(summary_word(arena, i)) >> i % BITMAP_WORD_BITS;
+    if (marked == 0) {
+      i = bits_align_down(i, BITMAP_WORD_BITS) + BITMAP_WORD_BITS;
+      continue;
+    }
+    i += bits_lowest(marked);
+    uint64_t due = atomic_get_relaxed(&arena->aging[i]) | atomic_get_relaxed(&arena->old[i]);
+    due &= atomic_get_relaxed(&arena->free[i]) & atomic_get_relaxed(&arena->committed[i]);
+    waiting += bits_count(due);
+    i++;
+  }
+  return waiting;
+}
+
 arena_growth_t arena_growth;
 
 // About to commit more than ever: then memory that is only waiting for its purge goes back first, as far as there would be
@@ -325,21 +344,7 @@ void arena_purge_before_growth(arena_t* arena, size_t size, arena_hands_t* hands
   size_t committed = (size_t)atomic_get_relaxed(&stats_process.committed.current);
   if (committed + size <= (size_t)atomic_get_relaxed(&stats_process.committed.peak)) return;
   if (committed + size < atomic_get_relaxed(&arena_growth.next_level)) return;
-  size_t waiting = 0;
-  for (size_t i = atomic_get_relaxed(&arena->purge_waiting) == 0 ? arena->word_count : 0;
-       i < arena->word_count;) {
-    uint64_t marked = atomic_get_relaxed(summary_word(arena, i)) >> i % BITMAP_WORD_BITS;
-    if (marked == 0) {
-      i = bits_align_down(i, BITMAP_WORD_BITS) + BITMAP_WORD_BITS;
-      continue;
-    }
-    i += bits_lowest(marked);
-    uint64_t due = atomic_get_relaxed(&arena->aging[i]) | atomic_get_relaxed(&arena->old[i]);
-    due &= atomic_get_relaxed(&arena->free[i]) & atomic_get_relaxed(&arena->committed[i]);
-    waiting += bits_count(due);
-    i++;
-  }
-  waiting *= SLICE_SIZE;
+  size_t waiting = waiting_slices(arena) * SLICE_SIZE;
   size_t used = waiting < committed ? committed + size - waiting : size;
   size_t most = atomic_get_relaxed(&arena_growth.used_peak);
   if (used > most) atomic_set_relaxed(&arena_growth.used_peak, most = used);

@@ -60,8 +60,9 @@ void stats_collect_blocks_of(stats_blocks_t* blocks, heap_t* heap, const subproc
     if (MI_SECURE) racks_count(at, blocks->allocated, blocks->freed);
     if (MI_SECURE) theap_count_ring(at, blocks->freed);
   }
-  if (theap == NULL) subproc_visit_heaps(subproc, &add_heap_counts, &sum);
+  if (heap == NULL && theap == NULL) subproc_visit_heaps(subproc, &add_heap_counts, &sum);
   if (heap != NULL) {
+    if (theap == NULL) add_heap_counts(heap, &sum);
     heap_visit_pages(heap, &add_page_counts, &sum);
     return;
   }
