@@ -11,17 +11,14 @@
 
 enum { FEW = 40 };
 
-static int64_t committed_now(void) {
+static mi_stats_t stats_now(void) {
   mi_stats_t_decl(stats);
   assert_true(mi_stats_get(&stats));
-  return stats.committed.current;
+  return stats;
 }
 
-static int64_t pages_now(void) {
-  mi_stats_t_decl(stats);
-  assert_true(mi_stats_get(&stats));
-  return stats.pages.current;
-}
+static int64_t committed_now(void) { return stats_now().committed.current; }
+static int64_t pages_now(void) { return stats_now().pages.current; }
 
 // ---- every function -----------------------------------------------------------------------------------------------
 
