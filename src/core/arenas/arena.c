@@ -87,11 +87,17 @@ static uintptr_t next_hint;
 // Each is a multiple of 1 GiB, and in its low bits how many of them are free from there.
 static uintptr_t free_places[64];
 
+#if defined(__SANITIZE_ADDRESS__)
+#define FIRST_PLACE ((uintptr_t)20 << 40) // below lie AddressSanitizer's tables of x86-64
+#else
+#define FIRST_PLACE ((uintptr_t)2 << 40)
+#endif
+
 // Arenas begin somewhere in 16 TiB, at random for each process: where the first block lies can't be known
 // beforehand.
 static void choose_first_hint(void) {
   uint64_t random = options_addresses_are_fixed() ? 0 : os_random_place();
-  uintptr_t first = ((uintptr_t)2 << 40) + (uintptr_t)(random % (16 * 1024)) * MI_GIB, none = 0;
+  uintptr_t first = FIRST_PLACE + (uintptr_t)(random % (16 * 1024)) * MI_GIB, none = 0;
   atomic_cas_acq_rel(&next_hint, &none, first);
 }
 
