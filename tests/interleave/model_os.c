@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #define MODEL_BASE ((uintptr_t)1 << 36)
-enum { SLICES = MODEL_SIZE / OS_GRANULARITY, RESERVATIONS = 64, DECOMMITTED = 0xDD };
+enum { UNIT = 16 * 1024, UNITS = MODEL_SIZE / UNIT, RESERVATIONS = 64, DECOMMITTED = 0xDD };
 
 void* model_slot;
 uint32_t model_clock_ms = 1000;
@@ -26,7 +26,7 @@ typedef struct reservation_s {
 static reservation_t reservations[RESERVATIONS];
 static size_t reservation_count;
 static uint8_t* next_free = (uint8_t*)MODEL_BASE;
-static uint8_t committed[SLICES];
+static uint8_t committed[UNITS];
 
 void model_begin(void) {
   void* p = mmap((void*)MODEL_BASE, MODEL_SIZE, PROT_READ | PROT_WRITE,
@@ -39,7 +39,7 @@ void model_begin(void) {
 
 uint8_t* model_memory(void) { return (uint8_t*)MODEL_BASE; }
 
-static size_t slice_of(const void* p) { return ((uintptr_t)p - MODEL_BASE) / OS_GRANULARITY; }
+static size_t unit_of(const void* p) { return ((uintptr_t)p - MODEL_BASE) / UNIT; }
 
 bool model_is_reserved(const void* start, size_t size) {
   for (size_t i = 0; i < reservation_count; i++) {
@@ -52,15 +52,15 @@ bool model_is_reserved(const void* start, size_t size) {
 
 bool model_is_committed(const void* start, size_t size) {
   if (size == 0 || !model_is_reserved(start, size)) return false;
-  for (size_t i = slice_of(start); i <= slice_of((const uint8_t*)start + size - 1); i++)
+  for (size_t i = unit_of(start); i <= unit_of((const uint8_t*)start + size - 1); i++)
     if (!committed[i]) return false;
   return true;
 }
 
 size_t model_committed_bytes(void) {
   size_t count = 0;
-  for (size_t i = 0; i < SLICES; i++) count += committed[i];
-  return count * OS_GRANULARITY;
+  for (size_t i = 0; i < UNITS; i++) count += committed[i];
+  return count * UNIT;
 }
 
 // ---- memory -----------------------------------------------------------------------------------------------
@@ -89,8 +89,7 @@ void* os_reserve_at(void* address, size_t size) {
 }
 
 static void mark(const void* start, size_t size, bool is_committed) {
-  for (size_t i = 0; i < bits_divide_up(size, OS_GRANULARITY); i++)
-    committed[slice_of(start) + i] = is_committed;
+  for (size_t i = 0; i < bits_divide_up(size, UNIT); i++) committed[unit_of(start) + i] = is_committed;
 }
 
 void* os_reserve_and_commit(size_t size) {
@@ -99,26 +98,26 @@ void* os_reserve_and_commit(size_t size) {
   return p;
 }
 
-static void check_slices(const char* call, const void* start, size_t size) {
-  if (size == 0 || ((uintptr_t)start | size) % OS_GRANULARITY != 0 || !model_is_reserved(start, size))
+static void check_units(const char* call, const void* start, size_t size) {
+  if (size == 0 || ((uintptr_t)start | size) % UNIT != 0 || !model_is_reserved(start, size))
     schedule_fail("%s of %zu bytes at %p", call, size, start);
 }
 
 bool os_commit(void* start, size_t size) {
-  check_slices("os_commit", start, size);
-  schedule_point(&committed[slice_of(start)], POINT_CHANGE);
+  check_units("os_commit", start, size);
+  schedule_point(&committed[unit_of(start)], POINT_CHANGE);
   if (model_commits_fail) return false;
-  for (size_t at = 0; at < size; at += OS_GRANULARITY) {
-    uint8_t* slice = (uint8_t*)start + at;
-    if (!committed[slice_of(slice)] && slice[0] == DECOMMITTED) memset(slice, 0, OS_GRANULARITY);
-    committed[slice_of(slice)] = true;
+  for (size_t at = 0; at < size; at += UNIT) {
+    uint8_t* unit = (uint8_t*)start + at;
+    if (!committed[unit_of(unit)] && unit[0] == DECOMMITTED) memset(unit, 0, UNIT);
+    committed[unit_of(unit)] = true;
   }
   return true;
 }
 
 bool os_decommit(void* start, size_t size) {
-  check_slices("os_decommit", start, size);
-  schedule_point(&committed[slice_of(start)], POINT_CHANGE);
+  check_units("os_decommit", start, size);
+  schedule_point(&committed[unit_of(start)], POINT_CHANGE);
   if (model_on_decommit != NULL) model_on_decommit(start, size);
   memset(start, DECOMMITTED, size);
   mark(start, size, false);
@@ -126,7 +125,7 @@ bool os_decommit(void* start, size_t size) {
 }
 
 bool os_reset(void* start, size_t size) {
-  check_slices("os_reset", start, size);
+  check_units("os_reset", start, size);
   if (!model_is_committed(start, size)) schedule_fail("os_reset of memory that isn't committed at %p", start);
   return true;
 }

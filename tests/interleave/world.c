@@ -180,7 +180,9 @@ static void check_arena(arena_t* arena, void* arg) {
   left_t* left = arg;
   left->taken += arena->slice_count - bitmap_count(arena->free, 0, arena->slice_count);
   for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t committed = arena->committed[word], clean = committed & ~arena->dirty[word];
+    uint64_t committed = arena->committed[word], begun = arena->begun[word];
+    uint64_t clean = (committed | begun) & ~arena->dirty[word];
+    if ((committed & begun) != 0) schedule_fail("slices are marked as committed and as begun");
     if (!left->is_any_killed && arena->free[word] != 0 &&
         (arena->free_summary[word / 64] >> word % 64 & 1) == 0)
       schedule_fail("the summary misses free slices");
@@ -189,9 +191,14 @@ static void check_arena(arena_t* arena, void* arg) {
       if (!model_is_committed(slice, SLICE_SIZE))
         schedule_fail("slice %p is marked as committed and isn't", (const void*)slice);
     }
+    for (; begun != 0; begun &= begun - 1) {
+      const uint8_t* slice = arena->base + (word * 64 + bits_lowest(begun)) * SLICE_SIZE;
+      if (!model_is_committed(slice, PAGE_PART_SIZE))
+        schedule_fail("slice %p is marked as begun and isn't", (const void*)slice);
+    }
     for (; clean != 0; clean &= clean - 1) {
       const uint8_t* slice = arena->base + (word * 64 + bits_lowest(clean)) * SLICE_SIZE;
-      for (size_t i = 0; i < SLICE_SIZE; i += SLICE_SIZE / 2)
+      for (size_t i = 0; i < PAGE_PART_SIZE; i += PAGE_PART_SIZE / 2)
         if (slice[i] != 0) schedule_fail("slice %p is marked as zero and isn't", (const void*)slice);
     }
     if (left->is_any_killed) continue;

@@ -81,6 +81,22 @@ static void test_committed_slices(void** state) {
   }
 }
 
+// A page that begins with a part of its first slice is cut that far.
+static void test_begun(void** state) {
+  MI_UNUSED(state);
+  for (unsigned bin = BIN_FIRST; size_class_size(bin) <= PAGE_PART_SIZE; bin++) {
+    make_page(bin, false);
+    page.committed_slices = 0;
+    size_t size = size_class_size(bin), taken = 0;
+    bool is_zero;
+    for (block_t* block; (block = page_take(&page, &is_zero)) != NULL; taken++)
+      assert_true((uint8_t*)block + size <= page.start + PAGE_PART_SIZE);
+    assert_int_equal(taken, PAGE_PART_SIZE / size);
+    assert_true(page_wants_commit(&page));
+    drop_page();
+  }
+}
+
 static void test_remote_list(void** state) {
   MI_UNUSED(state);
   make_page(size_class_bin(500), true);
@@ -216,9 +232,13 @@ static void test_concurrent_frees(void** state) {
 int main(void) {
   os_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_take_all),           cmocka_unit_test(test_committed_slices),
-      cmocka_unit_test(test_remote_list),        cmocka_unit_test(test_impossible_remote_list),
-      cmocka_unit_test(test_last_block_of_page), cmocka_unit_test(test_concurrent_frees),
+      cmocka_unit_test(test_take_all),
+      cmocka_unit_test(test_committed_slices),
+      cmocka_unit_test(test_begun),
+      cmocka_unit_test(test_remote_list),
+      cmocka_unit_test(test_impossible_remote_list),
+      cmocka_unit_test(test_last_block_of_page),
+      cmocka_unit_test(test_concurrent_frees),
   };
   return check_run(tests);
 }

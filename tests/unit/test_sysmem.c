@@ -103,13 +103,13 @@ static void test_books(void** state) {
   assert_books();
   assert_int_equal(stats_process.commit_calls - calls, 2);
   os_faults_fail_from(OS_CALL_ANY, 1);
-  assert_false(sysmem_decommit(p, OS_GRANULARITY));
+  assert_false(sysmem_decommit(p, OS_GRANULARITY, OS_GRANULARITY));
   assert_false(sysmem_reset(p, OS_GRANULARITY));
   sysmem_release(p, size, size / 2);
   assert_books();
   os_faults_none();
   assert_true(sysmem_reset(p, OS_GRANULARITY));
-  assert_true(sysmem_decommit(p, OS_GRANULARITY));
+  assert_true(sysmem_decommit(p, OS_GRANULARITY, OS_GRANULARITY));
   assert_books();
   sysmem_release(p, size, size / 2 - OS_GRANULARITY);
   assert_books();
@@ -126,7 +126,7 @@ static void test_asks_again(void** state) {
   os_faults_grant_waits(1);
   assert_true(sysmem_commit(p, size, size));
   assert_int_equal(os_faults_calls(OS_CALL_COMMIT), 2);
-  assert_true(sysmem_decommit(p, size));
+  assert_true(sysmem_decommit(p, size, size));
   os_faults_fail_from(OS_CALL_ANY, 1);
   os_faults_grant_waits(5);
   assert_false(sysmem_commit(p, size, size));
@@ -148,10 +148,8 @@ int main(void) {
   os_init();
   options_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_aligned),
-      cmocka_unit_test(test_aligned_when_unlucky),
-      cmocka_unit_test(test_metadata),
-      cmocka_unit_test(test_books),
+      cmocka_unit_test(test_aligned),    cmocka_unit_test(test_aligned_when_unlucky),
+      cmocka_unit_test(test_metadata),   cmocka_unit_test(test_books),
       cmocka_unit_test(test_asks_again),
   };
   return check_run(tests);

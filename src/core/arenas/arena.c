@@ -25,7 +25,7 @@ arena_set_t* arena_set_first(void) { return atomic_get_acquire(&all_sets); }
 
 // ---- records --------------------------------------------------------------------------------------------
 
-enum { BITMAPS = 6 };
+enum { BITMAPS = 7 };
 
 static size_t summary_words(size_t word_count) { return bits_divide_up(word_count, BITMAP_WORD_BITS); }
 
@@ -66,7 +66,7 @@ static arena_t* record_make(size_t slice_count) {
   arena->word_count = words;
   arena->numa_node = -1;
   uint64_t* bits = (uint64_t*)((uint8_t*)arena + header);
-  uint64_t** bitmaps[BITMAPS] = {&arena->free,  &arena->committed, &arena->dirty,
+  uint64_t** bitmaps[BITMAPS] = {&arena->free,  &arena->committed, &arena->begun,     &arena->dirty,
                                  &arena->aging, &arena->old,       &arena->huge_heads};
   for (size_t i = 0; i < BITMAPS; i++, bits += capacity) *bitmaps[i] = bits;
   arena->free_summary = bits;
@@ -159,8 +159,7 @@ static arena_t* arena_create(size_t size) {
 
 static void arena_unmake(arena_t* arena) {
   if (arena->os_base != NULL) {
-    size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
-    sysmem_release(arena->os_base, arena->os_size, committed);
+    sysmem_release(arena->os_base, arena->os_size, slices_memory(arena, 0, arena->slice_count));
 #if MI_64BIT
     space_is_free(arena->os_base, arena->os_size);
 #endif
@@ -168,11 +167,7 @@ static void arena_unmake(arena_t* arena) {
   spare_give(arena);
 }
 
-static bool commit_all(arena_t* arena) {
-  if (!slices_do_commit(arena, 0, arena->slice_count, arena->slice_count)) return false;
-  bitmap_set(arena->committed, 0, arena->slice_count);
-  return true;
-}
+static bool commit_all(arena_t* arena) { return slices_do_commit(arena, 0, arena->slice_count); }
 
 // Puts a record into the table: from then on anybody may allocate there. False, with a warning, when its first `places`
 // are taken.
@@ -357,8 +352,7 @@ void arena_release_if_empty(arena_t* arena) {
   atomic_set_release(&set->arenas[arena->index], (arena_t*)NULL);
   os_lock_release(&set->lock);
   stats_count(&stats_process.arenas, -1);
-  size_t committed = bitmap_count(arena->committed, 0, arena->slice_count) * SLICE_SIZE;
-  sysmem_release(arena->os_base, arena->os_size, committed);
+  sysmem_release(arena->os_base, arena->os_size, slices_memory(arena, 0, arena->slice_count));
   // The record isn't used again: somebody may still be looking at it.
 }
 

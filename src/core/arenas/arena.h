@@ -8,6 +8,7 @@
 //   set        the arenas of one sub-process, and its huge pages outside of arenas
 //   free       nobody's; whoever clears a slice's bit has it
 //   committed  there is memory behind the slice
+//   begun      not committed, but there is memory behind its first PAGE_PART_SIZE bytes
 //   dirty      the slice was used since it was committed: it may not read as zero
 //   aging/old  free slices waiting to be purged: freed in this delay period / in an earlier one
 //   huge_heads slices at which a page starts that is larger than those of any size class
@@ -56,6 +57,7 @@ typedef struct arena_s {
   uint64_t* free;
   uint64_t* free_summary;
   uint64_t* committed;
+  uint64_t* begun;
   uint64_t* dirty;
   uint64_t* aging;
   uint64_t* old;
@@ -141,7 +143,8 @@ typedef struct arena_source_s {
   arena_hands_t* hands;
 } arena_source_t;
 
-// Allocates `slice_count` slices, of which at least the first `commit_slices` are committed; the first is
+// Allocates `slice_count` slices, of which at least the first `commit_slices` are committed (0: PAGE_PART_SIZE bytes of a
+// single one); the first is
 // aligned to `alignment` bytes (a power of two; anything up to SLICE_SIZE is free of charge). The page
 // record's start, slice_count, committed_slices, is_zero and origin are filled in. The caller goes on with
 // page_init. NULL when out of memory. Any thread.

@@ -14,12 +14,30 @@
 
 // ---- committing -----------------------------------------------------------------------------------------
 
-bool slices_do_commit(arena_t* arena, size_t start, size_t count, size_t fresh) {
+size_t slices_memory(const arena_t* arena, size_t start, size_t count) {
+  return bitmap_count(arena->committed, start, count) * SLICE_SIZE +
+         bitmap_count(arena->begun, start, count) * PAGE_PART_SIZE;
+}
+
+bool slices_do_commit(arena_t* arena, size_t start, size_t count) {
   uint8_t* address = slice_address(arena, start);
-  if (arena->commit == NULL) return sysmem_commit(address, count * SLICE_SIZE, fresh * SLICE_SIZE);
-  bool is_zero = false;
-  if (!arena->commit(true, address, count * SLICE_SIZE, &is_zero, arena->commit_arg)) return false;
+  size_t size = count * SLICE_SIZE;
+  bool is_zero = arena->commit == NULL;
+  if (!(is_zero ? sysmem_commit(address, size, size - slices_memory(arena, start, count))
+                : arena->commit(true, address, size, &is_zero, arena->commit_arg)))
+    return false;
   if (!is_zero) bitmap_set(arena->dirty, start, count);
+  bitmap_clear(arena->begun, start, count); // first: no memory counts twice
+  bitmap_set(arena->committed, start, count);
+  return true;
+}
+
+// Of a single slice that the caller holds, PAGE_PART_SIZE bytes.
+static bool slice_begin(arena_t* arena, size_t slice, arena_hands_t* hands) {
+  if (slices_memory(arena, slice, 1) != 0) return true;
+  arena_purge_before_growth(arena, PAGE_PART_SIZE, hands);
+  if (!sysmem_commit(slice_address(arena, slice), PAGE_PART_SIZE, PAGE_PART_SIZE)) return false;
+  bitmap_set(arena->begun, slice, 1);
   return true;
 }
 
@@ -40,23 +58,15 @@ static size_t claim_ahead(arena_t* arena, size_t slice) {
 // first `count`.
 static MI_COLD bool slices_commit(arena_t* arena, size_t start, size_t held, size_t count,
                                   arena_hands_t* hands, arena_hold_t* claimed) {
-  size_t committed = bitmap_count(arena->committed, start, count);
   size_t ahead = held == 1 ? claim_ahead(arena, start) : 0;
-  // Counted again: other threads may have committed slices that we have claimed since.
-  if (ahead > 0) {
-    hold_run(claimed, arena, start, count + ahead);
-    committed = bitmap_count(arena->committed, start, count + ahead);
-  }
+  if (ahead > 0) hold_run(claimed, arena, start, count + ahead);
+  size_t committed = bitmap_count(arena->committed, start, count + ahead);
   arena_purge_before_growth(arena, (count + ahead - committed) * SLICE_SIZE, hands);
-  bool ok = slices_do_commit(arena, start, count + ahead, count + ahead - committed);
-  if (ok) bitmap_set(arena->committed, start, count + ahead);
+  bool ok = slices_do_commit(arena, start, count + ahead);
   if (ahead > 0) {
     hold_run(claimed, arena, start, count);
     slices_release(arena, start + count, ahead);
-    if (!ok) { // less may still be possible
-      ok = slices_do_commit(arena, start, count, count);
-      if (ok) bitmap_set(arena->committed, start, count);
-    }
+    if (!ok) ok = slices_do_commit(arena, start, count); // less may still be possible
   }
   return ok;
 }
@@ -81,15 +91,18 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size
   uint8_t* address = slice_address(arena, start);
   bitmap_clear(arena->aging, start, count);
   bitmap_clear(arena->old, start, count);
-  bool has_memory = bitmap_is_all(arena->committed, start, commit, true);
-  if (!(has_memory || slices_commit(arena, start, count, commit, hands, claimed)) || !cover(address, count)) {
+  if (arena->commit != NULL && commit == 0) commit = 1; // its steps may be larger
+  bool has_memory = commit == 0 ? slice_begin(arena, start, hands)
+                                : bitmap_is_all(arena->committed, start, commit, true) ||
+                                      slices_commit(arena, start, count, commit, hands, claimed);
+  if (!has_memory || !cover(address, count)) {
     slices_let_go(arena, start, count, claimed);
     return NULL;
   }
   page_t* page = page_map_record(address);
   page->is_zero = bitmap_is_all(arena->dirty, start, count, false);
   size_t committed = commit == count ? count : committed_run(arena, start, count);
-  bitmap_set(arena->dirty, start, committed);
+  bitmap_set(arena->dirty, start, committed > 0 ? committed : 1);
   if (is_huge_count(count)) bitmap_set(arena->huge_heads, start, 1);
   page->start = address;
   atomic_set_relaxed(&page->slice_count, (uint32_t)count); // read by who walks over pages
@@ -234,13 +247,11 @@ MI_COLD bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands
   size_t start = arena_slice_of(arena, page->start) + page->committed_slices;
   size_t count = slices - page->committed_slices;
   if (!bitmap_is_all(arena->committed, start, count, true)) {
-    size_t fresh = count - bitmap_count(arena->committed, start, count);
-    arena_purge_before_growth(arena, fresh * SLICE_SIZE, hands);
-    if (!slices_do_commit(arena, start, count, fresh)) return false;
-    bitmap_set(arena->committed, start, count);
+    arena_purge_before_growth(arena, count * SLICE_SIZE - slices_memory(arena, start, count), hands);
+    if (!slices_do_commit(arena, start, count)) return false;
   }
-  if (!bitmap_is_all(arena->dirty, start, count, false))
-    page->is_zero = 0; // as the program's commit function says
+  // As the program's commit function says. (A slice that was begun is dirty since.)
+  if (arena->commit != NULL && !bitmap_is_all(arena->dirty, start, count, false)) page->is_zero = 0;
   bitmap_set(arena->dirty, start, count);
   page->committed_slices = (uint8_t)slices;
   return true;
@@ -249,12 +260,12 @@ MI_COLD bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands
 // ---- freeing --------------------------------------------------------------------------------------------
 
 static void purge_committed(arena_t* arena, size_t start, size_t count) {
-  for (size_t at = start, end = start + count; at < end;) {
-    at = bitmap_next(arena->committed, at, end, true);
-    size_t run = committed_run(arena, at, end - at);
-    if (run > 0) slices_purge(arena, at, run);
-    at += run;
-  }
+  for (size_t at = start, end = start + count; at < end; at++)
+    if (slices_memory(arena, at, 1) != 0) {
+      size_t run = committed_run(arena, at, end - at);
+      slices_purge(arena, at, run > 0 ? run : 1);
+      at += run;
+    }
 }
 
 MI_COLD size_t arena_page_guard(page_t* page) {
@@ -262,8 +273,10 @@ MI_COLD size_t arena_page_guard(page_t* page) {
   if (page->is_outside) return count;
   arena_t* arena = page->arena;
   size_t last = arena_slice_of(arena, page->start) + count - 1;
-  if (bitmap_count(arena->committed, last, 1) != 0) {
-    if (arena->is_pinned || arena->commit != NULL || !option_is_enabled(option_purge_decommits)) {
+  size_t memory = slices_memory(arena, last, 1);
+  if (memory != 0) {
+    if (memory == SLICE_SIZE &&
+        (arena->is_pinned || arena->commit != NULL || !option_is_enabled(option_purge_decommits))) {
       bitmap_set(arena->dirty, last, 1);
       return count;
     }

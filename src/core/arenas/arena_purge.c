@@ -35,27 +35,39 @@ static uint32_t purge_period(void) {
   return (uint32_t)((delay * times + 1) / 2);
 }
 
-static bool do_decommit(arena_t* arena, uint8_t* address, size_t size) {
-  if (arena->commit != NULL) return arena->commit(false, address, size, NULL, arena->commit_arg);
-  return sysmem_decommit(address, size);
+// All slices of the run are in `having`, one of the bitmaps that tell of memory, with `size` bytes each.
+static void purge_alike(arena_t* arena, uint64_t* having, size_t size, size_t start, size_t count) {
+  uint8_t* address = slice_address(arena, start);
+  // In this order: should the thread be killed on the way, the slices may be committed again without need, or
+  // zeroed without need, but they are never taken for memory or for zero when they aren't.
+  bitmap_clear(having, start, count);
+  if (arena->commit == NULL ? sysmem_decommit(address, count * SLICE_SIZE, count * size)
+                            : arena->commit(false, address, count * SLICE_SIZE, NULL, arena->commit_arg)) {
+    bitmap_clear(arena->dirty, start, count);
+  } else {
+    bitmap_set(having, start, count);
+  }
+}
+
+// Whether reset memory reads as zero or as before is the system's choice.
+static void reset(arena_t* arena, size_t start, size_t count) {
+  if (arena->commit == NULL) sysmem_reset(slice_address(arena, start), count * SLICE_SIZE);
+  bitmap_set(arena->dirty, start, count);
 }
 
 void slices_purge(arena_t* arena, size_t start, size_t count) {
-  uint8_t* address = slice_address(arena, start);
   if (arena->is_pinned) return;
-  if (!option_is_enabled(option_purge_decommits)) {
-    // Whether reset memory reads as zero or as before is the system's choice.
-    if (arena->commit == NULL) sysmem_reset(address, count * SLICE_SIZE);
-    bitmap_set(arena->dirty, start, count);
-    return;
-  }
-  // In this order: should the thread be killed on the way, the slices may be committed again without need, or
-  // zeroed without need, but they are never taken for memory or for zero when they aren't.
-  bitmap_clear(arena->committed, start, count);
-  if (do_decommit(arena, address, count * SLICE_SIZE)) {
-    bitmap_clear(arena->dirty, start, count);
-  } else {
-    bitmap_set(arena->committed, start, count);
+  for (size_t end = start + count, next; start < end; start = next) {
+    next = bitmap_next(arena->committed, start, end, false);
+    if (next == start) {
+      next = bitmap_next(arena->begun, start, end, false);
+      if (next == start) return; // not as the caller was to see to
+      purge_alike(arena, arena->begun, PAGE_PART_SIZE, start, next - start);
+    } else if (option_is_enabled(option_purge_decommits)) {
+      purge_alike(arena, arena->committed, SLICE_SIZE, start, next - start);
+    } else {
+      reset(arena, start, next - start);
+    }
   }
 }
 
@@ -90,14 +102,18 @@ static void run_end(purge_run_t* run) {
   run->count = 0;
 }
 
-// Purges the slices of `mask` in one word that are free and committed now. The last run stays open: it may go
+static uint64_t word_memory(const arena_t* arena, size_t word) {
+  return atomic_get_relaxed(&arena->committed[word]) | atomic_get_relaxed(&arena->begun[word]);
+}
+
+// Purges the slices of `mask` in one word that are free and have memory now. The last run stays open: it may go
 // on in the next word. Returns the slices that no run is left for.
 static uint64_t run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
   arena_t* arena = run->arena;
   // What was allocated meanwhile isn't ours to purge, and there may be nothing behind the rest.
-  while ((mask &= atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word])) !=
-         0) {
+  while ((mask &= atomic_get_relaxed(&arena->free[word]) & word_memory(arena, word)) != 0) {
     unsigned bit = bits_lowest(mask), count = bits_run(mask, bit);
+    uint64_t slices = bits_mask(bit, count);
     size_t start = word * BITMAP_WORD_BITS + bit;
     if (run->count > 0 && (run->start + run->count != start || run->count >= PURGE_RUN_SLICES)) {
       run_end(run); // first: the hand holds one run
@@ -108,8 +124,8 @@ static uint64_t run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
     if (run->count == 0) run->start = start;
     run->count += count;
     hold_run(run->hold, arena, run->start, run->count);
-    mask &= ~bits_mask(bit, count);
-    if (bitmap_count(arena->committed, start, count) != count) { // somebody else purged some of it just now
+    mask &= ~slices;
+    if ((word_memory(arena, word) & slices) != slices) { // somebody else purged some of it just now
       run->count -= count;
       hold_run(run->hold, arena, run->start, run->count);
       slices_release(arena, start, count);
@@ -205,7 +221,7 @@ static bool is_anything_waiting(const arena_t* arena) {
 
 static void purge_all_free(arena_t* arena, purge_run_t* run) {
   for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t idle = atomic_get_relaxed(&arena->free[word]) & atomic_get_relaxed(&arena->committed[word]);
+    uint64_t idle = atomic_get_relaxed(&arena->free[word]) & word_memory(arena, word);
     if (idle != 0) (void)run_add_word(run, word, idle);
   }
   run_end(run);

@@ -67,10 +67,13 @@ void slices_let_go(arena_t* arena, size_t start, size_t count, arena_hold_t* hol
 
 // ---- committing and purging -----------------------------------------------------------------------------
 
-// Commits or decommits by the system or by the program's function.
-bool slices_do_commit(arena_t* arena, size_t start, size_t count, size_t fresh);
+// Bytes of memory behind slices.
+size_t slices_memory(const arena_t* arena, size_t start, size_t count);
 
-// Gives the memory of slices that the caller holds, all of them committed, back to the system.
+// Commits slices that the caller holds, by the system or by the program's function.
+bool slices_do_commit(arena_t* arena, size_t start, size_t count);
+
+// Gives the memory of slices that the caller holds, all of them committed or begun, back to the system.
 void slices_purge(arena_t* arena, size_t start, size_t count);
 
 // Notes slices that are about to be free for a purge after the delay.

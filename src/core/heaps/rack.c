@@ -62,7 +62,7 @@ static void fill_from_list(rack_t* rack, page_t* page) {
 
 // From the page's untouched end, in random order.
 static void fill_from_room(racks_t* racks, rack_t* rack, page_t* page) {
-  size_t count = FILL_SIZE / page->block_size, left = (size_t)(page->reserved - page->extended);
+  size_t count = FILL_SIZE / page->block_size, left = page_uncut(page);
   if (count > FILL_BLOCKS) count = FILL_BLOCKS;
   if (count > (size_t)(rack->limit - rack->bottom)) count = (size_t)(rack->limit - rack->bottom);
   if (count == 0) count = 1;
@@ -97,7 +97,7 @@ block_t* rack_take_from(racks_t* racks, rack_t* rack, page_t* page) {
       report_damage(*--rack->top);
     } else if (page != NULL && page->free != NULL) {
       fill_from_list(rack, page);
-    } else if (page != NULL && page->extended < page->reserved) {
+    } else if (page != NULL && page_uncut(page) > 0) {
       fill_from_room(racks, rack, page);
     } else {
       return NULL;

@@ -151,10 +151,13 @@ static size_t commit_wanted(theap_t* theap, unsigned bin, size_t slice_count, si
 
 page_t* page_fresh(theap_t* theap, unsigned bin) {
   size_t size = size_class_size(bin), slices = page_slices_for(size);
-  size_t needed = bits_divide_up(size, SLICE_SIZE);
+  size_t needed = size <= PAGE_PART_SIZE ? 0 : bits_divide_up(size, SLICE_SIZE);
   arena_source_t source = theap_source(theap);
-  page_t* page = arena_page_allocate(&source, slices, commit_wanted(theap, bin, slices, needed), 1);
-  if (page == NULL && slices > 1) page = arena_page_allocate(&source, slices, needed, 1);
+  size_t wanted = needed;
+  if (theap->bins[bin].filled > 0) wanted = commit_wanted(theap, bin, slices, needed == 0 ? 1 : needed);
+  page_t* page = arena_page_allocate(&source, slices, wanted, 1);
+  if (page == NULL && (wanted != 1 || needed > 1))
+    page = arena_page_allocate(&source, slices, needed == 0 ? 1 : needed, 1);
   if (page == NULL) return NULL;
   page_init(page, bin, size, (uintptr_t)theap, theap->heap);
   heap_page_add(theap->heap, page);

@@ -62,8 +62,7 @@ static void note_blocks(visit_t* visit, page_t* page) {
   uint64_t index = remote >> 32;
   heap_area_t* area = &visit->area;
   area->reserved *= page->reserved;
-  area->committed =
-      page->slice_count == page->committed_slices ? area->reserved : page->committed_slices * SLICE_SIZE;
+  area->committed = page->slice_count == page->committed_slices ? area->reserved : page_committed(page);
   if (area->committed > area->reserved) area->committed = area->reserved;
   area->used = (size_t)page_used(page) - (uint32_t)remote;
   area->block_size -= BLOCK_TAIL;

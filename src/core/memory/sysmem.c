@@ -68,11 +68,11 @@ bool sysmem_commit(void* start, size_t size, size_t fresh_size) {
   return true;
 }
 
-bool sysmem_decommit(void* start, size_t size) {
+bool sysmem_decommit(void* start, size_t size, size_t committed_size) {
   stats_count(&stats_process.decommit_calls, 1);
   if (!os_decommit(start, size)) return false;
-  stats_count(&stats_process.purged_bytes, (int64_t)size);
-  stats_decrease(&stats_process.committed, size);
+  stats_count(&stats_process.purged_bytes, (int64_t)committed_size);
+  stats_decrease(&stats_process.committed, committed_size);
   return true;
 }
 

@@ -11,9 +11,9 @@ void* sysmem_reserve_and_commit(size_t size);
 void* sysmem_reserve_large(size_t size, int numa_node);
 // `fresh_size`: how many bytes of the range were not committed before (for the counters only).
 bool sysmem_commit(void* start, size_t size, size_t fresh_size);
-bool sysmem_decommit(void* start, size_t size);
 bool sysmem_reset(void* start, size_t size);
-// `committed_size`: how many bytes of the reservation are committed now (for the counters only).
+// `committed_size`: how many bytes of the range are committed now (for the counters only).
+bool sysmem_decommit(void* start, size_t size, size_t committed_size);
 void sysmem_release(void* base, size_t size, size_t committed_size);
 
 // Reserves `size` bytes so that an `alignment`-aligned range of that size lies in the reservation.

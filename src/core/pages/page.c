@@ -65,7 +65,7 @@ static block_t* link_in_order(const page_t* page, uint8_t* first, size_t count) 
 // Links the next untouched blocks.
 static void page_extend(page_t* page) {
   size_t count = PAGE_EXTEND_SIZE / page->block_size;
-  size_t left = (size_t)(page->reserved - page->extended);
+  size_t left = page_uncut(page);
   if (count == 0) count = 1;
   if (count > left) count = left;
   uint8_t* first = page->start + page->extended * page->block_size;
@@ -80,9 +80,8 @@ static void page_extend(page_t* page) {
 block_t* page_take(page_t* page, bool* is_zero) {
   *is_zero = false;
   if (page->free == NULL) {
-    if (page->extended >= page->reserved) return NULL;
+    if (page->extended >= page->reserved || page_wants_commit(page)) return NULL;
     if (page->block_size > SMALL_SIZE_MAX) {
-      if (page_wants_commit(page)) return NULL;
       // Larger blocks are taken one by one, so that we know of each whether its memory is fresh from the
       // system.
       block_t* block = (block_t*)(page->start + page->extended * page->block_size);

@@ -27,6 +27,7 @@
 #define PAGE_MEDIUM_BLOCK_MAX (64 * MI_KIB) // up to this in pages of 4 slices; larger ones in pages of 64
 #define PAGE_MEDIUM_SLICES    4
 #define PAGE_LARGE_SLICES     64
+#define PAGE_PART_SIZE        (16 * MI_KIB) // what a page of one slice may begin with
 
 typedef struct block_s {
   struct block_s* next;
@@ -65,7 +66,8 @@ typedef struct MI_ALIGNED(64) page_s {
   uint32_t slice_count;
   uint16_t extended; // blocks that were linked or handed out at least once; the rest is untouched memory
   uint16_t reserved; // blocks that fit
-  uint8_t committed_slices; // pages of up to 64 slices: so many are committed, from the first on
+  uint8_t
+      committed_slices; // pages of up to 64 slices: so many are committed, from the first on; 0: PAGE_PART_SIZE
   uint8_t
       is_listed; // in its heap's list of abandoned pages; guarded by the list's lock, steady while it is owned
   uint8_t bin;
@@ -158,10 +160,20 @@ MI_INLINE uint64_t page_available(const page_t* page) {
   return page_available_of(page, page_used(page), page_remote_count(page));
 }
 
-// The next untouched block lies in slices that are not committed yet (see arena_page_commit).
+// Bytes of a page of a size class that have memory behind them.
+MI_INLINE size_t page_committed(const page_t* page) {
+  return page->committed_slices == 0 ? PAGE_PART_SIZE : page->committed_slices * SLICE_SIZE;
+}
+
+// Untouched blocks of a page of one slice that have memory behind them.
+MI_INLINE size_t page_uncut(const page_t* page) {
+  return (page->committed_slices == 0 ? PAGE_PART_SIZE / page->block_size : page->reserved) - page->extended;
+}
+
+// The next untouched block lies in memory that is not committed yet (see arena_page_commit).
 MI_INLINE bool page_wants_commit(const page_t* page) {
   return page->committed_slices < page->slice_count &&
-         (page->extended + (size_t)1) * page->block_size > page->committed_slices * SLICE_SIZE;
+         (page->extended + (size_t)1) * page->block_size > page_committed(page);
 }
 
 // Prepares a record whose slices were just allocated for blocks of `bin`.
