@@ -172,7 +172,9 @@ static void check_hints(const arena_t* arena, size_t chunk) {
     if (at % 64 == 0 && run >= 64) fits |= FITS_WORD;
   }
   if ((fits & ~(uint32_t)arena->fits[chunk]) != 0) schedule_fail("the hints miss a run for a page");
-  if (longest > arena->longest[chunk]) schedule_fail("the hints miss a run of %zu free slices", longest);
+  if (longest > LONGEST_UNKNOWN) longest = LONGEST_UNKNOWN;
+  if (longest > arena->longest[chunk] || longest > arena->longest_run)
+    schedule_fail("the hints miss a run of %zu free slices", longest);
 }
 
 // Bits are what they say: committed slices have memory, those that aren't dirty are zero.

@@ -70,9 +70,12 @@ static void check_hints(const arena_t* arena) {
     if ((fits & FITS_MEDIUM) == 0)
       assert_int_equal(find_run(arena, from, to, PAGE_MEDIUM_SLICES, PAGE_MEDIUM_SLICES, true), SIZE_MAX);
     if ((fits & FITS_WORD) == 0) assert_int_equal(find_run(arena, from, to, 64, 64, true), SIZE_MAX);
-    if (arena->longest[chunk] != LONGEST_UNKNOWN)
+    if (arena->longest[chunk] < LONGEST_UNKNOWN)
       assert_int_equal(find_run(arena, from, to, (size_t)arena->longest[chunk] + 1, 1, true), SIZE_MAX);
   }
+  if (arena->longest_run < LONGEST_UNKNOWN)
+    assert_int_equal(find_run(arena, 0, arena->slice_count, (size_t)arena->longest_run + 1, 1, true),
+                     SIZE_MAX);
 }
 
 static bool claim(arena_t* arena, size_t count, size_t alignment) {
@@ -178,8 +181,10 @@ static void test_fragmented(void** state) {
     assert_false(claim(arena, length % 2 == 0 ? length + 1 : 2 * length + 1, 1));
     // An aligned one in vain leaves behind how long the longest is, wherever that is aligned: nobody looks again.
     memset(arena->longest, 0xFF, 4 * sizeof(arena->longest[0]));
+    arena->longest_run = LONGEST_UNKNOWN;
     assert_false(claim(arena, 80, 16));
     for (size_t chunk = 0; chunk < 4; chunk++) assert_true(arena->longest[chunk] <= length);
+    assert_true(arena->longest_run <= length); // nor at the arena at all
     check_hints(arena);
   }
 }

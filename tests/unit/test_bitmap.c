@@ -48,6 +48,9 @@ static void test_against_model(void** state) {
         while (expected < start + count && model[expected] != (value != 0)) expected++;
         assert_int_equal(bitmap_next(bitmap, start, start + count, value != 0), expected);
       }
+      size_t begin = start + count;
+      while (begin > start && model[begin - 1]) begin--;
+      assert_int_equal(bitmap_run_begin(bitmap, start + count, start), begin);
     }
     }
     if (step % 16 == 0) check_same(bitmap, model);

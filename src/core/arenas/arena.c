@@ -54,7 +54,7 @@ static arena_t* record_make(size_t slice_count) {
   size_t header = bits_align_up(sizeof(arena_t), MI_CACHE_LINE);
   size_t summaries = summary_words(capacity);
   size_t size =
-      header + (BITMAPS * capacity + 2 * summaries) * sizeof(uint64_t) + summaries * (sizeof(uint16_t) + 1);
+      header + (BITMAPS * capacity + 2 * summaries) * sizeof(uint64_t) + summaries * (sizeof(uint32_t) + 1);
   if (arena == NULL) {
     arena = (arena_t*)sysmem_metadata(size);
     if (arena == NULL) return NULL;
@@ -71,7 +71,7 @@ static arena_t* record_make(size_t slice_count) {
   for (size_t i = 0; i < BITMAPS; i++, bits += capacity) *bitmaps[i] = bits;
   arena->free_summary = bits;
   arena->waiting_summary = bits + summaries;
-  arena->longest = (uint16_t*)(bits + 2 * summaries);
+  arena->longest = (uint32_t*)(bits + 2 * summaries);
   arena->fits = (uint8_t*)(arena->longest + summaries);
   return arena;
 }

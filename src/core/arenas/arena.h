@@ -53,7 +53,9 @@ typedef struct arena_s {
   uint32_t purge_cursor;             // where the next bounded purge goes on, in words
   uint32_t run_hints[RUN_HINTS + 1]; // by length: no free run of that length starts before (arena_claim.c)
   uint8_t* fits;                     // per chunk: what may start there (arena_slices.h)
-  uint16_t* longest;
+  uint32_t* longest;
+  uint32_t longest_run;
+  uint32_t used_end; // slices from here on nobody had yet
   uint64_t* free;
   uint64_t* free_summary;
   uint64_t* committed;

@@ -9,47 +9,83 @@ static void set_fits(arena_t* arena, size_t chunk, uint32_t kinds) {
   if ((atomic_get_seq_cst(fits) & kinds) != kinds) atomic_or_seq_cst(fits, (uint8_t)kinds);
 }
 
-static void forget_longest(arena_t* arena, size_t chunk) {
-  uint16_t* longest = &arena->longest[chunk];
-  if (atomic_get_seq_cst(longest) != LONGEST_UNKNOWN) atomic_swap_seq_cst(longest, (uint16_t)LONGEST_UNKNOWN);
-}
+static size_t chunk_count(const arena_t* arena) { return bits_divide_up(arena->word_count, CHUNK_WORDS); }
 
-// ---- where short runs may be --------------------------------------------------------------------------------
-// Claims take the first run that is long enough. Where the last one of a length was found the next one is looked
+// ---- what room there may be ---------------------------------------------------------------------------------
+// Claims take the first short run that is long enough. Where the last one of a length was found the next one is looked
 // for: whoever lets go of slices before that sets it back. Two at once may leave it too far; then a run is
 // overlooked until something is released there again, or until nothing is found behind.
 
+#define NEIGHBOURS_MAX 512 // slices behind released ones that are looked at
+
 static size_t runs_begin(const arena_t* arena) { return arena->slice_count / 4; }
 
-// The slices are free: with their neighbours they are a run, of which no more than RUN_HINTS on either side counts.
-static void hints_set_back(arena_t* arena, size_t start, size_t count) {
-  size_t begin = runs_begin(arena), most = RUN_HINTS, first = start, end = start + count;
+// In the free run [first, end) slices were released from `start` on.
+static void hints_set_back(arena_t* arena, size_t start, size_t first, size_t end) {
+  size_t begin = runs_begin(arena);
   if (start < begin) return;
-  while (first > begin && start - first < most && bitmap_is_all(arena->free, first - 1, 1, true)) first--;
-  if (count < most) {
-    size_t limit = end + most < arena->slice_count ? end + most : arena->slice_count;
-    end = bitmap_next(arena->free, end, limit, false);
-  }
-  if (end - first < most) most = end - first;
+  if (first < begin) first = begin;
+  size_t most = end - first < RUN_HINTS ? end - first : RUN_HINTS;
   for (size_t length = 2; length <= most; length++) {
     uint32_t seen = atomic_get_seq_cst(&arena->run_hints[length]);
     while (seen > first && !atomic_cas_weak_seq_cst(&arena->run_hints[length], &seen, (uint32_t)first)) {}
   }
 }
 
+static void raise(uint32_t* to, size_t value) {
+  uint32_t seen = atomic_get_seq_cst(to);
+  while (seen < value && !atomic_cas_weak_seq_cst(to, &seen, (uint32_t)value)) {}
+}
+
+static bool is_known(const uint32_t* longest) { return atomic_get_seq_cst(longest) < LONGEST_UNKNOWN; }
+
+// Is there a chunk that the released slices may make a longer run in than is known of it? Those that end there begin in it or
+// in the one before.
+static bool is_any_known(const arena_t* arena, size_t first_chunk, size_t last_chunk) {
+  bool is_any =
+      is_known(&arena->longest_run) || (first_chunk > 0 && is_known(&arena->longest[first_chunk - 1]));
+  for (size_t chunk = first_chunk; chunk <= last_chunk && !is_any; chunk++)
+    is_any = is_known(&arena->longest[chunk]);
+  return is_any;
+}
+
 void slices_release(arena_t* arena, size_t start, size_t count) {
   bitmap_set(arena->free, start, count);
-  hints_set_back(arena, start, count);
+  size_t first_chunk = start / CHUNK_SLICES, last_chunk = (start + count - 1) / CHUNK_SLICES;
+  bool is_to_be_told = is_any_known(arena, first_chunk, last_chunk);
+  // With their neighbours they are a run, from `first` to `end` as far as one looks: back to where it begins (longer ones than
+  // a chunk are known), ahead to where it is long enough to be worth a search.
+  size_t most = is_to_be_told ? NEIGHBOURS_MAX : RUN_HINTS, back = is_to_be_told ? CHUNK_SLICES : RUN_HINTS;
+  size_t limit = start + count + most;
+  if (limit > arena->slice_count) limit = arena->slice_count;
+  size_t end = bitmap_next(arena->free, start + count, limit, false);
+  size_t first = bitmap_run_begin(arena->free, start, start > back ? start - back : 0);
+  hints_set_back(arena, start, first, end);
   size_t last = (start + count - 1) / BITMAP_WORD_BITS;
   for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
     bitmap_word_set(arena->free_summary, word);
-  size_t first_chunk = start / CHUNK_SLICES, last_chunk = (start + count - 1) / CHUNK_SLICES;
-  for (size_t chunk = first_chunk; chunk <= last_chunk; chunk++) {
-    set_fits(arena, chunk, FITS_ALL);
-    forget_longest(arena, chunk);
+  for (size_t chunk = first_chunk; chunk <= last_chunk; chunk++) set_fits(arena, chunk, FITS_ALL);
+  if (is_to_be_told) {
+    bool is_longer = end - start - count >= most;
+    for (size_t at = first; at < end; at = bits_align_down(at, CHUNK_SLICES) + CHUNK_SLICES)
+      raise(&arena->longest[at / CHUNK_SLICES], is_longer ? LONGEST_UNKNOWN : end - at);
+    raise(&arena->longest_run, is_longer ? LONGEST_UNKNOWN : end - first);
   }
-  if (first_chunk > 0) forget_longest(arena, first_chunk - 1); // runs that end here
   bitmap_word_set(arena->set->open, arena->index);
+}
+
+// Looked for a run in vain: that is noted, then looked at a second time.
+static MI_COLD void note_longest_run(arena_t* arena) {
+  uint32_t longest = 0;
+  for (int look = 0; look < 2; look++) {
+    for (size_t chunk = 0; chunk < chunk_count(arena); chunk++) {
+      uint32_t there = atomic_get_seq_cst(&arena->longest[chunk]);
+      if (there <= longest) continue;
+      if (look > 0) raise(&arena->longest_run, there);
+      longest = there;
+    }
+    if (look == 0) atomic_swap_seq_cst(&arena->longest_run, longest);
+  }
 }
 
 bool slices_try_claim(arena_t* arena, size_t start, size_t count, arena_hold_t* hold) {
@@ -66,6 +102,7 @@ bool slices_try_claim(arena_t* arena, size_t start, size_t count, arena_hold_t* 
     if (atomic_get_relaxed(&arena->free[word]) == 0)
       bitmap_summary_clear(arena->free_summary, arena->free, word);
   }
+  raise(&arena->used_end, start + count);
   return true;
 }
 
@@ -79,8 +116,6 @@ void slices_let_go(arena_t* arena, size_t start, size_t count, arena_hold_t* hol
     count -= part;
   }
 }
-
-static size_t chunk_count(const arena_t* arena) { return bits_divide_up(arena->word_count, CHUNK_WORDS); }
 
 static size_t claim_one(arena_t* arena, arena_hold_t* hold) {
   for (size_t chunk = 0; chunk < chunk_count(arena); chunk++) {
@@ -164,7 +199,7 @@ static size_t claim_in(arena_t* arena, size_t from, size_t to, const wanted_t* w
 // Is the chunk known to have none?
 static bool is_in_vain(const arena_t* arena, size_t chunk, const wanted_t* wanted) {
   if (wanted->kind != 0) return (atomic_get_relaxed(&arena->fits[chunk]) & wanted->kind) == 0;
-  return wanted->count <= CHUNK_SLICES && wanted->count > atomic_get_relaxed(&arena->longest[chunk]);
+  return wanted->count <= LONGEST_UNKNOWN && wanted->count > atomic_get_relaxed(&arena->longest[chunk]);
 }
 
 // Looked in vain: that is noted, then looked at a second time, so that no release between the two is missed.
@@ -177,12 +212,11 @@ static size_t claim_in_chunk(arena_t* arena, size_t chunk, const wanted_t* wante
   if (wanted->kind != 0) {
     atomic_and_seq_cst(&arena->fits[chunk], (uint8_t)~wanted->kind);
   } else {
-    if (longest > UINT16_MAX) longest = UINT16_MAX;
-    atomic_swap_seq_cst(&arena->longest[chunk], (uint16_t)longest);
+    atomic_swap_seq_cst(&arena->longest[chunk], (uint32_t)longest);
   }
   found = claim_in(arena, from, to, wanted, &again, hold);
   if (found != ARENA_NOT_FOUND) set_fits(arena, chunk, wanted->kind);
-  if (found != ARENA_NOT_FOUND || again > longest) forget_longest(arena, chunk);
+  if (found != ARENA_NOT_FOUND || again > longest) raise(&arena->longest[chunk], LONGEST_UNKNOWN);
   return found;
 }
 
@@ -206,17 +240,19 @@ static size_t claim_short_run(arena_t* arena, const wanted_t* wanted, arena_hold
 static size_t find_long_run(const arena_t* arena, size_t count) {
   const wanted_t wanted = {count, 1, 0};
   size_t best = ARENA_NOT_FOUND, best_missing = SIZE_MAX, best_length = SIZE_MAX;
-  size_t at = runs_begin(arena), end = arena->slice_count;
-  for (unsigned looks = 0; looks < LONG_LOOKS && end - at >= count; looks++) {
+  // The rest of the arena that nobody had yet is endless: as much of it is looked at as is wanted.
+  size_t at = runs_begin(arena), end = atomic_get_relaxed(&arena->used_end) + count;
+  if (end > arena->slice_count) end = arena->slice_count;
+  for (unsigned looks = 0; looks < LONG_LOOKS && at < end && end - at >= count; looks++) {
     if (is_in_vain(arena, at / CHUNK_SLICES, &wanted)) { // nothing begins there
       at = bits_align_down(at, CHUNK_SLICES) + CHUNK_SLICES;
-      if (at >= end) break;
       continue;
     }
     size_t start = bitmap_next(arena->free, at, end, true);
     at = bitmap_next(arena->free, start, end, false);
     size_t length = at - start;
     if (length < count) continue;
+    if (at == end) length = SIZE_MAX - 1;
     size_t missing = count - bitmap_count(arena->committed, start, count);
     if (missing > best_missing || (missing == best_missing && length >= best_length)) continue;
     best = start;
@@ -234,28 +270,36 @@ static size_t claim_long_run(arena_t* arena, size_t count, arena_hold_t* hold) {
   return ARENA_NOT_FOUND;
 }
 
-// Runs start their search a quarter into the arena, away from the small pages that fill it from the front.
-size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
-  if (count == 1 && alignment_slices <= 1) return claim_one(arena, hold);
-  wanted_t wanted = {count, alignment_slices < 1 ? 1 : alignment_slices, 0};
-  if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
-  if (wanted.alignment == 1 && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
-  bool is_long = wanted.kind == 0;
-  if (is_long && wanted.alignment == 1) {
-    size_t found =
-        count <= RUN_HINTS ? claim_short_run(arena, &wanted, hold) : claim_long_run(arena, count, hold);
-    if (found != ARENA_NOT_FOUND) return found;
-  }
+// Chunk by chunk, but for those that are known to have none.
+static MI_COLD size_t claim_by_chunk(arena_t* arena, const wanted_t* wanted, arena_hold_t* hold) {
+  bool is_long = wanted->kind == 0;
   size_t chunks = chunk_count(arena), first = is_long ? chunks / 4 : 0;
   if (is_long && chunks < 4) { // the quarter lies inside of a chunk
     size_t longest;
-    size_t found = claim_run_in(arena, arena->slice_count / 4, arena->slice_count, &wanted, &longest, hold);
+    size_t found = claim_run_in(arena, arena->slice_count / 4, arena->slice_count, wanted, &longest, hold);
     if (found != ARENA_NOT_FOUND) return found;
   }
   for (size_t i = 0; i < chunks; i++) {
     size_t chunk = first + i < chunks ? first + i : first + i - chunks;
-    size_t found = claim_in_chunk(arena, chunk, &wanted, hold);
+    size_t found = claim_in_chunk(arena, chunk, wanted, hold);
     if (found != ARENA_NOT_FOUND) return found;
   }
+  if (is_long && wanted->count <= LONGEST_UNKNOWN) note_longest_run(arena);
   return ARENA_NOT_FOUND;
+}
+
+// Runs start their search a quarter into the arena, away from the small pages that fill it from the front.
+size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
+  if (count == 1 && alignment_slices <= 1) return claim_one(arena, hold);
+  uint32_t most = atomic_get_relaxed(&arena->longest_run);
+  if (count > most && most < LONGEST_UNKNOWN) return ARENA_NOT_FOUND;
+  wanted_t wanted = {count, alignment_slices < 1 ? 1 : alignment_slices, 0};
+  if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
+  if (wanted.alignment == 1 && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
+  if (wanted.kind == 0 && wanted.alignment == 1) {
+    size_t found =
+        count <= RUN_HINTS ? claim_short_run(arena, &wanted, hold) : claim_long_run(arena, count, hold);
+    if (found != ARENA_NOT_FOUND) return found;
+  }
+  return claim_by_chunk(arena, &wanted, hold);
 }

@@ -14,14 +14,14 @@ MI_INLINE size_t arena_slice_of(const arena_t* arena, const void* p) {
 }
 
 // A chunk is 64 words of the bitmap of free slices, 256 MiB: one word of the summary. `arena_t.fits` has a
-// byte of it: may pages of these kinds start there? `arena_t.longest`: no longer run of free slices starts
-// there. Lowered by who looked in vain, set anew by each release.
+// byte of it: may pages of these kinds start there? `arena_t.longest`: no longer run of free slices starts there, or reaches into
+// it; `longest_run`: nor anywhere in the arena. Lowered by who looked in vain, raised by each release that makes a longer one.
 #define CHUNK_WORDS     BITMAP_WORD_BITS
 #define CHUNK_SLICES    ((size_t)CHUNK_WORDS * BITMAP_WORD_BITS)
 #define FITS_MEDIUM     1u // 4 slices, aligned
 #define FITS_WORD       2u // 64 slices, aligned
 #define FITS_ALL        (FITS_MEDIUM | FITS_WORD)
-#define LONGEST_UNKNOWN UINT16_MAX
+#define LONGEST_UNKNOWN ((uint32_t)CHUNK_SLICES) // or more
 
 // Whoever calls this had the slices alone; now they are anybody's.
 void slices_release(arena_t* arena, size_t start, size_t count);

@@ -53,6 +53,18 @@ void bitmap_summary_clear(uint64_t* summary, const uint64_t* bitmap, size_t word
   if (atomic_get_seq_cst(&bitmap[word]) != 0) atomic_or_seq_cst(at, mask); // somebody came in between
 }
 
+size_t bitmap_run_begin(const uint64_t* bitmap, size_t end, size_t limit) {
+  while (end > limit) {
+    size_t last = end - 1, bit = last % BITMAP_WORD_BITS;
+    uint64_t clear = ~atomic_get_relaxed(&bitmap[last / BITMAP_WORD_BITS]) << (BITMAP_WORD_BITS - 1 - bit);
+    end = last - bit;
+    if (clear == 0) continue;
+    end = last - (BITMAP_WORD_BITS - 1 - bits_highest(clear)) + 1;
+    break;
+  }
+  return end > limit ? end : limit;
+}
+
 size_t bitmap_count(const uint64_t* bitmap, size_t start, size_t count) {
   size_t total = 0;
   for (run_t run = run_of(start, count); run_next(&run);)

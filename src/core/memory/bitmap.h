@@ -52,6 +52,9 @@ bool bitmap_word_set(uint64_t* bitmap, size_t index);
 // word sets the summary's afterwards (bitmap_word_set); who finds a word empty calls this.
 void bitmap_summary_clear(uint64_t* summary, const uint64_t* bitmap, size_t word);
 
+// Where the run of set bits that ends before `end` begins, looked for as far as `limit`.
+size_t bitmap_run_begin(const uint64_t* bitmap, size_t end, size_t limit);
+
 // Set bits in the run.
 size_t bitmap_count(const uint64_t* bitmap, size_t start, size_t count);
 
