@@ -171,6 +171,11 @@ static void prepare_old(void) {
   model_clock_ms += DELAY;
   schedule_as(0);
 }
+// From here on pages give their memory back as they are freed.
+static void prepare_old_without_delay(void) {
+  prepare_old();
+  option_set(option_purge_delay, 0);
+}
 static void judge_purged(void) {
   model_clock_ms += DELAY;
   schedule_as(B);
@@ -320,6 +325,13 @@ const scenario_t scenarios_slices[] = {
      prepare_old,
      {purge_due, take_waiting, NULL},
      judge_purged,
+     0,
+     0},
+    {"purge-vs-purge-at-once",
+     "slices are purged that another takes, and gives back without their memory",
+     prepare_old_without_delay,
+     {purge_due, take_and_free_run, NULL},
+     end_well,
      0,
      0},
     {"purge-all-vs-claim",

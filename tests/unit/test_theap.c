@@ -435,6 +435,24 @@ static void test_kept_page(void** state) {
   assert_int_equal(pages_now(), 0);
 }
 
+// An empty page goes when its thread has had no use for it for a while, whatever else that does.
+static void test_kept_page_goes(void** state) {
+  MI_UNUSED(state);
+  enum { TICKS = 8 };
+  theap_t* theap = runtime_theap();
+  void* p = mi_malloc(1000);
+  page_t* page = page_of(p);
+  mi_free(p);
+  assert_true(page->is_kept && page->owner != 0);
+  bool is_zero;
+  for (size_t calls = 0; calls < TICKS * THEAP_TICK_CALLS; calls++) {
+    if (calls == 2 * THEAP_TICK_CALLS) assert_true(page->is_kept); // but not at once
+    theap_free(theap, theap_allocate(theap, 600000, &is_zero));
+  }
+  assert_int_equal(page->owner, 0);
+  assert_int_equal(theap->kept_slices, 0);
+}
+
 // ---- the late theap ---------------------------------------------------------------------------------------------
 
 enum { LATE_THREADS = 4 };
@@ -586,6 +604,7 @@ int main(void) {
       CASE(test_remote_frees_come_back),
       CASE(test_page_that_others_empty),
       CASE(test_kept_page),
+      CASE(test_kept_page_goes),
       CASE(test_late),
       CASE(test_reaping),
       CASE(test_living_are_not_reaped),
