@@ -92,6 +92,8 @@ class Build:
             configured = run(["meson", "setup", folder, tree, *options])
             if configured.returncode != 0:
                 die("meson setup failed:\n" + configured.stdout)
+        elif run(["ninja", "-C", folder, "build.ninja"]).returncode != 0:  # there may be other tests than last time
+            die(f"{folder} can't be configured anew: remove it")
         tests = json.loads(run(["meson", "introspect", "--tests", folder], check=True).stdout)
         self.tests = {test["name"]: test for test in tests}
 

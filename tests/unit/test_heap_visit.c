@@ -1,4 +1,5 @@
-// Heaps from outside: sub-processes keep to themselves and go with all they have; a visitor sees each block in use once.
+// Heaps from outside: sub-processes keep to themselves and go with all they have; a visitor sees each block in use once; what is a
+// heap is known among thousands.
 #include "heap_blocks.h"
 
 static heap_t* shared;
@@ -178,11 +179,31 @@ static void test_visit(void** state) {
   }
 }
 
+// ---- which pointers are heaps -----------------------------------------------------------------------------------
+
+// More heaps than there are hashes of their addresses: each is known as long as it is one.
+static void test_valid_among_many(void** state) {
+  MI_UNUSED(state);
+  enum { HEAPS = 3000 };
+  static heap_t* heaps[HEAPS];
+  for (size_t i = 0; i < HEAPS; i++) heaps[i] = make();
+  for (size_t i = 0; i < HEAPS; i++) assert_true(heap_is_valid(heaps[i]));
+  for (size_t i = 0; i < HEAPS; i += 2) assert_true(heap_delete(heaps[i]));
+  for (size_t i = 0; i < HEAPS; i++) {
+    assert_int_equal(heap_is_valid(heaps[i]), i % 2 != 0);
+    assert_false(heap_is_valid((heap_t*)((char*)heaps[i] + MI_CACHE_LINE))); // nor what lies inside of one
+  }
+  assert_true(heap_is_valid(heap_main()));
+  for (size_t i = 1; i < HEAPS; i += 2) assert_true(heap_destroy(heaps[i]));
+  for (size_t i = 0; i < HEAPS; i++) assert_false(heap_is_valid(heaps[i]));
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup(name, set_up)
   const struct CMUnitTest tests[] = {
       CASE(test_subprocesses),
       CASE(test_visit),
+      CASE(test_valid_among_many),
   };
   return check_run(tests);
 }

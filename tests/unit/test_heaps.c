@@ -407,28 +407,6 @@ static void test_taken_is_not_dead(void** state) {
   assert_false(thread_is_dead(&record));
 }
 
-// A thread begins with the id of one that has a record: that one was killed, though the system says that its id lives.
-static void test_id_lives_again(void** state) {
-  MI_UNUSED(state);
-  thread_t* self = runtime_theap()->thread;
-  int64_t threads = stats_process.threads.current, reaped = stats_process.threads_reaped;
-  thread_t *before = thread_acquire(subproc_main()), *now = thread_acquire(subproc_main());
-  assert_true(before != NULL && now != NULL);
-  self->is_superseded = 0; // the same thread's, which lives
-  assert_false(thread_is_dead(self) || thread_is_dead(now));
-  assert_true(thread_is_dead(before));
-  assert_int_equal(thread_reap(self, SIZE_MAX), 1);
-  assert_int_equal(thread_holder_kind(before->holder), THREAD_SPARE);
-  assert_int_equal(stats_process.threads.current, threads + 1);
-  thread_give_back(now);
-  assert_int_equal(stats_process.threads.current, threads);
-  assert_int_equal(stats_process.threads_reaped, reaped + 1);
-  thread_t* again = thread_acquire(subproc_main()); // nothing of that is left in a record that is used again
-  assert_false(thread_is_dead(again));
-  self->is_superseded = 0;
-  thread_give_back(again);
-}
-
 // Locks whose holders died in the middle: the lists are made anew, while pages, theaps and heaps come and go.
 static void test_lists_are_made_anew(void** state) {
   MI_UNUSED(state);
@@ -503,21 +481,13 @@ static void test_all_is_clean(void** state) { MI_UNUSED(state); } // says the se
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup(name, set_up)
   const struct CMUnitTest tests[] = {
-      CASE(test_blocks_belong_to_heaps),
-      CASE(test_many_heaps),
-      CASE(test_records_are_used_again),
-      CASE(test_default_goes),
-      CASE(test_table_goes_with_default),
-      CASE(test_own_free_is_direct),
-      CASE(test_delete_with_living_theaps),
-      CASE(test_ends_meet),
-      CASE(test_dead_thread_in_heap),
-      CASE(test_dead_thread_held_a_page),
-      CASE(test_dead_thread_in_subproc),
-      CASE(test_taken_is_not_dead),
-      CASE(test_id_lives_again),
-      CASE(test_lists_are_made_anew),
-      CASE(test_all_is_clean),
+      CASE(test_blocks_belong_to_heaps),    CASE(test_many_heaps),
+      CASE(test_records_are_used_again),    CASE(test_default_goes),
+      CASE(test_table_goes_with_default),   CASE(test_own_free_is_direct),
+      CASE(test_delete_with_living_theaps), CASE(test_ends_meet),
+      CASE(test_dead_thread_in_heap),       CASE(test_dead_thread_held_a_page),
+      CASE(test_dead_thread_in_subproc),    CASE(test_taken_is_not_dead),
+      CASE(test_lists_are_made_anew),       CASE(test_all_is_clean),
   };
   return check_run(tests);
 }

@@ -1,0 +1,111 @@
+// Where released arenas lay others come to lie: the page map's tables are there already.
+#include "support/check.h"
+#include "support/test_thread.h"
+
+#include "core/arenas/arena_slices.h"
+#include "core/memory/sysmem.h"
+#include "core/report/options.h"
+#include "os_posix.h"
+
+static arena_set_t set, others; // `others`: what isn't looked at
+static uintptr_t highest;       // place that was ever had
+
+// An arena of so many GiB: where it begins.
+static uintptr_t reserve_in(arena_set_t* in, size_t count) {
+  arena_t* arena = arena_reserve(in, count * MI_GIB - ARENA_ALIGNMENT, false, false, true);
+  assert_non_null(arena);
+  assert_int_equal(arena->os_size, count * MI_GIB);
+  uintptr_t place = (uintptr_t)arena->os_base;
+  assert_int_equal(place % MI_GIB, 0);
+  return place;
+}
+
+// Places that nobody had are asked for from low addresses up.
+static uintptr_t reserve(size_t count) {
+  uintptr_t place = reserve_in(&set, count);
+  if (place + (count - 1) * MI_GIB > highest) highest = place + (count - 1) * MI_GIB;
+  return place;
+}
+
+// Nobody's place is known any more.
+static int set_up(void** state) {
+  MI_UNUSED(state);
+  arena_set_init(&set);
+  arena_set_init(&others);
+  uintptr_t place;
+  while ((place = reserve_in(&others, 1)) <= highest) {}
+  highest = place;
+  return 0;
+}
+
+static int tear_down(void** state) {
+  MI_UNUSED(state);
+  arena_release_all(&set);
+  arena_release_all(&others);
+  arena_forget_records();
+  page_map_release();
+  sysmem_release_metadata();
+  return os_posix_balance().reserved == 0 ? 0 : -1;
+}
+
+static bool is_among(uintptr_t place, const uintptr_t* places, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (places[i] == place) return true;
+  return false;
+}
+
+static void test_same_place(void** state) {
+  MI_UNUSED(state);
+  for (size_t count = 1; count <= 3; count++) {
+    uintptr_t first = reserve(count);
+    for (size_t i = 0; i < 5; i++) { // as often as one likes
+      arena_release_all(&set);
+      assert_int_equal(reserve(count), first);
+    }
+    arena_release_all(&set);
+    uintptr_t before = highest, larger = reserve(count + 1); // which has no room there
+    assert_true(larger > before);
+    assert_int_equal(reserve(count), first);
+    arena_release_all(&set);
+    assert_int_equal(tear_down(NULL) | set_up(NULL), 0);
+  }
+}
+
+// A smaller one leaves the rest of a place to others.
+static void test_rest(void** state) {
+  MI_UNUSED(state);
+  enum { LEFT = 4 };
+  uintptr_t five = reserve(5), one = reserve(1), before = highest;
+  arena_release_all(&set);
+  assert_int_equal(reserve(2), five);
+  assert_true(reserve(4) > before);
+  before = highest;
+  uintptr_t left[LEFT], wanted[LEFT] = {five + 2 * MI_GIB, five + 3 * MI_GIB, five + 4 * MI_GIB, one};
+  for (size_t i = 0; i < LEFT; i++) left[i] = reserve(1);
+  for (size_t i = 0; i < LEFT; i++) assert_true(is_among(wanted[i], left, LEFT));
+  assert_true(reserve(1) > before); // that was all
+}
+
+// More places than are remembered: those that are serve.
+static void test_many(void** state) {
+  MI_UNUSED(state);
+  enum { MANY = 100, REMEMBERED = 64 };
+  static uintptr_t places[MANY], now[MANY];
+  for (size_t i = 0; i < MANY; i++) places[i] = reserve(1);
+  uintptr_t before = highest;
+  arena_release_all(&set);
+  for (size_t i = 0; i < MANY; i++) {
+    now[i] = reserve(1);
+    assert_int_equal(is_among(now[i], places, MANY), i < REMEMBERED);
+    assert_true(now[i] <= before || i >= REMEMBERED);
+    assert_false(is_among(now[i], now, i));
+  }
+}
+
+int main(void) {
+  os_init();
+  options_init();
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+  const struct CMUnitTest tests[] = {CASE(test_same_place), CASE(test_rest), CASE(test_many)};
+  return check_run(tests);
+}
