@@ -3,6 +3,7 @@
 // (docs/lifecycle.md). Nothing else may be, and nobody waits for it.
 #include "interleave/scenarios.h"
 #include "interleave/world.h"
+#include "core/heaps/theap_pages.h"
 
 enum { SIZE = 8192, RUN = 20 * SLICE_SIZE, KEPT_RUN = 12 * SLICE_SIZE, DELAY = 100 };
 enum { TINY = 1024, TINY_EACH = SLICE_SIZE / TINY };
@@ -183,6 +184,12 @@ static void keep_and_use(void) {
   theap_collect(theap_current(), true);
   world_take(TINY);
 }
+// The page empties, is kept, is in use again, and that is seen.
+static void use_kept(void) {
+  world_free(first);
+  world_take(TINY);
+  theap_drop_kept(theap_current());
+}
 
 enum { KILL_A = 1 << 0, KILL_C = 1 << 2 };
 
@@ -219,6 +226,13 @@ const scenario_t scenarios_killed[] = {
      "killed while its page empties, is kept, goes and another comes",
      prepare_kept,
      {keep_and_use, NULL, NULL},
+     judge_tiny,
+     KILL_A,
+     3},
+    {"killed-using-kept",
+     "killed while its page empties, is kept, and is in use again",
+     prepare_kept,
+     {use_kept, NULL, NULL},
      judge_tiny,
      KILL_A,
      3},

@@ -418,6 +418,30 @@ static void test_page_that_others_empty(void** state) {
   free_left(&own);
 }
 
+// Whichever page leaves the queue, the sweep goes on with one that is there still.
+static void test_sweep_goes_on(void** state) {
+  MI_UNUSED(state);
+  leaver_t own = {.size = 1000};
+  run_leaver(&own);
+  theap_t* theap = own.theap;
+  size_t each = page_of(own.blocks[0])->reserved;
+  for (size_t k = 0; k < 4; k++) free_left_at(&own, k * each); // back in the queue
+  page_t* next = page_of(own.blocks[3 * each + 1]);
+  while (next != NULL && (next->previous == NULL || next->next == NULL)) next = next->previous;
+  assert_non_null(next);
+  page_t *gone = next->previous, *after = next->next;
+  theap->sweep_page = gone;
+  page_t* leaving[] = {gone, next};
+  for (size_t k = 0; k < 2; k++) {
+    for (size_t i = 0; i < BLOCKS; i++)
+      if (own.blocks[i] != NULL && page_of(own.blocks[i]) == leaving[k]) free_left_at(&own, i);
+    assert_int_equal(leaving[k]->owner, 0);
+    assert_ptr_equal(theap->sweep_page, k == 0 ? next : after);
+  }
+  theap_sweep(theap, SIZE_MAX);
+  free_left(&own);
+}
+
 // A loop of one block at the border of a page goes to the arenas now and then at most, and never to the system.
 static void test_kept_page(void** state) {
   MI_UNUSED(state);
@@ -603,6 +627,7 @@ int main(void) {
       CASE(test_last_block_of_many),
       CASE(test_remote_frees_come_back),
       CASE(test_page_that_others_empty),
+      CASE(test_sweep_goes_on),
       CASE(test_kept_page),
       CASE(test_kept_page_goes),
       CASE(test_late),
