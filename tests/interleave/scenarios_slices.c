@@ -121,6 +121,20 @@ static void free_shared_by_nobody(void) {
   world_forget(held[0]);
   theap_free(NULL, shared_block);
 }
+// The program has an address inside of it.
+static page_t* interior_page;
+
+static void prepare_interior(void) {
+  bool is_zero;
+  world_begin(C);
+  schedule_as(A);
+  shared_block = theap_allocate_aligned(theap_current(), RUN * SLICE, 2 * SLICE, 8, &is_zero);
+  interior_page = page_map_page(shared_block);
+  schedule_as(0);
+}
+static void free_interior(void) { // once all is done nothing leads to the page, so that it is looked at here
+  if (atomic_get_acquire(&interior_page->owner) != 0) theap_free(theap_current(), shared_block);
+}
 static void grow(void) {
   uint8_t* p = world_address(held[0]);
   if (!theap_expand(theap_current(), p, (RUN + 4) * SLICE)) return;
@@ -299,6 +313,13 @@ const scenario_t scenarios_slices[] = {
      judge_huge,
      0,
      3},
+    {"interior-free-twice",
+     "the same, by an address inside of it",
+     prepare_interior,
+     {free_interior, free_interior, NULL},
+     judge_huge,
+     0,
+     0},
     {"kept-free-twice",
      "the same, a block whose page is kept for the next one",
      prepare_kept,

@@ -1,5 +1,5 @@
-// What purges are bounded by: growth of what was ever in use and of the request, failed allocations within a second, arenas
-// that wait and aren't due.
+// What purges are bounded by: growth of what was ever in use and of the request, runs too short for a call, failed
+// allocations within a second, arenas that wait and aren't due.
 #include "support/check.h"
 
 #include "core/arenas/arena_slices.h"
@@ -21,6 +21,7 @@ static int set_up(void** state) {
 static int tear_down(void** state) {
   MI_UNUSED(state);
   option_set(option_purge_delay, 1000);
+  option_set(option_minimal_purge_size, 0);
   arena_release_all(&set);
   arena_forget_records();
   page_map_release();
@@ -117,6 +118,28 @@ static void test_growth_leaves_the_rest(void** state) {
   assert_int_equal(left, (PAGES / 2 - 1) * SHORT);
 }
 
+// ---- short runs -------------------------------------------------------------------------------------------------
+
+// What is too short for a call keeps its memory, and is free all the same.
+static void test_too_short(void** state) {
+  MI_UNUSED(state);
+  enum { SHORTEST = 16 };
+  option_set(option_minimal_purge_size, SHORTEST * SLICE_SIZE / MI_KIB);
+  page_t *before = allocate(SHORTEST), *between = allocate(1), *page = allocate(SHORTEST - 1);
+  arena_t* arena = page->arena;
+  size_t committed = bitmap_count(arena->committed, 0, arena->slice_count);
+  arena_page_free(page, NULL);
+  arena_purge(&set, true, NULL);
+  assert_int_equal(bitmap_count(arena->committed, 0, arena->slice_count), committed);
+  assert_int_equal(bitmap_count(arena->free, 0, arena->slice_count), arena->slice_count - SHORTEST - 1);
+  arena_page_free(before, NULL);
+  arena_purge(&set, true, NULL);
+  assert_true(bitmap_count(arena->committed, 0, arena->slice_count) <= committed - SHORTEST);
+  arena_page_free(between, NULL);
+  arena_purge(&set, true, NULL);
+  assert_int_equal(bitmap_count(arena->free, 0, arena->slice_count), arena->slice_count);
+}
+
 // ---- failed allocations -----------------------------------------------------------------------------------------
 
 // What was committed ahead of need is looked for once a second.
@@ -171,9 +194,13 @@ int main(void) {
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      CASE(test_growth_is_a_bound),         CASE(test_growth_by_steps),
-      CASE(test_growth_to_what_was_in_use), CASE(test_growth_leaves_the_rest),
-      CASE(test_needed_once_a_second),      CASE(test_not_before_the_first_is_due),
+      CASE(test_growth_is_a_bound),
+      CASE(test_growth_by_steps),
+      CASE(test_growth_to_what_was_in_use),
+      CASE(test_growth_leaves_the_rest),
+      CASE(test_too_short),
+      CASE(test_needed_once_a_second),
+      CASE(test_not_before_the_first_is_due),
   };
   return check_run(tests);
 }
