@@ -74,15 +74,15 @@ static void test_grown(void** state) {
 }
 
 // A page of a class that has such blocks still does when it changes hands.
-enum { BLOCKS = 200, SIZE = 1000 };
+enum { BLOCKS = 200, BLOCK_SIZE = 1000 };
 static char* blocks[BLOCKS];
 
 static void run_leaver(void* arg) {
   MI_UNUSED(arg);
   for (size_t i = 0; i < BLOCKS; i++) {
-    blocks[i] = mi_malloc_aligned_at(SIZE, 64, 8);
+    blocks[i] = mi_malloc_aligned_at(BLOCK_SIZE, 64, 8);
     assert_non_null(blocks[i]);
-    pattern_fill(blocks[i], SIZE, i);
+    pattern_fill(blocks[i], BLOCK_SIZE, i);
   }
 }
 
@@ -105,8 +105,8 @@ static void test_adopted(void** state) {
     page_t* page = page_map_page(blocks[i]);
     adopted += !page_is_abandoned(page->owner);
     assert_true((page->owner & PAGE_OWNER_INTERIOR) != 0);
-    assert_true(mi_usable_size(blocks[i]) >= SIZE);
-    assert_int_equal(pattern_mismatch(blocks[i], SIZE, i), SIZE_MAX);
+    assert_true(mi_usable_size(blocks[i]) >= BLOCK_SIZE);
+    assert_int_equal(pattern_mismatch(blocks[i], BLOCK_SIZE, i), SIZE_MAX);
   }
   if (!MI_SECURE) assert_true(adopted > 0); // elsewhere the first free blocks of the page may be held back
   for (size_t i = 0; i < BLOCKS; i++) mi_free(blocks[i]);
