@@ -7,7 +7,17 @@ enum { SIZE = 8192 };
 static heap_t* heap;
 static int first, others, huge;
 
-static void end_well(void) { world_end_without_loss(); }
+// Then records of theaps are free, and each is handed out once.
+static void end_well(void) {
+  enum { THEAPS = 8 };
+  const theap_t* theaps[THEAPS];
+  world_end_without_loss();
+  for (int i = 0; i < THEAPS; i++) {
+    theaps[i] = thread_theap(world_self(), heap_new(subproc_main(), NULL));
+    for (int k = 0; k < i; k++)
+      if (theaps[k] == theaps[i]) schedule_fail("a theap's record is handed out twice");
+  }
+}
 
 // A heap in which A and B have blocks; a page of A's is full, so that nobody owns it.
 static void prepare_heap(void) {

@@ -167,10 +167,14 @@ static void free_fourth_to_last(void) {
 
 // A page that seems empty to one is taken over by another meanwhile, and let go of with a block in use.
 static int handed;
-static void prepare_handing(void) {
-  prepare_two_left();
+static void prepare_handing(void) { // it is the only one to adopt
+  world_begin(C);
+  schedule_as(A);
+  first = world_fill_page(SIZE, 0);
+  world_end_thread();
   schedule_as(B);
   world_free(first);
+  for (int i = 2; i < 8; i++) world_free(first + i);
   schedule_as(0);
   handed = -1;
 }
