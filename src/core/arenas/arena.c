@@ -119,16 +119,20 @@ static uintptr_t place_take(size_t count) {
   }
   return 0;
 }
-
-static void space_is_free(const void* base, size_t size) {
-  if ((uintptr_t)base % MI_GIB == 0) place_give((uintptr_t)base + bits_divide_up(size, MI_GIB));
-}
 #endif
 
-static void* reserve_space(size_t size) {
+void space_is_free(const void* base, size_t apart) {
+#if MI_64BIT
+  if ((uintptr_t)base % MI_GIB == 0) place_give((uintptr_t)base + bits_divide_up(apart, MI_GIB));
+#else
+  MI_UNUSED(base), MI_UNUSED(apart);
+#endif
+}
+
+void* space_reserve(size_t size, size_t apart) {
 #if MI_64BIT
   if (MI_UNLIKELY(atomic_get_acquire(&next_hint) == 0)) choose_first_hint();
-  size_t count = bits_divide_up(size, MI_GIB);
+  size_t count = bits_divide_up(apart, MI_GIB);
   for (int attempt = 0; attempt < 3; attempt++) {
     uintptr_t hint = place_take(count);
     if (hint == 0) hint = atomic_add_relaxed(&next_hint, count * MI_GIB);
@@ -137,12 +141,14 @@ static void* reserve_space(size_t size) {
     if (p != NULL) return p;
   }
 #endif
-  return sysmem_reserve(size);
+  MI_UNUSED(apart);
+  return NULL;
 }
 
 static arena_t* arena_create(size_t size) {
   size = bits_align_up(size, ARENA_ALIGNMENT);
-  void* os_base = reserve_space(size);
+  void* os_base = space_reserve(size, size);
+  if (os_base == NULL) os_base = sysmem_reserve(size);
   if (os_base == NULL) return NULL;
   uint8_t* base = (uint8_t*)bits_align_up((uintptr_t)os_base, ARENA_ALIGNMENT);
   size_t slice_count = (size - (size_t)(base - (uint8_t*)os_base)) / SLICE_SIZE;
@@ -160,9 +166,7 @@ static arena_t* arena_create(size_t size) {
 static void arena_unmake(arena_t* arena) {
   if (arena->os_base != NULL) {
     sysmem_release(arena->os_base, arena->os_size, slices_memory(arena, 0, arena->slice_count));
-#if MI_64BIT
     space_is_free(arena->os_base, arena->os_size);
-#endif
   }
   spare_give(arena);
 }

@@ -74,6 +74,7 @@ typedef struct outside_s { // a page outside of all arenas: reservations of its 
   page_t* page;
   void* os_base;
   size_t os_size;
+  size_t apart; // bytes of address space that it has for itself, from os_base on; 0: as the system gave it
   size_t
       reserved_end; // slices from the page's start to the end of this reservation; the page may grow into them
   struct outside_s* more; // the reservation behind this one, which the page has grown into

@@ -51,6 +51,9 @@ static bool is_any_known(const arena_t* arena, size_t first_chunk, size_t last_c
 
 void slices_release(arena_t* arena, size_t start, size_t count) {
   bitmap_set(arena->free, start, count);
+  size_t last = (start + count - 1) / BITMAP_WORD_BITS;
+  for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
+    bitmap_word_set(arena->free_summary, word);
   size_t first_chunk = start / CHUNK_SLICES, last_chunk = (start + count - 1) / CHUNK_SLICES;
   bool is_to_be_told = is_any_known(arena, first_chunk, last_chunk);
   // With their neighbours they are a run, from `first` to `end` as far as one looks: back to where it begins (longer ones than
@@ -61,9 +64,6 @@ void slices_release(arena_t* arena, size_t start, size_t count) {
   size_t end = bitmap_next(arena->free, start + count, limit, false);
   size_t first = bitmap_run_begin(arena->free, start, start > back ? start - back : 0);
   hints_set_back(arena, start, first, end);
-  size_t last = (start + count - 1) / BITMAP_WORD_BITS;
-  for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
-    bitmap_word_set(arena->free_summary, word);
   for (size_t chunk = first_chunk; chunk <= last_chunk; chunk++) set_fits(arena, chunk, FITS_ALL);
   if (is_to_be_told) {
     bool is_longer = end - start - count >= most;

@@ -230,7 +230,8 @@ static void purge_all_free(arena_t* arena, purge_run_t* run) {
 void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) {
   if (arena->is_pinned) return;
   uint32_t before = atomic_get_relaxed(&arena->purged_free);
-  if (scope == PURGE_NEEDED && (before == 0 || os_clock_ms() - before > PURGE_LONG_MS)) scope = PURGE_FREE;
+  // `before` may be one ahead of the clock: 0 has its own meaning.
+  if (scope == PURGE_NEEDED && (before == 0 || os_clock_ms() + 1 - before > PURGE_LONG_MS)) scope = PURGE_FREE;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
   uint32_t from = atomic_get_acquire(&arena->purge_from),
            now = os_clock_ms(); // in this order: never negative

@@ -35,6 +35,8 @@ static page_t* huge_page_in(const arena_t* arena, const void* p) {
 static bool find(const void* p, page_t** page) {
   *page = NULL;
   for (arena_set_t* set = arena_set_first(); set != NULL; set = set->next) {
+    // Most have nothing to do with the address, which can be told without entering: records stay readable.
+    if (arena_in(set, p) == NULL && atomic_get_relaxed(&set->outside) == NULL) continue;
     arena_visit_t visit;
     if (!arena_set_enter(set, &visit)) continue;
     arena_t* arena = arena_in(set, p);
@@ -116,13 +118,12 @@ void arena_visit(arena_set_t* set, void (*visit)(arena_t* arena, void* arg), voi
 }
 
 arena_usage_t arena_usage(const arena_t* arena) {
-  arena_usage_t usage = {0, 0, 0};
-  for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t free_bits = atomic_get_relaxed(&arena->free[word]),
-             committed = atomic_get_relaxed(&arena->committed[word]);
-    usage.free += bits_count(free_bits);
-    usage.committed += bits_count(committed);
-    usage.idle += bits_count(free_bits & committed);
+  arena_usage_t usage = {bitmap_count(arena->free, 0, arena->slice_count),
+                         bitmap_count(arena->committed, 0, arena->slice_count), 0};
+  for (size_t at = 0, end; (at = bitmap_next(arena->free, at, arena->slice_count, true)) < arena->slice_count;
+       at = end) {
+    end = bitmap_next(arena->free, at, arena->slice_count, false);
+    usage.idle += bitmap_count(arena->committed, at, end - at);
   }
   return usage;
 }

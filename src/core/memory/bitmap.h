@@ -27,6 +27,10 @@ MI_INLINE uint64_t bitmap_mask(size_t start, size_t count) {
   return bits_mask(start % BITMAP_WORD_BITS, count);
 }
 
+#if defined(__OPTIMIZE_SIZE__) // files built for size don't have the short cut in each place
+#define bitmap_set   bitmap_set_words
+#define bitmap_clear bitmap_clear_words
+#else
 MI_INLINE void bitmap_set(uint64_t* bitmap, size_t start, size_t count) {
   uint64_t* word = &bitmap[start / BITMAP_WORD_BITS];
   if (MI_UNLIKELY(!bitmap_is_in_word(start, count))) {
@@ -44,6 +48,7 @@ MI_INLINE void bitmap_clear(uint64_t* bitmap, size_t start, size_t count) {
     atomic_and_acq_rel(word, ~bitmap_mask(start, count));
   }
 }
+#endif
 
 // Sets one bit; true when it was clear before. Costs a load when it is set already.
 bool bitmap_word_set(uint64_t* bitmap, size_t index);
