@@ -63,10 +63,12 @@ static void prepare_destroy(void) {
   prepare_heap();
   forget_all();
 }
-static void prepare_destroy_empty(void) { // a page that a look finds empty
+// A page that a look finds empty: who freed its last block was killed before the look of its own.
+static void prepare_destroy_empty(void) {
   prepare_nearly_empty();
   schedule_as(C);
   world_free(first);
+  page_free_remote(world_page(first + 1), world_address(first + 1));
   schedule_as(0);
   for (int i = 1; i < 10; i++)
     if (i < 2 || i >= 8) world_forget(first + i);

@@ -153,6 +153,11 @@ static void prepare_commit_ahead(void) {
   schedule_as(0);
 }
 
+static void take_and_give_back_small(void) {
+  world_free(world_take(SMALL));
+  theap_collect(theap_current(), true);
+}
+
 // ---- purges -----------------------------------------------------------------------------------------------
 
 enum { DELAY = 100 };
@@ -303,6 +308,13 @@ const scenario_t scenarios_slices[] = {
      "slices are committed ahead of need by two threads",
      prepare_commit_ahead,
      {take_small, take_small, NULL},
+     end_well,
+     0,
+     0},
+    {"commit-ahead-of-freed",
+     "the same, and one gives its slices back",
+     prepare_commit_ahead,
+     {take_small, take_and_give_back_small, NULL},
      end_well,
      0,
      0},
