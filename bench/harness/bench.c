@@ -25,8 +25,8 @@ static uint64_t origin_ns, begun_ns, begun_cpu_ns, wall_ns, cpu_ns, ops_done, ch
 static const workload_t* running;
 static host_memory_t memory_begun, memory_end;
 
-static const workload_t* const tables[] = {bench_small, bench_shared, bench_forms,
-                                           bench_time,  bench_growth, bench_memory};
+static const workload_t* const tables[] = {bench_small,  bench_shared, bench_forms, bench_time,
+                                           bench_growth, bench_memory, bench_holes};
 
 static void look(host_memory_t* memory) {
   host_memory(memory);
@@ -107,7 +107,8 @@ void bench_pauses(const pauses_t* pauses) {
 
 void bench_checked(uint64_t count) { __atomic_fetch_add(&checks, count, __ATOMIC_RELAXED); }
 
-void bench_workers_start(worker_t* workers, const params_t* p, unsigned count, void (*run)(void*), void* own) {
+void bench_workers_start(worker_t* workers, const params_t* p, unsigned count, void (*run)(void*),
+                         void* own) {
   for (unsigned i = 0; i < count; i++) {
     workers[i] = (worker_t){.params = p, .number = i, .own = own};
     host_thread_start(&workers[i].thread, run, &workers[i]);
@@ -120,14 +121,16 @@ void bench_workers(const params_t* p, unsigned count, void (*run)(void*), void* 
   for (unsigned i = 0; i < count; i++) host_thread_join(&workers[i].thread);
 }
 
+// In the order of params_t, which consists of them.
+static const char* const param_names[] = {"ops",    "threads", "mib",   "size",  "blocks",
+                                          "rounds", "wait",    "every", "claim", "align"};
+enum { PARAMS = sizeof param_names / sizeof *param_names };
+_Static_assert(sizeof(params_t) == PARAMS * sizeof(uint64_t), "each parameter has a name");
+
 static uint64_t* param_named(params_t* p, const char* name, size_t length) {
-  const struct {
-    const char* name;
-    uint64_t* value;
-  } all[] = {{"ops", &p->ops},       {"threads", &p->threads}, {"mib", &p->mib},  {"size", &p->size},
-             {"blocks", &p->blocks}, {"rounds", &p->rounds},   {"wait", &p->wait}};
-  for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {
-    if (strlen(all[i].name) == length && memcmp(all[i].name, name, length) == 0) return all[i].value;
+  for (unsigned i = 0; i < PARAMS; i++) {
+    if (strlen(param_names[i]) == length && memcmp(param_names[i], name, length) == 0)
+      return (uint64_t*)p + i;
   }
   return NULL;
 }
@@ -165,11 +168,10 @@ static void print_result(const workload_t* w, const params_t* p) {
   printf("{\"workload\":\"%s\",\"allocator\":\"%s\",\"params\":{", w->name, bench_traits.name);
   params_t copy = *p;
   const char* comma = "";
-  const char* const names[] = {"ops", "threads", "mib", "size", "blocks", "rounds", "wait"};
-  for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
-    size_t length = strlen(names[i]);
-    if (!names_param(w->usual, names[i], length)) continue;
-    printf("%s\"%s\":%" PRIu64, comma, names[i], *param_named(&copy, names[i], length));
+  for (unsigned i = 0; i < PARAMS; i++) {
+    size_t length = strlen(param_names[i]);
+    if (!names_param(w->usual, param_names[i], length)) continue;
+    printf("%s\"%s\":%" PRIu64, comma, param_names[i], *param_named(&copy, param_names[i], length));
     comma = ",";
   }
   printf("},\"ops\":%" PRIu64 ",\"wall_ns\":%" PRIu64 ",\"cpu_ns\":%" PRIu64 ",\"checks\":%" PRIu64, ops_done,

@@ -18,7 +18,10 @@ typedef struct params_s {
   uint64_t size;    /**< bytes of a block */
   uint64_t blocks;  /**< live blocks, of each thread if there are several */
   uint64_t rounds;
-  uint64_t wait; /**< milliseconds of doing nothing */
+  uint64_t wait;  /**< milliseconds of doing nothing */
+  uint64_t every; /**< of so many blocks one is freed before */
+  uint64_t claim; /**< bytes of a block that is asked for then */
+  uint64_t align; /**< its alignment; 0: none */
 } params_t;
 
 typedef struct workload_s {
@@ -31,7 +34,7 @@ typedef struct workload_s {
 
 /** Each file of workloads/ ends with its entries, the last one's name NULL. */
 extern const workload_t bench_small[], bench_shared[], bench_forms[], bench_time[], bench_growth[],
-    bench_memory[];
+    bench_memory[], bench_holes[];
 
 void bench_start(void);
 /** `ops`: operations done since bench_start. */
