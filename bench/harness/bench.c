@@ -26,7 +26,7 @@ static const workload_t* running;
 static host_memory_t memory_begun, memory_end;
 
 static const workload_t* const tables[] = {bench_small,  bench_shared, bench_forms, bench_time,
-                                           bench_growth, bench_memory, bench_holes};
+                                           bench_growth, bench_memory, bench_holes, bench_many};
 
 static void look(host_memory_t* memory) {
   host_memory(memory);
@@ -90,6 +90,17 @@ void bench_skip(const char* why) {
   exit(0);
 }
 
+const bench_heaps_t* bench_heaps(void) {
+  if (bench_traits.heaps == NULL)
+    bench_skip("this allocator lacks heaps, sub-processes or their statistics (mi_heap_new and so on)");
+  return bench_traits.heaps;
+}
+
+void bench_reserved(uint64_t mib) {
+  if (mib != 0 && bench_heaps()->reserve((size_t)mib << 20, false, false) != 0)
+    bench_no_memory((size_t)mib << 20);
+}
+
 static int by_size(const void* a, const void* b) {
   double x = *(const double*)a, y = *(const double*)b;
   return (x > y) - (x < y);
@@ -122,8 +133,9 @@ void bench_workers(const params_t* p, unsigned count, void (*run)(void*), void* 
 }
 
 // In the order of params_t, which consists of them.
-static const char* const param_names[] = {"ops",    "threads", "mib",   "size",  "blocks",
-                                          "rounds", "wait",    "every", "claim", "align"};
+static const char* const param_names[] = {"ops",    "threads",  "mib",      "size",  "blocks",
+                                          "rounds", "wait",     "every",    "claim", "align",
+                                          "heaps",  "subprocs", "reserved", "half"};
 enum { PARAMS = sizeof param_names / sizeof *param_names };
 _Static_assert(sizeof(params_t) == PARAMS * sizeof(uint64_t), "each parameter has a name");
 

@@ -22,6 +22,10 @@ typedef struct params_s {
   uint64_t every; /**< of so many blocks one is freed before */
   uint64_t claim; /**< bytes of a block that is asked for then */
   uint64_t align; /**< its alignment; 0: none */
+  uint64_t heaps;
+  uint64_t subprocs; /**< sub-processes */
+  uint64_t reserved; /**< MiB of address space that is reserved in advance */
+  uint64_t half;     /**< MiB of blocks, every second of which is freed before */
 } params_t;
 
 typedef struct workload_s {
@@ -34,7 +38,7 @@ typedef struct workload_s {
 
 /** Each file of workloads/ ends with its entries, the last one's name NULL. */
 extern const workload_t bench_small[], bench_shared[], bench_forms[], bench_time[], bench_growth[],
-    bench_memory[], bench_holes[];
+    bench_memory[], bench_holes[], bench_many[];
 
 void bench_start(void);
 /** `ops`: operations done since bench_start. */
@@ -52,6 +56,10 @@ _Noreturn void bench_wrong(const char* what, const void* block, size_t size);
 _Noreturn void bench_no_memory(size_t size);
 /** Ends the process: this workload means nothing for this allocator or on this system, because `why`. */
 _Noreturn void bench_skip(const char* why);
+/** Heaps, sub-processes and so on; ends the process, as bench_skip, if the allocator has none. */
+const bench_heaps_t* bench_heaps(void);
+/** Reserves so many MiB of address space; ends the process, as bench_skip, if the allocator has no way to. */
+void bench_reserved(uint64_t mib);
 /** Sorts `values`. */
 double bench_median(double* values, unsigned count);
 /** Adds a thread's number of verified blocks. */

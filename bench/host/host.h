@@ -24,6 +24,9 @@ typedef struct host_memory_s {
 } host_memory_t;
 void host_memory(host_memory_t* memory);
 
+/** Address space of the process in KiB, whether there is memory behind it or not. */
+uint64_t host_address_space_kib(void);
+
 /** Zeroed memory for the workloads' own tables, straight from the system; ends the process if there is none. */
 void* host_table(size_t bytes);
 
@@ -36,6 +39,8 @@ typedef struct host_thread_s {
 /** The thread has a small stack: 64 KiB, or the least that the system gives. `t` must stay where it is. */
 void host_thread_start(host_thread_t* t, void (*run)(void*), void* arg);
 void host_thread_join(host_thread_t* t);
+/** Ends the calling thread so that nobody is told of it; it can be joined as any other. */
+_Noreturn void host_thread_die(void);
 
 typedef struct host_semaphore_s {
   uintptr_t handle[4];

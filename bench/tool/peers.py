@@ -6,14 +6,19 @@ import subprocess
 from tool.errors import BenchError
 
 # What a workload calls, and the macro of peers/traits.c for how it is called.
-ROLES = ["malloc", "calloc", "realloc", "free", "aligned", "aligned_free", "collect"]
+# Those of bench_heaps_t (harness/alloc.h) are of use only together, so they have one macro.
+HEAPS = {"heap_new": "mi_heap_new", "heap_malloc": "mi_heap_malloc", "heap_delete": "mi_heap_delete",
+         "heap_destroy": "mi_heap_destroy", "heap_collect": "mi_heap_collect", "heap_stats": "mi_heap_stats_get",
+         "stats": "mi_stats_get", "subproc_new": "mi_subproc_new", "subproc_join": "mi_subproc_add_current_thread",
+         "subproc_destroy": "mi_subproc_destroy", "reserve": "mi_reserve_os_memory"}
+ROLES = ["malloc", "calloc", "realloc", "free", "aligned", "aligned_free", "collect", *HEAPS]
 NEEDED = ["malloc", "calloc", "realloc", "free"]
 ORDERS = {"align-first": "BENCH_ALIGN_FIRST", "size-first": "BENCH_SIZE_FIRST"}
 
 # Families of names. The first whose malloc and free a library has is taken, unless the command line names functions.
 FAMILIES = [
     ("mi_", {"malloc": "mi_malloc", "calloc": "mi_calloc", "realloc": "mi_realloc", "free": "mi_free",
-             "aligned": "mi_malloc_aligned", "order": "size-first", "collect": "mi_collect"}),
+             "aligned": "mi_malloc_aligned", "order": "size-first", "collect": "mi_collect", **HEAPS}),
     ("je_", {"malloc": "je_malloc", "calloc": "je_calloc", "realloc": "je_realloc", "free": "je_free",
              "aligned": "je_aligned_alloc", "order": "align-first"}),
     ("rp", {"malloc": "rpmalloc", "calloc": "rpcalloc", "realloc": "rprealloc", "free": "rpfree",
@@ -52,6 +57,8 @@ class Peer:
             macros.append("BENCH_ALIGNED_FREE")
         if "collect" in self.functions:
             macros.append("BENCH_COLLECT")
+        if all(role in self.functions for role in HEAPS):
+            macros.append("BENCH_HEAPS")
         return macros
 
 

@@ -173,7 +173,7 @@ typedef struct sleepers_s {
   host_semaphore_t ready, go;
 } sleepers_t;
 
-enum { SLEEPER_BLOCKS = 20 };
+enum { SLEEPER_BLOCKS = 20, HALF_BYTES = 512 };
 
 static void sleeper(void* arg) {
   worker_t* w = arg;
@@ -215,9 +215,24 @@ static void collect_all(const params_t* p) {
   sleepers_end(p, &s, workers);
 }
 
+// Blocks that stay, in pages with room for as many. What the program has besides when memory runs out.
+static void** half_begin(const params_t* p, size_t* count) {
+  *count = (size_t)((p->half << 20) / HALF_BYTES);
+  void** blocks = host_table((*count + 1) * sizeof *blocks);
+  for (size_t i = 0; i < *count; i++) blocks[i] = block_new(HALF_BYTES);
+  for (size_t i = 0; i < *count; i += 2) {
+    block_end(blocks[i], HALF_BYTES);
+    blocks[i] = NULL;
+  }
+  return blocks;
+}
+
 static void out_of_memory(const params_t* p) {
   sleepers_t s;
+  bench_reserved(p->reserved);
   worker_t* workers = sleepers_start(p, &s);
+  size_t half_count;
+  void** half = half_begin(p, &half_count);
   size_t most = block_count(p) * 4, count = 0;
   void** blocks = host_table(most * sizeof *blocks);
   if (!host_limit_commit(p->mib << 10)) bench_skip("this system can't limit the memory of a process");
@@ -242,6 +257,7 @@ static void out_of_memory(const params_t* p) {
   for (size_t i = 0; i < count; i++) block_end(blocks[i], p->size);
   bench_checked(count);
   block_end(block_new(p->size), p->size);
+  for (size_t i = 1; i < half_count; i += 2) block_end(half[i], HALF_BYTES);
   sleepers_end(p, &s, workers);
 }
 
@@ -258,6 +274,8 @@ const workload_t bench_growth[] = {
      "allocate nothing"},
     {"collect", collect_all, "threads=1000 ops=5", "threads=4 ops=2",
      "giving memory back by force while threads sleep that have a few blocks each"},
-    {"out-of-memory", out_of_memory, "threads=500 mib=64 size=8000 ops=1000", "threads=4 mib=16 ops=10",
-     "a malloc that fails while threads sleep that have a few blocks each"},
+    {"out-of-memory", out_of_memory, "threads=500 mib=64 size=8000 ops=1000 half=0 reserved=0",
+     "threads=4 mib=16 ops=10 half=1 reserved=64",
+     "a malloc that fails while threads sleep that have a few blocks each, there is a half-empty heap of "
+     "`half` MiB, and so much is reserved"},
     {0}};

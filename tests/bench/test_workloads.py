@@ -28,8 +28,8 @@ def trouble_with(result, workload):
 
 
 def main(command):
-    # A sanitizer needs memory itself, and ends the process that has none.
-    left_out = {"out-of-memory"} if command[0] == "--sanitized" else set()
+    # A sanitizer needs memory itself, and ends the process that has none. It must be told when a thread ends.
+    left_out = {"out-of-memory", "collect-killed"} if command[0] == "--sanitized" else set()
     command = command[1:] if left_out else command
     listing = subprocess.run([*command, "--list"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     usual = {line.split("\t")[0]: line.split("\t")[1] for line in listing.stdout.replace("\r", "").splitlines()}

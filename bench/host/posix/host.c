@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,13 +40,24 @@ static uint64_t status_field(const char* text, const char* name) {
 }
 
 // By system calls alone: stdio would allocate.
-void host_memory(host_memory_t* memory) {
-  char text[4096];
+enum { STATUS_BYTES = 4096 };
+static void read_status(char* text) {
   int file = open("/proc/self/status", O_RDONLY);
-  ssize_t length = file >= 0 ? read(file, text, sizeof text - 1) : -1;
+  ssize_t length = file >= 0 ? read(file, text, STATUS_BYTES - 1) : -1;
   if (length < 0) fail("/proc/self/status", errno);
   close(file);
   text[length] = 0;
+}
+
+uint64_t host_address_space_kib(void) {
+  char text[STATUS_BYTES];
+  read_status(text);
+  return status_field(text, "VmSize:");
+}
+
+void host_memory(host_memory_t* memory) {
+  char text[STATUS_BYTES];
+  read_status(text);
   uint64_t own = __atomic_load_n(&own_kib, __ATOMIC_RELAXED);
   uint64_t data = status_field(text, "VmData:");
   memory->rss = status_field(text, "VmRSS:");
@@ -101,6 +113,11 @@ void host_thread_join(host_thread_t* t) {
   int error = pthread_join((pthread_t)t->handle, NULL);
   if (error != 0) fail("a thread can't be joined", error);
   stack_give(t->stack);
+}
+
+// No destructors run. The system wakes who waits for the thread.
+_Noreturn void host_thread_die(void) {
+  for (;;) syscall(SYS_exit, 0);
 }
 
 _Static_assert(sizeof(sem_t) <= sizeof(host_semaphore_t), "a semaphore fits");

@@ -44,6 +44,16 @@ static uint64_t walked_commit_kib(void) {
   return bytes / 1024;
 }
 
+uint64_t host_address_space_kib(void) {
+  MEMORY_BASIC_INFORMATION region;
+  uint64_t bytes = 0;
+  for (char* at = NULL; VirtualQuery(at, &region, sizeof region) != 0;
+       at = (char*)region.BaseAddress + region.RegionSize) {
+    if (region.State != MEM_FREE) bytes += region.RegionSize;
+  }
+  return bytes / 1024;
+}
+
 static bool on_wine(void) {
   return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL;
 }
@@ -87,6 +97,10 @@ void host_thread_start(host_thread_t* t, void (*run)(void*), void* arg) {
 void host_thread_join(host_thread_t* t) {
   if (WaitForSingleObject((HANDLE)t->handle, INFINITE) != WAIT_OBJECT_0) fail("a thread can't be waited for");
   CloseHandle((HANDLE)t->handle);
+}
+
+_Noreturn void host_thread_die(void) {
+  for (;;) TerminateThread(GetCurrentThread(), 0);
 }
 
 void host_semaphore_init(host_semaphore_t* s) {
