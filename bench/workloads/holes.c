@@ -61,6 +61,7 @@ static void time_asked(const asked_t* asked, uint64_t ops) {
 // Few blocks are marked: the rest takes address space, and hardly memory.
 static void among_holes(const params_t* p) {
   if (p->align != 0 && bench_traits.aligned == NULL) bench_skip("this allocator has no aligned blocks");
+  bench_reserved(p->reserved);
   asked_t asked = {(size_t)p->claim, (size_t)p->align};
   size_t count = (size_t)((p->mib << 20) / p->size);
   void** blocks = host_table(count * sizeof *blocks);
@@ -90,7 +91,8 @@ static void among_holes(const params_t* p) {
 }
 
 const workload_t bench_holes[] = {
-    {"among-holes", among_holes, "mib=16384 size=1048576 every=2 claim=2097152 align=0 ops=2000",
+    {"among-holes", among_holes, "mib=16384 size=1048576 every=2 claim=2097152 align=0 reserved=0 ops=2000",
      "mib=64 ops=10",
-     "malloc(`claim`), aligned to `align`, and free after one of `every` blocks of `size` bytes was freed"},
+     "malloc(`claim`), aligned to `align`, and free after one of `every` blocks of `size` bytes was freed; "
+     "`reserved` MiB in advance are one arena"},
     {0}};

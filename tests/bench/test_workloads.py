@@ -1,9 +1,11 @@
 """Runs every workload of bench/ at a tiny size, as TAP-like lines: it ends well, it did what it says, and its result can be
 read. usage: test_workloads.py [--sanitized] [WRAPPER...] PROGRAM"""
 import os
+import runpy
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench"))
 from tool import measure, rows
 
@@ -27,6 +29,14 @@ def trouble_with(result, workload):
     return None
 
 
+def scale_rows():
+    """The runs of bench/scale: (name, workload, parameters)."""
+    scale = runpy.run_path(os.path.join(sys.path[0], "scale"))
+    for workload, usual, large, _ in scale["SWEEPS"] + scale["MANY"]:
+        for parameters in usual + large:
+            yield f"scale: {workload} {parameters}", workload, parameters.split()
+
+
 def main(command):
     # A sanitizer needs memory itself, and ends the process that has none. It must be told when a thread ends.
     left_out = {"out-of-memory", "collect-killed"} if command[0] == "--sanitized" else set()
@@ -45,6 +55,7 @@ def main(command):
     named = [(row.name, row.workload, row.arguments(usual.get(row.workload, ""), 0.5)) for row in rows.TIME_ROWS]
     named += [(name, workload, words.split()) for name, workload, points, _, _ in rows.SCALES for _, words in points]
     named += [(name, workload, words.split()) for name, workload, words, _ in rows.MEMORY_ROWS]
+    named += scale_rows()
     for name, workload, words in named:
         unknown = [word for word in words if word.split("=")[0] not in usual.get(workload, "").replace("=", " ").split()]
         if workload not in usual or unknown:
