@@ -58,11 +58,10 @@ static void reset(arena_t* arena, size_t start, size_t count) {
 void slices_purge(arena_t* arena, size_t start, size_t count) {
   if (arena->is_pinned) return;
   for (size_t end = start + count, next; start < end; start = next) {
-    next = bitmap_next(arena->committed, start, end, false);
-    if (next == start) {
-      next = bitmap_next(arena->begun, start, end, false);
-      if (next == start) return; // not as the caller was to see to
+    if ((next = bitmap_next(arena->begun, start, end, false)) > start) {
       purge_alike(arena, arena->begun, PAGE_PART_SIZE, start, next - start);
+    } else if ((next = bitmap_next(arena->committed, start, end, false)) == start) {
+      next++; // somebody else purged it just before it was claimed
     } else if (option_is_enabled(option_purge_decommits)) {
       purge_alike(arena, arena->committed, SLICE_SIZE, start, next - start);
     } else {
@@ -113,7 +112,6 @@ static uint64_t run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
   // What was allocated meanwhile isn't ours to purge, and there may be nothing behind the rest.
   while ((mask &= atomic_get_relaxed(&arena->free[word]) & word_memory(arena, word)) != 0) {
     unsigned bit = bits_lowest(mask), count = bits_run(mask, bit);
-    uint64_t slices = bits_mask(bit, count);
     size_t start = word * BITMAP_WORD_BITS + bit;
     if (run->count > 0 && (run->start + run->count != start || run->count >= PURGE_RUN_SLICES)) {
       run_end(run); // first: the hand holds one run
@@ -124,12 +122,7 @@ static uint64_t run_add_word(purge_run_t* run, size_t word, uint64_t mask) {
     if (run->count == 0) run->start = start;
     run->count += count;
     hold_run(run->hold, arena, run->start, run->count);
-    mask &= ~slices;
-    if ((word_memory(arena, word) & slices) != slices) { // somebody else purged some of it just now
-      run->count -= count;
-      hold_run(run->hold, arena, run->start, run->count);
-      slices_release(arena, start, count);
-    }
+    mask &= ~bits_mask(bit, count);
   }
   return 0;
 }
@@ -231,7 +224,8 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
   if (arena->is_pinned) return;
   uint32_t before = atomic_get_relaxed(&arena->purged_free);
   // `before` may be one ahead of the clock: 0 has its own meaning.
-  if (scope == PURGE_NEEDED && (before == 0 || os_clock_ms() + 1 - before > PURGE_LONG_MS)) scope = PURGE_FREE;
+  if (scope == PURGE_NEEDED && (before == 0 || os_clock_ms() + 1 - before > PURGE_LONG_MS))
+    scope = PURGE_FREE;
   if (atomic_get_relaxed(&arena->purge_waiting) == 0 && scope != PURGE_FREE) return;
   uint32_t from = atomic_get_acquire(&arena->purge_from),
            now = os_clock_ms(); // in this order: never negative

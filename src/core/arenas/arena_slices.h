@@ -73,7 +73,7 @@ size_t slices_memory(const arena_t* arena, size_t start, size_t count);
 // Commits slices that the caller holds, by the system or by the program's function.
 bool slices_do_commit(arena_t* arena, size_t start, size_t count);
 
-// Gives the memory of slices that the caller holds, all of them committed or begun, back to the system.
+// Gives the memory of slices that the caller holds back to the system.
 void slices_purge(arena_t* arena, size_t start, size_t count);
 
 // Notes slices that are about to be free for a purge after the delay.
