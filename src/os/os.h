@@ -20,6 +20,10 @@ void os_init(void);
 size_t os_page_size(void); // bytes, a power of two, at most OS_GRANULARITY
 size_t os_processor_count(void);
 
+// How many ranges of memory with different protection the process may have, about. Windows has no limit. Linux has one,
+// 65,530 unless set otherwise, and so has Wine there.
+size_t os_mapping_limit(void);
+
 // ---- memory ---------------------------------------------------------------------------------------------
 
 #define OS_GRANULARITY (64 * MI_KIB) // reservations start at multiples of this

@@ -68,6 +68,7 @@ size_t model_committed_bytes(void) {
 void os_init(void) {}
 size_t os_page_size(void) { return 4096; }
 size_t os_processor_count(void) { return 2; }
+size_t os_mapping_limit(void) { return SIZE_MAX; }
 
 // Addresses are never given twice: fresh ones read as zero.
 void* os_reserve(size_t size) {

@@ -30,7 +30,8 @@ static int tear_down(void** state) {
   arena_forget_records();
   page_map_release();
   sysmem_release_metadata();
-  return os_posix_balance().reserved == 0 && stats_process.committed.current == 0 ? 0 : -1;
+  return os_posix_balance().reserved == 0 && stats_process.committed.current == 0 && slices_begun == 0 ? 0
+                                                                                                       : -1;
 }
 
 static void check_count(void) {
@@ -185,6 +186,23 @@ static void test_purge(void** state) {
   check_count();
 }
 
+// Where the system has no room for more mappings, about, pages begin whole.
+static void test_too_many(void** state) {
+  MI_UNUSED(state);
+  slices_begun = os_mapping_limit() / 4 - 1;
+  page_t *last = begin_page(1), *next = begin_page(1);
+  assert_true(last->committed_slices == 0 && next->committed_slices == 1);
+  assert_true(arena_page_commit(last, 1, NULL)); // there is room again
+  page_t* again = begin_page(1);
+  assert_int_equal(again->start, next->start + SLICE_SIZE); // which was committed ahead
+  arena_page_free(last, NULL);
+  arena_page_free(next, NULL);
+  arena_page_free(again, NULL);
+  arena_purge(&set, true, NULL);
+  assert_int_equal(slices_begun, os_mapping_limit() / 4 - 1);
+  slices_begun = 0;
+}
+
 // Memory that the program commits itself comes in whole slices.
 static bool program_commits(bool commit, void* start, size_t size, bool* is_zero, void* arg) {
   MI_UNUSED(start);
@@ -217,7 +235,8 @@ int main(void) {
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      CASE(test_grows), CASE(test_comes_again), CASE(test_in_runs), CASE(test_purge), CASE(test_of_program),
+      CASE(test_grows), CASE(test_comes_again), CASE(test_in_runs),
+      CASE(test_purge), CASE(test_too_many),    CASE(test_of_program),
   };
   return check_run(tests);
 }

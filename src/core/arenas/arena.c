@@ -163,9 +163,14 @@ static arena_t* arena_create(size_t size) {
   return arena;
 }
 
+static void release_memory(arena_t* arena) {
+  atomic_sub_relaxed(&slices_begun, bitmap_count(arena->begun, 0, arena->slice_count));
+  sysmem_release(arena->os_base, arena->os_size, slices_memory(arena, 0, arena->slice_count));
+}
+
 static void arena_unmake(arena_t* arena) {
   if (arena->os_base != NULL) {
-    sysmem_release(arena->os_base, arena->os_size, slices_memory(arena, 0, arena->slice_count));
+    release_memory(arena);
     space_is_free(arena->os_base, arena->os_size);
   }
   spare_give(arena);
@@ -356,7 +361,7 @@ void arena_release_if_empty(arena_t* arena) {
   atomic_set_release(&set->arenas[arena->index], (arena_t*)NULL);
   os_lock_release(&set->lock);
   stats_count(&stats_process.arenas, -1);
-  sysmem_release(arena->os_base, arena->os_size, slices_memory(arena, 0, arena->slice_count));
+  release_memory(arena);
   // The record isn't used again: somebody may still be looking at it.
 }
 

@@ -14,6 +14,8 @@
 
 // ---- committing -----------------------------------------------------------------------------------------
 
+size_t slices_begun;
+
 size_t slices_memory(const arena_t* arena, size_t start, size_t count) {
   return bitmap_count(arena->committed, start, count) * SLICE_SIZE +
          bitmap_count(arena->begun, start, count) * PAGE_PART_SIZE;
@@ -27,6 +29,8 @@ bool slices_do_commit(arena_t* arena, size_t start, size_t count) {
                 : arena->commit(true, address, size, &is_zero, arena->commit_arg)))
     return false;
   if (!is_zero) bitmap_set(arena->dirty, start, count);
+  size_t begun = bitmap_count(arena->begun, start, count);
+  if (begun > 0) atomic_sub_relaxed(&slices_begun, begun);
   bitmap_clear(arena->begun, start, count); // first: no memory counts twice
   bitmap_set(arena->committed, start, count);
   return true;
@@ -38,6 +42,7 @@ static bool slice_begin(arena_t* arena, size_t slice, arena_hands_t* hands) {
   arena_purge_before_growth(arena, PAGE_PART_SIZE, hands);
   if (!sysmem_commit(slice_address(arena, slice), PAGE_PART_SIZE, PAGE_PART_SIZE)) return false;
   bitmap_set(arena->begun, slice, 1);
+  atomic_add_relaxed(&slices_begun, (size_t)1);
   return true;
 }
 
@@ -91,7 +96,9 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size
   uint8_t* address = slice_address(arena, start);
   bitmap_clear(arena->aging, start, count);
   bitmap_clear(arena->old, start, count);
-  if (arena->commit != NULL && commit == 0) commit = 1; // its steps may be larger
+  if (commit == 0 && (arena->commit != NULL || // its steps may be larger
+                      atomic_get_relaxed(&slices_begun) >= os_mapping_limit() / 4))
+    commit = 1;
   bool has_memory = commit == 0 ? slice_begin(arena, start, hands)
                                 : bitmap_is_all(arena->committed, start, commit, true) ||
                                       slices_commit(arena, start, count, commit, hands, claimed);

@@ -44,6 +44,7 @@ static void purge_alike(arena_t* arena, uint64_t* having, size_t size, size_t st
   if (arena->commit == NULL ? sysmem_decommit(address, count * SLICE_SIZE, count * size)
                             : arena->commit(false, address, count * SLICE_SIZE, NULL, arena->commit_arg)) {
     bitmap_clear(arena->dirty, start, count);
+    if (having == arena->begun) atomic_sub_relaxed(&slices_begun, count);
   } else {
     bitmap_set(having, start, count);
   }
@@ -214,7 +215,8 @@ static bool is_anything_waiting(const arena_t* arena) {
 
 static void purge_all_free(arena_t* arena, purge_run_t* run) {
   for (size_t word = 0; word < arena->word_count; word++) {
-    uint64_t idle = atomic_get_relaxed(&arena->free[word]) & word_memory(arena, word);
+    uint64_t idle = atomic_get_relaxed(&arena->free[word]);
+    if (idle != 0) idle &= word_memory(arena, word);
     if (idle != 0) (void)run_add_word(run, word, idle);
   }
   run_end(run);

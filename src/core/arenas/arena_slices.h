@@ -67,6 +67,10 @@ void slices_let_go(arena_t* arena, size_t start, size_t count, arena_hold_t* hol
 
 // ---- committing and purging -----------------------------------------------------------------------------
 
+// Slices that are begun, of all arenas: each makes two mappings more. Beyond a quarter of what the system allows pages begin
+// with a whole slice.
+extern size_t slices_begun;
+
 // Bytes of memory behind slices.
 size_t slices_memory(const arena_t* arena, size_t start, size_t count);
 

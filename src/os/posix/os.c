@@ -57,6 +57,7 @@ void os_init(void) {
 
 size_t os_page_size(void) { return atomic_get_relaxed(&page_size); }
 size_t os_processor_count(void) { return atomic_get_relaxed(&processor_count); }
+size_t os_mapping_limit(void) { return 65530; } // vm.max_map_count
 
 // ---- the table of reservations --------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ typedef BOOL(WINAPI* get_memory_info_t)(HANDLE, memory_counters_t*, DWORD);
 
 static size_t page_size;
 static size_t processor_count;
+static size_t mapping_limit;
 static uint32_t start_ms;
 static shutdown_in_progress_t shutdown_in_progress;
 static process_of_thread_t process_of_thread;
@@ -41,6 +42,7 @@ MI_COLD void os_init(void) {
   GetSystemInfo(&info);
   processor_count = info.dwNumberOfProcessors;
   start_ms = GetTickCount();
+  mapping_limit = lookup("ntdll.dll", "wine_get_version") != NULL ? 65530 : SIZE_MAX;
   process_of_thread = (process_of_thread_t)lookup("kernel32.dll", "GetProcessIdOfThread"); // Vista
   shutdown_in_progress = (shutdown_in_progress_t)lookup("ntdll.dll", "RtlDllShutdownInProgress");
   atomic_set_release(&page_size, (size_t)info.dwPageSize);
@@ -48,6 +50,7 @@ MI_COLD void os_init(void) {
 
 size_t os_page_size(void) { return page_size; }
 size_t os_processor_count(void) { return processor_count; }
+size_t os_mapping_limit(void) { return mapping_limit; }
 
 // ---- memory ---------------------------------------------------------------------------------------------
 
