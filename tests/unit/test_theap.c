@@ -162,6 +162,40 @@ static void test_owner_takes_back(void** state) {
   }
 }
 
+static void free_some_of_page(leaver_t* leaver, const page_t* page, size_t count) {
+  for (size_t i = 0; i < BLOCKS && count > 0; i++) {
+    if (leaver->blocks[i] == NULL || page_of(leaver->blocks[i]) != page) continue;
+    free_left_at(leaver, i);
+    count--;
+  }
+}
+
+// Where others free a sixteenth of a page it stays nobody's, as long as there is another one of the class.
+static const page_t* others_page;
+static size_t others_count;
+static void run_others(void* arg) { free_some_of_page(arg, others_page, others_count); }
+
+static void test_owner_leaves_what_others_free(void** state) {
+  MI_UNUSED(state);
+  leaver_t own = {.size = 1000};
+  run_leaver(&own);
+  for (size_t k = 0; k < 2; k++) {
+    page_t* page = page_of(own.blocks[k * 100]);
+    assert_true(page_is_abandoned(page->owner));
+    others_page = page;
+    others_count = (page->reserved - 1) / 16 + k; // fewer than a sixteenth, then as many
+    test_thread_t other;
+    test_thread_start(&other, run_others, &own);
+    test_thread_join(&other);
+    free_some_of_page(&own, page, 1);
+    assert_int_equal(is_in_queue(own.theap, page), k == 0);
+    assert_int_equal(page_is_abandoned(page->owner), k == 1);
+  }
+  free_left(&own);
+  mi_collect(true);
+  assert_int_equal(pages_now(), 0);
+}
+
 // As many of a class as it may, no more.
 static void test_owner_takes_back_so_many(void** state) {
   MI_UNUSED(state);
@@ -619,6 +653,7 @@ int main(void) {
       CASE(test_full_pages_are_abandoned),
       CASE(test_owner_takes_back),
       CASE(test_owner_takes_back_so_many),
+      CASE(test_owner_leaves_what_others_free),
       CASE(test_thread_end),
       CASE(test_listed_when_an_eighth_is_free),
       CASE(test_adoption_order),

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 
 #define SWEEP_PAGES    16   // pages looked at per tick
+#define OTHERS_SHARE   16   // of a page: when others freed it, they free the rest as well, most likely
 #define OOM_COLLECT_MS 1000 // a failed allocation collects everything at most so often
 
 // ---- slow path of malloc --------------------------------------------------------------------------------
@@ -269,9 +270,14 @@ static bool within(option_t option, uint32_t count) {
   return limit < 0 || (long)count < limit;
 }
 
-// The theap that takes an abandoned page over when a block of it is freed: the one that filled it, if that is
-// one of the calling thread's; with page_reclaim_on_free=1 any page of the heap. NULL: the page stays
-// nobody's.
+// Others free blocks of it, too. Then a theap that has another page of the class leaves it to all: what a thread holds on to
+// while it sleeps is one page a class, not every page that it freed a block of.
+static bool is_others_as_well(const page_t* page) {
+  return page_remote_count(page) * OTHERS_SHARE >= page->reserved;
+}
+
+// The theap that takes an abandoned page over when a block of it is freed: the one that filled it, if that is one of the
+// calling thread's; with page_reclaim_on_free=1 any page of the heap. NULL: the page stays nobody's.
 static theap_t* reclaiming_theap(theap_t* theap, const page_t* page, uintptr_t owner) {
   long reclaim = option_get(option_page_reclaim_on_free);
   if (theap == NULL || reclaim < 0) return NULL;
@@ -279,8 +285,10 @@ static theap_t* reclaiming_theap(theap_t* theap, const page_t* page, uintptr_t o
   heap_t* heap = atomic_get_relaxed(&page->heap);
   const thread_t* its = atomic_get_relaxed(
       &last->thread); // which may end meanwhile, another's theap by now: then it isn't ours
-  if ((last == theap || its == theap->thread) && atomic_get_relaxed(&last->heap) == heap && its != NULL)
-    return within(option_page_max_reclaim, last->bins[page->bin].count) ? last : NULL;
+  if ((last == theap || its == theap->thread) && atomic_get_relaxed(&last->heap) == heap && its != NULL) {
+    uint32_t count = last->bins[page->bin].count;
+    return (count == 0 || !is_others_as_well(page)) && within(option_page_max_reclaim, count) ? last : NULL;
+  }
   if (reclaim != 1 || theap->heap != heap) return NULL;
   return within(option_page_cross_thread_max_reclaim, theap->bins[page->bin].count) ? theap : NULL;
 }
