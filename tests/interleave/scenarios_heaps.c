@@ -184,7 +184,7 @@ const scenario_t scenarios_heaps[] = {
      {destroy_subproc, look_at_all, NULL},
      end_well,
      0,
-     0},
+     3},
     {"subproc-vs-make",
      "the record of a theap that was one of its threads' is used again at once",
      prepare_subproc,

@@ -61,6 +61,22 @@ static void keep_and_take(void) {
   world_take(KEPT_RUN);
 }
 
+static void free_huge(void) { world_free(huge); }
+// Pages that begin elsewhere than the one before, some of which go again.
+static void take_and_give_back_kept(void) {
+  int block = world_take(KEPT_RUN);
+  world_take(KEPT_RUN);
+  world_free(block);
+  theap_collect(theap_current(), true);
+}
+// When A is reaped, and not before, what it held is anybody's.
+static void judge_letting_go(void) {
+  schedule_as(B);
+  thread_reap(world_self(), SIZE_MAX);
+  for (int i = 0; i < 4; i++) world_take(KEPT_RUN / 2);
+  judge_pages();
+}
+
 static void prepare_old(void) {
   prepare_pages();
   option_set(option_purge_delay, DELAY);
@@ -257,6 +273,13 @@ const scenario_t scenarios_killed[] = {
      judge_pages,
      KILL_A,
      3},
+    {"killed-letting-go",
+     "killed while it gives slices back of which another makes shorter pages",
+     prepare_pages,
+     {free_huge, take_and_give_back_kept, NULL},
+     judge_letting_go,
+     KILL_A,
+     2},
     {"killed-keeping-huge",
      "killed while it keeps a page of one block for the next",
      prepare_pages,

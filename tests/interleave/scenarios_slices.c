@@ -1,6 +1,7 @@
 // Slices claimed, let go, committed and purged by several threads; huge pages; records on their stacks.
 #include "interleave/scenarios.h"
 #include "interleave/world.h"
+#include "core/arenas/arena_parts.h"
 #include "core/arenas/arena_slices.h"
 #include "core/heaps/record_stack.h"
 
@@ -57,6 +58,13 @@ static void prepare_one_left(void) {
 static void free_last_run(void) { world_free(held[2]); }
 
 static void prepare_nothing(void) { world_begin(0); }
+// Two threads have found the same set without room.
+static void add_arena(void) { world_assert(arena_add(&subproc_main()->arenas, 1, 0)); }
+static void judge_one_arena(void) {
+  world_assert(world_arenas() == 1);
+  end_well();
+}
+static void prepare_threads(void) { world_begin(C); }
 static void start_and_take_small(void) {
   world_start_thread();
   world_take(SMALL);
@@ -304,6 +312,13 @@ const scenario_t scenarios_slices[] = {
      end_well,
      0,
      1},
+    {"one-arena",
+     "two threads want an arena: one is made",
+     prepare_threads,
+     {add_arena, add_arena, NULL},
+     judge_one_arena,
+     0,
+     0},
     {"commit-ahead",
      "slices are committed ahead of need by two threads",
      prepare_commit_ahead,
