@@ -52,6 +52,27 @@ static void prepare_nearly_empty(void) {
   schedule_as(0);
 }
 
+// Of another heap's pages the second one is made where the first heap's was.
+static heap_t* another;
+static int in_another;
+static void prepare_reuse(void) {
+  prepare_nearly_empty();
+  schedule_as(C);
+  another = heap_new(subproc_main(), NULL);
+  in_another = world_take_in(another, 2 * SIZE);
+  world_free(first + 1);
+  schedule_as(0);
+}
+static void free_and_take_in_another(void) {
+  world_free(first);
+  world_forget(world_take_in(another, SIZE));
+}
+static void judge_reuse(void) { // all of its pages are in its list
+  world_forget(in_another);
+  if (!heap_destroy(another)) schedule_fail("the heap can't be destroyed");
+  end_well();
+}
+
 // ---- destroyed --------------------------------------------------------------------------------------------
 
 static void forget_all(void) { // nobody may use them from here on
@@ -80,9 +101,9 @@ static void destroy_heap(void) {
 }
 static void take_in_main(void) { world_take(SIZE); }
 static void make_heap(void) { // perhaps of the same record
-  heap_t* another = heap_new(subproc_main(), NULL);
-  world_take_in(another, SIZE);
-  if (!heap_delete(another)) schedule_fail("the heap can't be deleted");
+  heap_t* made = heap_new(subproc_main(), NULL);
+  world_take_in(made, SIZE);
+  if (!heap_delete(made)) schedule_fail("the heap can't be deleted");
 }
 
 // ---- sub-processes ----------------------------------------------------------------------------------------
@@ -134,6 +155,13 @@ const scenario_t scenarios_heaps[] = {
      prepare_nearly_empty,
      {delete_heap, free_first, free_second},
      end_well,
+     0,
+     0},
+    {"delete-vs-reuse",
+     "the same, and what was its page is made another heap's at once",
+     prepare_reuse,
+     {delete_heap, free_and_take_in_another, NULL},
+     judge_reuse,
      0,
      0},
     {"delete-vs-huge-free",

@@ -136,6 +136,62 @@ static void test_ended_theaps(void** state) {
   check_reaped(1);
 }
 
+// A page that the dead one kept, and had begun to use again: who adopts it keeps it as its own.
+static void test_kept_page(void** state) {
+  MI_UNUSED(state);
+  bool is_zero;
+  thread_t* dead = acquire_dead();
+  theap_free(dead->main, theap_allocate(dead->main, 1000, &is_zero));
+  void* p = theap_allocate(dead->main, 1000, &is_zero);
+  page_t* page = page_map_page(p);
+  assert_true(page->is_kept && page_used(page) == 1);
+  assert_int_equal(thread_reap(self, 1), 1);
+  assert_true(page_is_abandoned(page->owner));
+  assert_true(!page->is_kept && page_used(page) == 1);
+  void* next = theap_allocate(self->main, 1000, &is_zero);
+  assert_ptr_equal(page_map_page(next), page);
+  mi_free(p);
+  mi_free(next);
+  assert_true(page->is_kept);
+  assert_int_equal(self->main->kept_slices, page->committed_slices);
+  check_reaped(1);
+}
+
+// ---- the late record ----------------------------------------------------------------------------------------------
+
+static void* late_block;
+
+static void run_killed_late(void* arg) { // in the middle of something, and it holds the lock
+  MI_UNUSED(arg);
+  bool is_zero;
+  thread_t* late = thread_late_enter(subproc_main());
+  theap_t* theap = thread_theap(late, heap_main());
+  late_block = theap_allocate(theap, 1000, &is_zero);
+  theap->bins[page_map_page(late_block)->bin].first = NULL; // as bad as it gets
+}
+
+// What it shared with others that come late is made anew.
+static void test_killed_late(void** state) {
+  MI_UNUSED(state);
+  test_thread_t thread;
+  test_thread_start(&thread, run_killed_late, NULL);
+  test_thread_join(&thread);
+  page_t* page = page_map_page(late_block);
+  theap_t* before = page_owner_theap(page->owner);
+  assert_false(page_is_abandoned(page->owner));
+  thread_t* late = thread_late_enter(subproc_main());
+  bool is_empty = late->theaps == NULL && late->main == NULL;
+  thread_late_leave(); // first: what fails goes on to other cases
+  assert_true(is_empty);
+  assert_true(page_is_abandoned(page->owner));
+  assert_int_equal(before->state, THEAP_SPARE);
+  mi_free(late_block);
+  mi_collect(true);
+  assert_int_equal(pages_in(subproc_main(), NULL), 0);
+}
+
+// ---- whose it is --------------------------------------------------------------------------------------------------
+
 // What another thread is dealing with is none of ours.
 static void test_others_dead(void** state) {
   MI_UNUSED(state);
@@ -198,8 +254,9 @@ static void test_id_lives_again(void** state) {
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup(name, begin)
   const struct CMUnitTest tests[] = {
-      CASE(test_all_at_once), CASE(test_walk_goes_round), CASE(test_hands),          CASE(test_ended_theaps),
-      CASE(test_others_dead), CASE(test_counted_once),    CASE(test_id_lives_again),
+      CASE(test_all_at_once),  CASE(test_walk_goes_round), CASE(test_hands),
+      CASE(test_ended_theaps), CASE(test_kept_page),       CASE(test_killed_late),
+      CASE(test_others_dead),  CASE(test_counted_once),    CASE(test_id_lives_again),
   };
   return check_run(tests);
 }
