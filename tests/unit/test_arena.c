@@ -1,5 +1,7 @@
 // Arenas: slices handed out once, committed when handed out, zero when they say so, purged when free.
 // long because all cases work on pages that the same checks follow, and end with the same balance of memory.
+#include "arenas_gone.h"
+
 #include "support/check.h"
 #include "support/os_faults.h"
 #include "support/test_data.h"
@@ -62,13 +64,7 @@ static int tear_down(void** state) {
   option_set(option_purge_delay, 1000);
   option_set(option_purge_decommits, 1);
   option_set(option_arena_purge_mult, 1);
-  arena_release_all(&set);
-  arena_forget_records();
-  page_map_release();
-  sysmem_release_metadata();
-  os_posix_balance_t balance = os_posix_balance();
-  if (balance.reserved != 0) print_error("%zu bytes are still reserved\n", balance.reserved);
-  return balance.reserved == 0 ? 0 : -1;
+  return arenas_gone(&set);
 }
 
 static void test_random_pages(void** state) {

@@ -1,5 +1,7 @@
 // Pages that begin with a part of their first slice: what is committed of them, while they grow, are freed, purged and claimed
 // again, and when the system refuses. After each step the statistics count what the system counts.
+#include "arenas_gone.h"
+
 #include "support/check.h"
 #include "support/os_faults.h"
 #include "support/test_data.h"
@@ -26,12 +28,7 @@ static int set_up(void** state) {
 static int tear_down(void** state) {
   MI_UNUSED(state);
   os_faults_none();
-  arena_release_all(&set);
-  arena_forget_records();
-  page_map_release();
-  sysmem_release_metadata();
-  return os_posix_balance().reserved == 0 && stats_process.committed.current == 0 && slices_begun == 0 ? 0
-                                                                                                       : -1;
+  return arenas_gone(&set);
 }
 
 static void check_count(void) {

@@ -1,5 +1,7 @@
 // Slices of arenas of several chunks: claims against a plain array, what the hints may hide, many threads at once; arenas that
 // programs reserve, give, keep to themselves or pin; the end of the table.
+#include "arenas_gone.h"
+
 #include "support/check.h"
 #include "support/os_faults.h"
 #include "support/test_data.h"
@@ -26,11 +28,7 @@ static int tear_down(void** state) {
   message_register_output(NULL, NULL);
   option_set(option_show_errors, 0);
   os_faults_none();
-  arena_release_all(&set);
-  arena_forget_records();
-  page_map_release();
-  sysmem_release_metadata();
-  return os_posix_balance().reserved == 0 ? 0 : -1;
+  return arenas_gone(&set);
 }
 
 // ---- claims against a plain array -------------------------------------------------------------------------------

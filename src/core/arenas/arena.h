@@ -146,9 +146,8 @@ typedef struct arena_source_s {
   arena_hands_t* hands;
 } arena_source_t;
 
-// Allocates `slice_count` slices, of which at least the first `commit_slices` are committed (0: PAGE_PART_SIZE bytes of a
-// single one); the first is
-// aligned to `alignment` bytes (a power of two; anything up to SLICE_SIZE is free of charge). The page
+// Allocates `slice_count` slices, of which at least the first `commit_slices` are committed (0: of the first one PAGE_PART_SIZE
+// bytes); the first is aligned to `alignment` bytes (a power of two; anything up to SLICE_SIZE is free of charge). The page
 // record's start, slice_count, committed_slices, is_zero and origin are filled in. The caller goes on with
 // page_init. NULL when out of memory. Any thread.
 page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices,
