@@ -309,7 +309,7 @@ const scenario_t scenarios_slices[] = {
      "two threads begin at once: records, the first arena",
      prepare_nothing,
      {start_and_take_small, start_and_take_medium, NULL},
-     end_well,
+     judge_one_arena,
      0,
      1},
     {"one-arena",

@@ -190,7 +190,6 @@ static bool table_add(arena_set_t* set, arena_t* arena, size_t places) {
     arena->index = (uint32_t)index;
     atomic_set_release(&set->arenas[index], arena);
     if (index == count) atomic_set_release(&set->count, count + 1);
-    atomic_set_release(&set->made, set->made + 1);
   }
   os_lock_release(&set->lock);
   if (!ok) {
@@ -201,6 +200,7 @@ static bool table_add(arena_set_t* set, arena_t* arena, size_t places) {
   }
   stats_count(&stats_process.arenas, 1);
   slices_release(arena, 0, arena->slice_count);
+  atomic_add_acq_rel(&set->made, 1); // who waits for it finds room there
   return true;
 }
 

@@ -241,7 +241,8 @@ static size_t find_long_run(const arena_t* arena, size_t count) {
   const wanted_t wanted = {count, 1, 0};
   size_t best = ARENA_NOT_FOUND, best_missing = SIZE_MAX, best_length = SIZE_MAX;
   // The rest of the arena that nobody had yet is endless: as much of it is looked at as is wanted.
-  size_t at = runs_begin(arena), end = atomic_get_relaxed(&arena->used_end) + count;
+  size_t at = runs_begin(arena), used = atomic_get_relaxed(&arena->used_end);
+  size_t end = (used > at ? used : at) + count;
   if (end > arena->slice_count) end = arena->slice_count;
   for (unsigned looks = 0; looks < LONG_LOOKS && at < end && end - at >= count; looks++) {
     if (is_in_vain(arena, at / CHUNK_SLICES, &wanted)) { // nothing begins there
