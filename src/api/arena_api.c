@@ -154,9 +154,9 @@ static void print_arena(arena_t* arena, void* arg) {
                    (unsigned)arena->index, (void*)arena->base,
                    format_size(size, (int64_t)(arena->slice_count * SLICE_SIZE)),
                    format_size(used, (int64_t)((arena->slice_count - usage.free) * SLICE_SIZE)),
-                   format_size(committed, (int64_t)(usage.committed * SLICE_SIZE)),
-                   arena->is_exclusive ? ", exclusive" : "", arena->is_pinned ? ", pinned" : "",
-                   arena->is_large ? ", large pages" : "", arena->os_base == NULL ? ", of the program" : "");
+                   format_size(committed, (int64_t)usage.committed), arena->is_exclusive ? ", exclusive" : "",
+                   arena->is_pinned ? ", pinned" : "", arena->is_large ? ", large pages" : "",
+                   arena->os_base == NULL ? ", of the program" : "");
 }
 
 void mi_arenas_print(void) {

@@ -101,7 +101,7 @@ static void add_arena(arena_t* arena, void* arg) {
   mi_stats_t* stats = (mi_stats_t*)arg;
   add_level(&stats->reserved, (int64_t)(arena->slice_count * SLICE_SIZE),
             (int64_t)(arena->slice_count * SLICE_SIZE));
-  int64_t committed = (int64_t)(arena_usage(arena).committed * SLICE_SIZE);
+  int64_t committed = (int64_t)arena_usage(arena).committed;
   add_level(&stats->committed, committed, committed);
   stats->arena_count.total++;
 }

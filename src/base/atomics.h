@@ -50,6 +50,12 @@
 
 // A compiler-only fence: code before it stays before it (one thread against itself, not against others).
 #define atomic_compiler_fence() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+// Behind an atomic exchange or the like: no later load comes before it. On x86 none does in any case.
+#if defined(__x86_64__) || defined(__i386__)
+#define atomic_fence_after_exchange() ((void)0)
+#else
+#define atomic_fence_after_exchange() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#endif
 // Reads before it are done before all that follows; writes after it are seen after all that came before.
 #define atomic_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define atomic_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)

@@ -170,6 +170,18 @@ static void test_purge(void** state) {
   assert_false(os_posix_is_committed(page->start, os_page_size()));
   check_count();
 
+  // What was begun behind what is whole.
+  option_set(option_purge_delay, 1000);
+  page_t* pages[PAGE_MEDIUM_SLICES];
+  for (size_t i = 0; i < PAGE_MEDIUM_SLICES; i++) pages[i] = begin_page(1);
+  for (size_t i = 0; i < PAGE_MEDIUM_SLICES; i++) arena_page_free(pages[i], NULL);
+  option_set(option_purge_delay, 0);
+  page = arena_page_allocate(&source, PAGE_MEDIUM_SLICES, 2, 1);
+  assert_ptr_equal(page->start, pages[0]->start);
+  arena_page_free(page, NULL);
+  assert_int_equal(slices_begun, 0);
+  check_count();
+
   // Refused: it is there as before.
   option_set(option_purge_delay, 1000);
   page = begin_page(1);
@@ -208,6 +220,30 @@ static bool program_commits(bool commit, void* start, size_t size, bool* is_zero
   return commit && size % SLICE_SIZE == 0;
 }
 
+static void give_in(bool is_pinned, bool is_committed) {
+  void* memory = is_committed ? os_reserve_and_commit(64 * SLICE_SIZE) : os_reserve(64 * SLICE_SIZE);
+  const arena_given_t given = {.start = memory,
+                               .size = 64 * SLICE_SIZE,
+                               .numa_node = -1,
+                               .is_pinned = is_pinned,
+                               .is_committed = is_committed};
+  assert_non_null(arena_manage(&set, &given));
+  page_t* page = begin_page(1);
+  assert_ptr_equal(page->start, memory);
+  assert_int_equal(page->committed_slices,
+                   is_pinned || is_committed); // nothing that is pinned would go again
+  check_count();
+  arena_release_all(&set);
+  assert_int_equal(slices_begun, 0);
+  assert_true(os_release(memory, 64 * SLICE_SIZE));
+  check_count();
+}
+
+static void test_given(void** state) {
+  MI_UNUSED(state);
+  for (int k = 0; k < 4; k++) give_in(k % 2 != 0, k / 2 != 0);
+}
+
 static void test_of_program(void** state) {
   MI_UNUSED(state);
   size_t asked = 0;
@@ -232,8 +268,8 @@ int main(void) {
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      CASE(test_grows), CASE(test_comes_again), CASE(test_in_runs),
-      CASE(test_purge), CASE(test_too_many),    CASE(test_of_program),
+      CASE(test_grows),    CASE(test_comes_again), CASE(test_in_runs),    CASE(test_purge),
+      CASE(test_too_many), CASE(test_given),       CASE(test_of_program),
   };
   return check_run(tests);
 }

@@ -93,6 +93,10 @@ static void test_begun(void** state) {
       assert_true((uint8_t*)block + size <= page.start + PAGE_PART_SIZE);
     assert_int_equal(taken, PAGE_PART_SIZE / size);
     assert_true(page_wants_commit(&page));
+    assert_int_equal(page_uncut(&page), 0);
+    page.committed_slices = 1;
+    page.reserved = (uint16_t)(taken / 2); // as where a killed thread lost blocks
+    assert_int_equal(page_uncut(&page), 0);
     drop_page();
   }
 }

@@ -2,7 +2,6 @@
 #include "arenas_gone.h"
 
 #include "support/check.h"
-#include "support/os_faults.h"
 #include "support/test_thread.h"
 
 #include "core/arenas/arena_slices.h"
@@ -101,54 +100,10 @@ static void test_many(void** state) {
   }
 }
 
-// Blocks with a place of their own grow there, side by side; their places are had again, and also when there was no memory.
-static page_t* big(size_t mib) {
-  const arena_source_t source = {.set = &set, .numa_node = -1};
-  size_t slices = mib * MI_MIB / SLICE_SIZE;
-  page_t* page = arena_page_allocate(&source, slices, slices, 1);
-  if (page == NULL) return NULL;
-  page_init(page, BIN_HUGE, slices * SLICE_SIZE, 64, NULL);
-  assert_true(page->is_outside);
-  return page;
-}
-
-static void test_growing(void** state) {
-  MI_UNUSED(state);
-  long before = option_get(option_arena_max_object_size);
-  option_set(option_arena_max_object_size, 256 * 1024); // KiB
-  enum { PAGES = 2, MIB = 513 };
-  uint8_t *places[PAGES] = {NULL}, *ends[PAGES] = {NULL};
-  for (int round = 0; round < 3; round++) {
-    page_t* pages[PAGES];
-    for (size_t i = 0; i < PAGES; i++) pages[i] = big(MIB);
-    for (size_t times = 2; times <= 4; times++)
-      for (size_t i = 0; i < PAGES; i++) {
-        assert_true(arena_page_extend(pages[i], times * MIB * MI_MIB / SLICE_SIZE, NULL));
-        *(pages[i]->start + times * MIB * MI_MIB - 1) = 1;
-      }
-    for (size_t i = 0; i < PAGES; i++) {
-      bool is_there = false;
-      for (size_t k = 0; k < PAGES && round > 0; k++) is_there = is_there || pages[i]->start == places[k];
-      assert_true(round == 0 || is_there);
-      ends[i] = pages[i]->start;
-    }
-    for (size_t i = 0; i < PAGES; i++) places[i] = ends[i];
-    for (size_t i = 0; i < PAGES; i++) arena_page_free(pages[i], NULL);
-  }
-  os_faults_fail_from(OS_CALL_COMMIT, 1);
-  assert_null(big(MIB));
-  os_faults_none();
-  page_t* page = big(MIB);
-  assert_true(page->start == places[0] || page->start == places[1]);
-  arena_page_free(page, NULL);
-  option_set(option_arena_max_object_size, before);
-}
-
 int main(void) {
   os_init();
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-  const struct CMUnitTest tests[] = {CASE(test_same_place), CASE(test_rest), CASE(test_many),
-                                     CASE(test_growing)};
+  const struct CMUnitTest tests[] = {CASE(test_same_place), CASE(test_rest), CASE(test_many)};
   return check_run(tests);
 }

@@ -119,20 +119,15 @@ static uintptr_t place_take(size_t count) {
   }
   return 0;
 }
-#endif
-
-void space_is_free(const void* base, size_t apart) {
-#if MI_64BIT
-  if ((uintptr_t)base % MI_GIB == 0) place_give((uintptr_t)base + bits_divide_up(apart, MI_GIB));
-#else
-  MI_UNUSED(base), MI_UNUSED(apart);
-#endif
+static void space_is_free(const void* base, size_t size) {
+  if ((uintptr_t)base % MI_GIB == 0) place_give((uintptr_t)base + bits_divide_up(size, MI_GIB));
 }
+#endif
 
-void* space_reserve(size_t size, size_t apart) {
+static void* reserve_space(size_t size) {
 #if MI_64BIT
   if (MI_UNLIKELY(atomic_get_acquire(&next_hint) == 0)) choose_first_hint();
-  size_t count = bits_divide_up(apart, MI_GIB);
+  size_t count = bits_divide_up(size, MI_GIB);
   for (int attempt = 0; attempt < 3; attempt++) {
     uintptr_t hint = place_take(count);
     if (hint == 0) hint = atomic_add_relaxed(&next_hint, count * MI_GIB);
@@ -141,14 +136,12 @@ void* space_reserve(size_t size, size_t apart) {
     if (p != NULL) return p;
   }
 #endif
-  MI_UNUSED(apart);
-  return NULL;
+  return sysmem_reserve(size);
 }
 
 static arena_t* arena_create(size_t size) {
   size = bits_align_up(size, ARENA_ALIGNMENT);
-  void* os_base = space_reserve(size, size);
-  if (os_base == NULL) os_base = sysmem_reserve(size);
+  void* os_base = reserve_space(size);
   if (os_base == NULL) return NULL;
   uint8_t* base = (uint8_t*)bits_align_up((uintptr_t)os_base, ARENA_ALIGNMENT);
   size_t slice_count = (size - (size_t)(base - (uint8_t*)os_base)) / SLICE_SIZE;
@@ -163,16 +156,22 @@ static arena_t* arena_create(size_t size) {
   return arena;
 }
 
+// All that is known of its memory goes with it.
 static void release_memory(arena_t* arena) {
   atomic_sub_relaxed(&slices_begun, bitmap_count(arena->begun, 0, arena->slice_count));
-  sysmem_release(arena->os_base, arena->os_size, slices_memory(arena, 0, arena->slice_count));
+  size_t memory = slices_memory(arena, 0, arena->slice_count);
+  if (arena->os_base != NULL) {
+    sysmem_release(arena->os_base, arena->os_size, memory);
+  } else if (arena->commit == NULL) { // the program's, which counted until now
+    stats_decrease(&stats_process.committed, memory);
+  }
 }
 
 static void arena_unmake(arena_t* arena) {
-  if (arena->os_base != NULL) {
-    release_memory(arena);
-    space_is_free(arena->os_base, arena->os_size);
-  }
+  release_memory(arena);
+#if MI_64BIT
+  if (arena->os_base != NULL) space_is_free(arena->os_base, arena->os_size);
+#endif
   spare_give(arena);
 }
 
@@ -338,7 +337,10 @@ arena_t* arena_manage(arena_set_t* set, const arena_given_t* given) {
   arena->numa_node = given->numa_node;
   arena->commit = given->commit;
   arena->commit_arg = given->commit_arg;
-  if (given->is_committed) bitmap_set(arena->committed, 0, arena->slice_count);
+  if (given->is_committed) {
+    bitmap_set(arena->committed, 0, arena->slice_count);
+    if (given->commit == NULL) stats_increase(&stats_process.committed, arena->slice_count * SLICE_SIZE);
+  }
   if (!given->is_zero && given->is_committed) bitmap_set(arena->dirty, 0, arena->slice_count);
   return add_or_unmake(set, arena);
 }

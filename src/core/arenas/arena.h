@@ -74,7 +74,6 @@ typedef struct outside_s { // a page outside of all arenas: reservations of its 
   page_t* page;
   void* os_base;
   size_t os_size;
-  size_t apart; // bytes of address space that it has for itself, from os_base on; 0: as the system gave it
   size_t
       reserved_end; // slices from the page's start to the end of this reservation; the page may grow into them
   struct outside_s* more; // the reservation behind this one, which the page has grown into
@@ -235,9 +234,9 @@ bool arena_visit_pages(arena_set_t* set, bool (*visit)(page_t* page, void* arg),
 // Calls `visit` for each arena.
 void arena_visit(arena_set_t* set, void (*visit)(arena_t* arena, void* arg), void* arg);
 
-// Counts free, committed and free committed slices.
 typedef struct arena_usage_s {
-  size_t free, committed, idle;
+  size_t free;      // slices
+  size_t committed; // bytes
 } arena_usage_t;
 arena_usage_t arena_usage(const arena_t* arena);
 

@@ -51,6 +51,7 @@ static bool is_any_known(const arena_t* arena, size_t first_chunk, size_t last_c
 
 void slices_release(arena_t* arena, size_t start, size_t count) {
   bitmap_set(arena->free, start, count);
+  atomic_fence_after_exchange(); // of two neighbours at once one at least sees the other
   size_t last = (start + count - 1) / BITMAP_WORD_BITS;
   for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
     bitmap_word_set(arena->free_summary, word);
@@ -214,9 +215,13 @@ static size_t claim_in_chunk(arena_t* arena, size_t chunk, const wanted_t* wante
   } else {
     atomic_swap_seq_cst(&arena->longest[chunk], (uint32_t)longest);
   }
+  atomic_fence_after_exchange();
   found = claim_in(arena, from, to, wanted, &again, hold);
   if (found != ARENA_NOT_FOUND) set_fits(arena, chunk, wanted->kind);
-  if (found != ARENA_NOT_FOUND || again > longest) raise(&arena->longest[chunk], LONGEST_UNKNOWN);
+  if (found != ARENA_NOT_FOUND || again > longest) {
+    raise(&arena->longest[chunk], LONGEST_UNKNOWN);
+    raise(&arena->longest_run, LONGEST_UNKNOWN); // somebody may have taken the chunk's for true meanwhile
+  }
   return found;
 }
 

@@ -30,8 +30,8 @@ bool slices_do_commit(arena_t* arena, size_t start, size_t count) {
     return false;
   if (!is_zero) bitmap_set(arena->dirty, start, count);
   size_t begun = bitmap_count(arena->begun, start, count);
-  if (begun > 0) atomic_sub_relaxed(&slices_begun, begun);
-  bitmap_clear(arena->begun, start, count); // first: no memory counts twice
+  bitmap_clear(arena->begun, start, count);                // first: no memory counts twice
+  if (begun > 0) atomic_sub_relaxed(&slices_begun, begun); // killed before that: rather too many than too few
   bitmap_set(arena->committed, start, count);
   return true;
 }
@@ -96,7 +96,8 @@ static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size
   uint8_t* address = slice_address(arena, start);
   bitmap_clear(arena->aging, start, count);
   bitmap_clear(arena->old, start, count);
-  if (commit == 0 && (arena->commit != NULL || // its steps may be larger
+  // What is pinned stays, and the program's steps may be larger.
+  if (commit == 0 && (arena->is_pinned || arena->commit != NULL ||
                       atomic_get_relaxed(&slices_begun) >= os_mapping_limit() / 4))
     commit = 1;
   bool has_memory = commit == 0 ? slice_begin(arena, start, hands)
@@ -266,15 +267,6 @@ MI_COLD bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands
 
 // ---- freeing --------------------------------------------------------------------------------------------
 
-static void purge_committed(arena_t* arena, size_t start, size_t count) {
-  for (size_t at = start, end = start + count; at < end; at++)
-    if (slices_memory(arena, at, 1) != 0) {
-      size_t run = committed_run(arena, at, end - at);
-      slices_purge(arena, at, run > 0 ? run : 1);
-      at += run;
-    }
-}
-
 MI_COLD size_t arena_page_guard(page_t* page) {
   size_t count = page->slice_count;
   if (page->is_outside) return count;
@@ -326,7 +318,7 @@ void arena_page_free(page_t* page, arena_hands_t* hands) {
   if (page_has_inside_marks(count)) page_map_mark_inside(page, count, false);
   if (is_huge_count(count)) bitmap_clear(arena->huge_heads, start, 1);
   if (option_get(option_purge_delay) == 0) {
-    purge_committed(arena, start, count);
+    slices_purge(arena, start, count);
   } else {
     slices_schedule_purge(arena, start, count);
   }

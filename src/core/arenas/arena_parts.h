@@ -7,10 +7,6 @@
 arena_set_t* arena_set_first(void); // all sets, linked by next
 
 size_t arena_size_wanted(void); // bytes of a normal arena
-// Reserves where no page map table of others is, `apart` bytes of address space for itself alone. NULL: not there; then it
-// may lie anywhere. When it was released: space_is_free.
-void* space_reserve(size_t size, size_t apart);
-void space_is_free(const void* base, size_t apart);
 arena_t* arena_create_large(size_t size, int numa_node);
 bool arena_add(arena_set_t* set, size_t slice_count, size_t seen);
 bool arena_os_is_disallowed(const arena_set_t* set);

@@ -118,14 +118,8 @@ void arena_visit(arena_set_t* set, void (*visit)(arena_t* arena, void* arg), voi
 }
 
 arena_usage_t arena_usage(const arena_t* arena) {
-  arena_usage_t usage = {bitmap_count(arena->free, 0, arena->slice_count),
-                         bitmap_count(arena->committed, 0, arena->slice_count), 0};
-  for (size_t at = 0, end; (at = bitmap_next(arena->free, at, arena->slice_count, true)) < arena->slice_count;
-       at = end) {
-    end = bitmap_next(arena->free, at, arena->slice_count, false);
-    usage.idle += bitmap_count(arena->committed, at, end - at);
-  }
-  return usage;
+  return (arena_usage_t){bitmap_count(arena->free, 0, arena->slice_count),
+                         slices_memory(arena, 0, arena->slice_count)};
 }
 
 size_t arena_outside_bytes(const arena_set_t* set) { return atomic_get_relaxed(&set->outside_bytes); }

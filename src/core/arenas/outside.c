@@ -6,11 +6,8 @@
 #include "core/report/counters.h"
 #include "core/report/options.h"
 
-// Blocks from this size on get as much address space again to grow into, and nobody asks for what lies behind that, up to
-// so many times their size.
-#define GROWTH_ROOM_MIN   (512 * MI_MIB)
-#define GROWTH_ROOM_TIMES 8
-#define GROWTH_ROOM_MAX   (1024 * MI_GIB) // address space isn't endless
+// Blocks from this size on get as much address space again to grow into.
+#define GROWTH_ROOM_MIN (512 * MI_MIB)
 
 static os_lock_t spares_lock;
 static outside_t* spares;
@@ -63,19 +60,6 @@ static void unlink_page(outside_t* outside, size_t size) {
   os_lock_release(&set->outside_lock);
 }
 
-static void release_reservations(outside_t* outside, size_t committed) {
-  const void* base = outside->os_base;
-  size_t apart = outside->apart;
-  while (outside != NULL) {
-    outside_t* more = outside->more;
-    sysmem_release(outside->os_base, outside->os_size, committed);
-    committed = 0; // the counter has all of it
-    record_give(outside);
-    outside = more;
-  }
-  if (apart != 0) space_is_free(base, apart);
-}
-
 page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment) {
   if (arena_os_is_disallowed(set)) return NULL;
   if (alignment < SLICE_SIZE) alignment = SLICE_SIZE;
@@ -83,12 +67,9 @@ page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment)
   outside_t* outside = record_take();
   if (outside == NULL) return NULL;
   size_t room = MI_64BIT && size >= GROWTH_ROOM_MIN && size <= PTRDIFF_MAX / 4 ? size : 0;
-  void* base = NULL;
-  size_t os_size = size + room, apart = size * GROWTH_ROOM_TIMES;
-  if (room > 0 && apart <= GROWTH_ROOM_MAX && alignment <= MI_GIB) base = space_reserve(os_size, apart);
-  outside->apart = base == NULL ? 0 : apart;
-  uint8_t* start = base;
-  if (start == NULL) start = (uint8_t*)sysmem_reserve_aligned(size + room, alignment, &base, &os_size);
+  void* base;
+  size_t os_size;
+  uint8_t* start = (uint8_t*)sysmem_reserve_aligned(size + room, alignment, &base, &os_size);
   if (start == NULL && room > 0) start = (uint8_t*)sysmem_reserve_aligned(size, alignment, &base, &os_size);
   if (start == NULL) {
     record_give(outside);
@@ -98,10 +79,8 @@ page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment)
   bool is_committed = sysmem_commit(start, size, size);
   if (!is_committed ||
       !page_map_cover(start, (slice_count <= PAGE_LARGE_SLICES ? slice_count : 1) * SLICE_SIZE)) {
-    outside->os_base = base;
-    outside->os_size = os_size;
-    outside->more = NULL;
-    release_reservations(outside, is_committed ? size : 0);
+    sysmem_release(base, os_size, is_committed ? size : 0);
+    record_give(outside);
     return NULL;
   }
   page_t* page = page_map_record(start);
@@ -121,6 +100,16 @@ page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment)
   outside->more = NULL;
   link_page(outside, size);
   return page;
+}
+
+static void release_reservations(outside_t* outside, size_t committed) {
+  while (outside != NULL) {
+    outside_t* more = outside->more;
+    sysmem_release(outside->os_base, outside->os_size, committed);
+    committed = 0; // the counter has all of it
+    record_give(outside);
+    outside = more;
+  }
 }
 
 void outside_free(page_t* page) {

@@ -167,7 +167,8 @@ MI_INLINE size_t page_committed(const page_t* page) {
 
 // Untouched blocks of a page of one slice that have memory behind them.
 MI_INLINE size_t page_uncut(const page_t* page) {
-  return (page->committed_slices == 0 ? PAGE_PART_SIZE / page->block_size : page->reserved) - page->extended;
+  size_t end = page->committed_slices == 0 ? PAGE_PART_SIZE / page->block_size : page->reserved;
+  return end > page->extended ? end - page->extended : 0; // `reserved` is lowered by what killed threads lost
 }
 
 // The next untouched block lies in memory that is not committed yet (see arena_page_commit).
