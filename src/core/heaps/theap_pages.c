@@ -156,8 +156,7 @@ page_t* page_fresh(theap_t* theap, unsigned bin) {
   size_t wanted = needed;
   if (theap->bins[bin].filled > 0) wanted = commit_wanted(theap, bin, slices, needed == 0 ? 1 : needed);
   page_t* page = arena_page_allocate(&source, slices, wanted, 1);
-  if (page == NULL && (wanted != 1 || needed > 1))
-    page = arena_page_allocate(&source, slices, needed == 0 ? 1 : needed, 1);
+  if (page == NULL && wanted > needed) page = arena_page_allocate(&source, slices, needed, 1);
   if (page == NULL) return NULL;
   page_init(page, bin, size, (uintptr_t)theap, theap->heap);
   heap_page_add(theap->heap, page);
