@@ -182,9 +182,10 @@ build_cross() {
 
 # wine_env [ARCH]: sets the environment of the project's own Wine prefix for programs of that architecture
 # (x86_64), and MI_WINE and MI_WINESERVER, the heads of command lines. Fails quietly when Wine is missing.
-# Debian's /usr/bin/wine is a shell script that asks dpkg questions: the loader is quicker.
+# Debian's /usr/bin/wine is a shell script that asks dpkg questions: the loader is quicker. Of what Wine has to say, the
+# errors about its address space are left on: a process dies of them, with an exit code that looks like the program's.
 wine_env() {
-  export WINEDEBUG=${MI_WINEDEBUG:--all}
+  export WINEDEBUG=${MI_WINEDEBUG:--all,err+virtual}
   # No offer to download Mono or Gecko, no menu entries on the user's desktop, no window on any display. No
   # debugger at a crash either: it starts more services, which hold on to the crashed program's stdout.
   export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe=d'
@@ -204,6 +205,10 @@ wine_env() {
     export WINEPREFIX=$MI_CACHE/wine WINEARCH=win64
     MI_WINE=(/usr/lib/wine/wine64)
     [ -x "${MI_WINE[0]}" ] || MI_WINE=("$(command -v wine64 || command -v wine)") || return 1
+    # Linux puts the heap of Wine's loader anywhere in the GiB behind 0x7d000000, and so once in some thousand starts over
+    # 0x7ffe0000, where Wine must have a page that is shared with all processes: the process ends with exit code 1 then, and
+    # says why with err+virtual alone. Without that randomness of Linux it can't happen.
+    ! setarch -R true 2>/dev/null || MI_WINE=(setarch -R "${MI_WINE[@]}") # containers may forbid it
     MI_WINESERVER=(/usr/lib/wine/wineserver64)
     [ -x "${MI_WINESERVER[0]}" ] || MI_WINESERVER=("$(command -v wineserver)") || return 1
     MI_WINE_LINGER=$MI_WINESERVER_LINGER
