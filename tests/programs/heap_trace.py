@@ -13,7 +13,9 @@ it. There are two ways to tell which of them are the runtimes':
          function is to be relayed and no other, and for whom: for the runtimes (REGISTRY).
 
 A block counts as missed when a runtime gives it although mimalloc.dll is there: after mimalloc.dll's DllMain has returned
-and, for a runtime that is loaded later, from the beginning of that runtime's DllMain.
+and, for a runtime that is loaded later, from the beginning of that runtime's DllMain. Another thread may have been in
+the runtime's malloc at that moment, and gets its block a little later: so the first block of each thread that was at work
+before doesn't count as missed.
 
 With HEAP, Wine checks a whole heap at each of its calls: programs with many blocks in a heap become slow,
 and a heap that somebody damaged is told of.
@@ -60,6 +62,7 @@ class Process:
         self.sites = sites  # runtime -> offsets in it that malloc calls the system from; None: learn them
         self.callers = collections.Counter()  # (runtime, offset) -> calls
         self.is_ready = self.has_mimalloc = False
+        self.at_work = set()  # threads that may be in the runtime's malloc when mimalloc.dll becomes ready
         self.running = {}  # thread -> stack of (base, name) whose DllMain runs
         self.handles = {}  # heap -> runtime's name, or None for a heap of somebody else
         self.created = {}  # thread -> owner of a heap whose handle the next line tells
@@ -82,6 +85,7 @@ class Process:
             pass
         if self.has_mimalloc and not self.is_ready:
             self.is_ready = not any(n and n.lower() == OURS for _, n in stack)
+            self.at_work.discard(thread)  # it has just done something else
 
     def heap_created(self, thread):
         stack = self.running.get(thread)
@@ -96,21 +100,26 @@ class Process:
                                  "tests/programs/heap_trace.py")
             self.handles[handle] = self.created.pop(thread)
             return
-        owner = self.handles[handle]
-        self.count(owner)
+        self.count(thread, self.handles[handle])
 
-    def count(self, owner):
-        if owner is not None and self.is_ready:
-            self.missed[owner] += 1
-        elif owner is not None:
+    def count(self, thread, owner):
+        if owner is None:
+            return
+        if not self.is_ready:
+            self.at_work.add(thread)
             self.before += 1
+        elif thread in self.at_work:
+            self.at_work.remove(thread)
+            self.before += 1
+        else:
+            self.missed[owner] += 1
 
     def mapped(self, base, name):
         if base not in self.names:
             bisect.insort(self.bases, base)
         self.names[base] = name
 
-    def allocated_by(self, caller):
+    def allocated_by(self, thread, caller):
         """The module that begins next below the caller is the one that it lies in."""
         at = bisect.bisect_right(self.bases, caller)
         name = self.names[self.bases[at - 1]] if at else None
@@ -119,14 +128,14 @@ class Process:
         owner, offset = name.decode("utf-8", "replace").lower(), caller - self.bases[at - 1]
         if not RUNTIME.match(name):
             if owner in self.natives and self.sites is not None:
-                self.count(BY_JUMP)
+                self.count(thread, BY_JUMP)
             return
         self.callers[owner, offset] += 1
         if self.sites is not None:
             if owner not in self.sites:
                 raise Unreadable(f"nothing is known of {owner}; see RUNTIMES in tests/programs/heap_trace.py")
             if offset in self.sites[owner]:
-                self.count(owner)
+                self.count(thread, owner)
 
     def event(self, thread, match):
         if match["heap"]:
@@ -145,7 +154,7 @@ class Process:
             self.init(thread, match["relay"] == b"Call", match["relay_base"], match["relay_name"])
         elif match["caller"]:
             if int(match["given"], 16) != 0:
-                self.allocated_by(int(match["caller"], 16))
+                self.allocated_by(thread, int(match["caller"], 16))
         else:
             self.init(thread, match["what"] == b"CALL", match["base"], match["name"])
 

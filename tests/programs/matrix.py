@@ -303,7 +303,8 @@ class Runner:
         problems += self.check_works(program, outputs)
         if not problems and program.deterministic:
             again = self.run(program, None, here, traced=False)
-            problems += [f"two runs without mimalloc.dll differ in {what}" for what in difference(outputs, again)]
+            problems += [f"two runs without mimalloc.dll differ in {what}: {shown(outputs, what)} and {shown(again, what)}"
+                         for what in difference(outputs, again)]
         return Result(problems, alone if program.witness else None, None, None, outputs, time.monotonic() - start)
 
     @staticmethod
@@ -412,6 +413,11 @@ def said(here, steps):
     lines = files[-1].read_text(errors="replace").splitlines() if files else []
     own = [line for line in lines if not re.match(r"^([0-9a-f]{4,}:){2,}", line) and line.strip()]
     return " | ".join(own[-4:])
+
+
+def shown(outputs, what):
+    text = outputs.get(what, b"nothing")
+    return text.decode(errors="replace") if len(text) < 100 else f"{len(text)} bytes"
 
 
 def difference(one, other):
