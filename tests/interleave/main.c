@@ -10,11 +10,8 @@
 static const struct {
   const char* name;
   const scenario_t* scenarios;
-} groups[] = {{"pages", scenarios_pages},
-              {"slices", scenarios_slices},
-              {"heaps", scenarios_heaps},
-              {"killed", scenarios_killed},
-              {NULL, NULL}};
+} groups[] = {{"pages", scenarios_pages},   {"slices", scenarios_slices}, {"heaps", scenarios_heaps},
+              {"killed", scenarios_killed}, {"costs", scenarios_costs},   {NULL, NULL}};
 
 static void usage(void) {
   printf("usage: interleave [--bound N] [--group NAME] [--scenario NAME]... [--schedule S] [--list]\n\n"
@@ -24,7 +21,7 @@ static void usage(void) {
          "printed with\n"
          "the schedule that led there.\n\n"
          "  --bound N        this many preemptions; more find more, and take longer\n"
-         "  --group NAME     pages, slices, heaps or killed alone\n"
+         "  --group NAME     pages, slices, heaps, killed or costs alone\n"
          "  --scenario NAME  these alone; all whose names begin so\n"
          "  --schedule S     this schedule of one scenario, as a failure printed it: A12.B.A lets A pass 12 "
          "points, then\n"

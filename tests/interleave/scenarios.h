@@ -4,6 +4,7 @@
 #include "interleave/schedule.h"
 
 // Each ends with one that has no name.
-extern const scenario_t scenarios_pages[], scenarios_slices[], scenarios_heaps[], scenarios_killed[];
+extern const scenario_t scenarios_pages[], scenarios_slices[], scenarios_heaps[], scenarios_killed[],
+    scenarios_costs[];
 
 #endif

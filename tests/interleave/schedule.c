@@ -72,6 +72,7 @@ typedef struct keep_s {
   unsigned self;     // 0: the test
   bool is_scheduled; // points are points
   uint64_t run, points_total, points_of_run, points_of_segment;
+  uint64_t changes; // of the judge's or the preparation's as well
   unsigned preemptions, bound, kills, killable;
   struct {
     uint16_t choice, count;
@@ -89,6 +90,7 @@ typedef struct keep_s {
 
 static keep_t* keep;
 
+uint64_t schedule_changes(void) { return keep->changes; }
 unsigned schedule_self(void) { return keep->self; }
 uint32_t schedule_id(unsigned number) { return FIRST_ID + number; }
 bool schedule_is_killed(unsigned number) { return keep->threads[number].state == KILLED; }
@@ -368,6 +370,7 @@ static void follow_given(void) {
 
 void* schedule_point(const volatile void* address, point_kind_t kind) {
   void* same = (void*)(uintptr_t)address;
+  if (keep != NULL && kind == POINT_CHANGE) keep->changes++;
   if (keep == NULL || !keep->is_scheduled || keep->self == 0 || is_counter(address)) return same;
   coroutine_t* thread = &keep->threads[keep->self];
   bool is_worth = kind != POINT_FENCE && address_use((uintptr_t)address, kind) && thread->has_begun;

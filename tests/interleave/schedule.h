@@ -52,6 +52,9 @@ void schedule_begin(void);
 void schedule_as(unsigned number);
 unsigned schedule_self(void);
 
+// How many atomic changes (reads and writes in one) there were since the program's start, points or not.
+uint64_t schedule_changes(void);
+
 uint32_t schedule_id(unsigned number);
 bool schedule_is_killed(unsigned number);
 

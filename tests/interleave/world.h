@@ -9,6 +9,8 @@
 #include "core/report/options.h"
 #include "core/stats/stats.h"
 
+#include <string.h>
+
 enum { A = 1, B, C };
 
 // Options for small scenarios, an arena of 16 MiB; free memory isn't purged. Then threads A to `last` get

@@ -187,6 +187,38 @@ static void test_not_before_the_first_is_due(void** state) {
   assert_in_range(set.next_purge - os_clock_ms(), PERIOD - 10 * EARLIER, PERIOD); // a whole period from now
 }
 
+// Makes a round due, whatever the clock says.
+static void round_now(arena_t* arena, uint32_t period) {
+  arena->purge_from = set.next_purge = os_clock_ms() - period - 1;
+  arena_purge(&set, false, NULL);
+}
+
+// Slices that are claimed keep the marks of their last free: what was freed, taken, and freed again waits from the second free on.
+static void test_waits_from_its_last_free(void** state) {
+  MI_UNUSED(state);
+  enum { PERIOD = 500000 };
+  option_set(option_purge_delay, 2L * PERIOD);
+  page_t* page = allocate(EACH);
+  arena_t* arena = page->arena;
+  size_t start = arena_slice_of(arena, page->start);
+  arena_page_free(page, NULL);
+  round_now(arena, PERIOD);
+  assert_int_equal(bitmap_count(arena->old, start, EACH), EACH);
+  page = allocate(EACH);
+  assert_int_equal(arena_slice_of(arena, page->start), start);
+  arena_page_free(page, NULL);
+  round_now(arena, PERIOD);
+  assert_int_equal(bitmap_count(arena->committed, start, EACH), EACH);
+  page = allocate(EACH); // in use at the end of its wait
+  round_now(arena, PERIOD);
+  assert_int_equal(bitmap_count(arena->committed, start, EACH), EACH);
+  assert_false(arena_purge_is_waiting(&set) && arena->purge_waiting != 0);
+  arena_page_free(page, NULL);
+  round_now(arena, PERIOD);
+  round_now(arena, PERIOD);
+  assert_int_equal(bitmap_count(arena->committed, start, EACH), 0);
+}
+
 int main(void) {
   os_init();
   options_init();
@@ -198,6 +230,7 @@ int main(void) {
       CASE(test_growth_leaves_the_rest),
       CASE(test_too_short),
       CASE(test_needed_once_a_second),
+      CASE(test_waits_from_its_last_free),
       CASE(test_not_before_the_first_is_due),
   };
   return check_run(tests);

@@ -10,7 +10,7 @@
 //   committed  there is memory behind the slice
 //   begun      not committed, but there is memory behind its first PAGE_PART_SIZE bytes
 //   dirty      the slice was used since it was committed: it may not read as zero
-//   aging/old  free slices waiting to be purged: freed in this delay period / in an earlier one
+//   aging/old  freed in this delay period / in an earlier one; those that are free still wait for their purge
 //   huge_heads slices at which a page starts that is larger than those of any size class
 //   summary    a bit per word of another bitmap: is there anything in it? Wrong only towards "perhaps"
 //   open       an arena that may have free slices

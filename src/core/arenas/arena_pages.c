@@ -94,8 +94,6 @@ static bool cover(const uint8_t* address, size_t count) {
 static page_t* page_from_slices(arena_t* arena, size_t start, size_t count, size_t commit,
                                 arena_hands_t* hands, arena_hold_t* claimed) {
   uint8_t* address = slice_address(arena, start);
-  bitmap_clear(arena->aging, start, count);
-  bitmap_clear(arena->old, start, count);
   // What is pinned stays, and the program's steps may be larger.
   if (commit == 0 && (arena->is_pinned || arena->commit != NULL ||
                       atomic_get_relaxed(&slices_begun) >= os_mapping_limit() / 4))
@@ -375,8 +373,6 @@ bool arena_page_extend(page_t* page, size_t slice_count, arena_hands_t* hands) {
   if (bitmap_next(arena->free, start, start + more, false) != start + more) return false;
   arena_hold_t* claimed = hold_for_claim(hands);
   if (!slices_try_claim(arena, start, more, claimed)) return false;
-  bitmap_clear(arena->aging, start, more);
-  bitmap_clear(arena->old, start, more);
   // What was the guard becomes the block's, and the last of the new slices is one: see arena_page_guard.
   size_t guard = MI_SECURE && bitmap_count(arena->committed, start - 1, 1) == 0 ? 1 : 0;
   if (!slices_commit(arena, start - guard, more, more, hands, claimed)) {

@@ -1,6 +1,7 @@
 // Giving free memory back to the system, after a delay.
 //
-// Freed slices are marked `aging`; a round over the marked words purges what is `old` and makes the rest old.
+// Freed slices are marked `aging`; a round over the marked words purges what is `old` and makes the rest old. Who claims
+// slices leaves their marks: a round skips what isn't free, and what is freed again in the same period has its mark already.
 // Rounds are half a delay apart, so memory is purged between half the delay and the whole of it after its
 // free. A round is done in bounded steps; arenas in which nothing waits aren't looked at.
 #include "core/arenas/arena_slices.h"
@@ -258,6 +259,8 @@ void arena_purge_one(arena_t* arena, purge_scope_t scope, arena_hands_t* hands) 
 
 void slices_schedule_purge(arena_t* arena, size_t start, size_t count) {
   if (arena->is_pinned || option_get(option_purge_delay) < 0) return;
+  // In this order: a round in between may make them old, but never leaves them without a mark.
+  bitmap_clear(arena->old, start, count);
   bitmap_set(arena->aging, start, count);
   size_t last = (start + count - 1) / BITMAP_WORD_BITS;
   for (size_t word = start / BITMAP_WORD_BITS; word <= last; word++)
