@@ -101,6 +101,18 @@ void bench_reserved(uint64_t mib) {
     bench_no_memory((size_t)mib << 20);
 }
 
+double bench_rss_mib(void) {
+  host_memory_t memory;
+  host_memory(&memory);
+  return (double)memory.rss / 1024;
+}
+
+double bench_commit_mib(void) {
+  host_memory_t memory;
+  host_memory(&memory);
+  return (double)memory.commit / 1024;
+}
+
 static int by_size(const void* a, const void* b) {
   double x = *(const double*)a, y = *(const double*)b;
   return (x > y) - (x < y);
@@ -133,9 +145,9 @@ void bench_workers(const params_t* p, unsigned count, void (*run)(void*), void* 
 }
 
 // In the order of params_t, which consists of them.
-static const char* const param_names[] = {"ops",    "threads",  "mib",      "size",  "blocks",
-                                          "rounds", "wait",     "every",    "claim", "align",
-                                          "heaps",  "subprocs", "reserved", "half"};
+static const char* const param_names[] = {"ops",    "threads",  "mib",      "size",    "blocks",
+                                          "rounds", "wait",     "every",    "claim",   "align",
+                                          "heaps",  "subprocs", "reserved", "percent", "half"};
 enum { PARAMS = sizeof param_names / sizeof *param_names };
 _Static_assert(sizeof(params_t) == PARAMS * sizeof(uint64_t), "each parameter has a name");
 

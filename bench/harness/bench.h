@@ -25,6 +25,7 @@ typedef struct params_s {
   uint64_t heaps;
   uint64_t subprocs; /**< sub-processes */
   uint64_t reserved; /**< MiB of address space that is reserved in advance */
+  uint64_t percent;  /**< by which a block grows */
   uint64_t half;     /**< MiB of blocks, every second of which is freed before */
 } params_t;
 
@@ -60,6 +61,8 @@ _Noreturn void bench_skip(const char* why);
 const bench_heaps_t* bench_heaps(void);
 /** Reserves so many MiB of address space; ends the process, as bench_skip, if the allocator has no way to. */
 void bench_reserved(uint64_t mib);
+/** What the process has now, and what is promised to it. */
+double bench_rss_mib(void), bench_commit_mib(void);
 /** Sorts `values`. */
 double bench_median(double* values, unsigned count);
 /** Adds a thread's number of verified blocks. */

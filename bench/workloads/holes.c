@@ -1,5 +1,5 @@
-// Address space in use, with holes in it: what it costs to find room for a block that may be longer than most of them,
-// and to free one while much of what was freed waits to be given back.
+// Address space. In use, with holes in it: what it costs to find room for a block that may be longer than most of them, and
+// to free one while much of what was freed waits to be given back. Free: blocks that grow into it. Reserved, and not in use.
 #include "../harness/bench.h"
 
 enum { BATCH = 64, MARKED = 16 };
@@ -90,9 +90,54 @@ static void among_holes(const params_t* p) {
   bench_checked(checked);
 }
 
+// ---- a block that grows ----
+
+// Only its ends are written to: what it costs beyond that are copies.
+static void grow(const params_t* p) {
+  size_t size = (size_t)p->size, most = (size_t)(p->mib << 20), moves = 0;
+  uint64_t steps = 0;
+  char* b = block_new(size);
+  bench_start();
+  while (size < most) {
+    size_t next = size + size / 100 * (size_t)p->percent;
+    if (next > most) next = most;
+    uintptr_t before = (uintptr_t)b;
+    block_verify(b, size);
+    b = bench_realloc(b, next);
+    if (b == NULL) bench_no_memory(next);
+    moves += (uintptr_t)b != before;
+    size = next;
+    block_mark(b, size);
+    steps++;
+  }
+  bench_stop(steps);
+  bench_sample(NULL);
+  bench_figure("steps", (double)steps);
+  bench_figure("moves", (double)moves);
+  block_end(b, size);
+  bench_checked(steps);
+}
+
+// ---- address space that nobody uses yet ----
+
+static void reserve(const params_t* p) {
+  block_end(block_new(p->size), p->size);
+  double before = bench_commit_mib();
+  bench_start();
+  bench_reserved(p->reserved);
+  bench_stop(1);
+  bench_figure("commit_growth_mib", bench_commit_mib() - before);
+  block_end(block_new(p->size), p->size);
+  bench_checked(1);
+}
+
 const workload_t bench_holes[] = {
     {"among-holes", among_holes, "mib=16384 size=1048576 every=2 claim=2097152 align=0 reserved=0 ops=2000",
      "mib=64 ops=10",
      "malloc(`claim`), aligned to `align`, and free after one of `every` blocks of `size` bytes was freed; "
      "`reserved` MiB in advance are one arena"},
+    {"grow", grow, "mib=2048 size=1048576 percent=100", "mib=8 percent=10",
+     "a block that grows from `size` bytes to `mib` MiB, by `percent` at a time"},
+    {"reserve", reserve, "reserved=65536 size=64", "reserved=64",
+     "what is committed for `reserved` MiB of address space that nobody uses yet"},
     {0}};

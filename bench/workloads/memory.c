@@ -10,18 +10,6 @@ static size_t slot_size(slot_t s) { return (size_t)(s >> 48); }
 static slot_t slot_new(size_t size) { return slot_of(block_new(size), size); }
 static void slot_end(slot_t s) { block_end(slot_block(s), slot_size(s)); }
 
-static double rss_mib(void) {
-  host_memory_t memory;
-  host_memory(&memory);
-  return (double)memory.rss / 1024;
-}
-
-static double commit_mib(void) {
-  host_memory_t memory;
-  host_memory(&memory);
-  return (double)memory.commit / 1024;
-}
-
 static double slots_mib(const slot_t* slots, size_t count) {
   double sum = 0;
   for (size_t i = 0; i < count; i++) sum += (double)slot_size(slots[i]);
@@ -85,8 +73,8 @@ static void leave(const params_t* p, leave_t* l, size_t main_blocks) {
   bench_start();
   for (l->round = 0; l->round < p->rounds; l->round++) {
     if (l->round == p->rounds / 20) {
-      rss = rss_mib();
-      commit = commit_mib();
+      rss = bench_rss_mib();
+      commit = bench_commit_mib();
     }
     // All of a round live at the same time, however few processors there are.
     bench_workers_start(workers, p, p->threads, leaver, l);
@@ -101,14 +89,14 @@ static void leave(const params_t* p, leave_t* l, size_t main_blocks) {
   }
   bench_stop(p->rounds * p->threads);
   bench_figure("live_mib", slots_mib(l->left, count));
-  bench_figure("rss_growth_mib", rss_mib() - rss);
-  bench_figure("commit_growth_mib", commit_mib() - commit);
+  bench_figure("rss_growth_mib", bench_rss_mib() - rss);
+  bench_figure("commit_growth_mib", bench_commit_mib() - commit);
   slots_end(l->left, count);
   slots_end(own, main_blocks);
   bench_sample("all freed");
   if (bench_traits.collect != NULL) bench_traits.collect();
   bench_sample("collected");
-  bench_figure("rss_left_mib", rss_mib());
+  bench_figure("rss_left_mib", bench_rss_mib());
 }
 
 static void orphan_blocks(const params_t* p) {
@@ -153,13 +141,13 @@ static void idle_owner(const params_t* p) {
   bench_stop(idle.count);
   host_sleep_ms((unsigned)p->wait);
   bench_sample("waited");
-  bench_figure("rss_waited_mib", rss_mib());
+  bench_figure("rss_waited_mib", bench_rss_mib());
   if (bench_traits.collect != NULL) bench_traits.collect();
   bench_sample("collected");
-  bench_figure("rss_collected_mib", rss_mib());
+  bench_figure("rss_collected_mib", bench_rss_mib());
   for (size_t i = 0; i < idle.count; i++) idle.slots[i] = slot_new(p->size);
   bench_sample("allocated again");
-  bench_figure("rss_again_mib", rss_mib());
+  bench_figure("rss_again_mib", bench_rss_mib());
   slots_end(idle.slots, idle.count);
   host_semaphore_post(&idle.go);
   host_thread_join(&w.thread);
@@ -204,15 +192,15 @@ static void pool(const params_t* p) {
   bench_sample("freed");
   host_sleep_ms((unsigned)p->wait);
   bench_sample("waited");
-  bench_figure("rss_waited_mib", rss_mib());
+  bench_figure("rss_waited_mib", bench_rss_mib());
   if (bench_traits.collect != NULL) bench_traits.collect();
   bench_sample("collected");
-  bench_figure("rss_collected_mib", rss_mib());
+  bench_figure("rss_collected_mib", bench_rss_mib());
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_post(&idle.go);
   for (unsigned i = 0; i < p->threads; i++) host_thread_join(&workers[i].thread);
   host_sleep_ms((unsigned)p->wait);
   bench_sample("threads ended");
-  bench_figure("rss_ended_mib", rss_mib());
+  bench_figure("rss_ended_mib", bench_rss_mib());
 }
 
 static void idle_process_thread(void* arg) {
@@ -245,13 +233,13 @@ static void idle_process(const params_t* p) {
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_wait(&idle.ready);
   bench_stop(p->blocks * p->threads);
   bench_sample("freed");
-  bench_figure("rss_freed_mib", rss_mib());
+  bench_figure("rss_freed_mib", bench_rss_mib());
   for (int i = 0; i < 8; i++) {
     host_sleep_ms((unsigned)p->wait / 8);
     bench_sample("idle");
   }
-  bench_figure("rss_idle_mib", rss_mib());
-  bench_figure("commit_idle_mib", commit_mib());
+  bench_figure("rss_idle_mib", bench_rss_mib());
+  bench_figure("commit_idle_mib", bench_commit_mib());
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_post(&idle.end);
   for (unsigned i = 0; i < p->threads; i++) host_thread_join(&workers[i].thread);
 }
@@ -320,15 +308,15 @@ static void little(const params_t* p, void (*run)(void*)) {
   host_semaphore_init(&l.go);
   bench_workers_start(workers, p, p->threads, run, &l);
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_wait(&l.there);
-  double rss = rss_mib(), commit = commit_mib();
+  double rss = bench_rss_mib(), commit = bench_commit_mib();
   bench_start();
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_post(&l.begin);
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_wait(&l.ready);
   bench_sample("live");
   double payload = (double)l.payload / 1048576;
   bench_figure("payload_mib", payload);
-  bench_figure("commit_mib", commit_mib() - commit);
-  bench_figure("rss_mib", rss_mib() - rss);
+  bench_figure("commit_mib", bench_commit_mib() - commit);
+  bench_figure("rss_mib", bench_rss_mib() - rss);
   for (unsigned i = 0; i < p->threads; i++) host_semaphore_post(&l.go);
   for (unsigned i = 0; i < p->threads; i++) host_thread_join(&workers[i].thread);
   bench_stop(p->threads);
