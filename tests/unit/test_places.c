@@ -1,9 +1,11 @@
-// Where released arenas lay others come to lie: the page map's tables are there already.
+// Where released arenas lay others come to lie: the page map's tables are there already. The largest blocks lie where they can
+// grow.
 #include "arenas_gone.h"
 
 #include "support/check.h"
 #include "support/test_thread.h"
 
+#include "core/arenas/arena_parts.h"
 #include "core/arenas/arena_slices.h"
 #include "core/memory/sysmem.h"
 #include "core/report/options.h"
@@ -100,10 +102,57 @@ static void test_many(void** state) {
   }
 }
 
+// ---- pages outside of arenas ------------------------------------------------------------------------------------
+
+enum { LANES = 32 };
+
+static page_t* make_outside(size_t size) {
+  page_t* page = outside_allocate(&set, size / SLICE_SIZE, SLICE_SIZE);
+  assert_non_null(page);
+  return page;
+}
+
+static void test_grows_in_place(void** state) {
+  MI_UNUSED(state);
+  page_t* page = make_outside(512 * MI_MIB);
+  uint8_t* start = page->start;
+  page_t* beside = make_outside(512 * MI_MIB); // no obstacle
+  for (size_t slices = page->slice_count; slices < 8 * MI_GIB / SLICE_SIZE;) {
+    slices += slices / 2;
+    assert_true(outside_extend(page, slices));
+    assert_int_equal(page->slice_count, slices);
+    uint8_t* end = start + slices * SLICE_SIZE;
+    end[-1] = 1;
+    assert_true(os_posix_is_committed(end - SLICE_SIZE, SLICE_SIZE));
+  }
+  assert_ptr_equal(page->start, start);
+  outside_free(page);
+  assert_false(os_posix_is_committed(start, SLICE_SIZE));
+  page = make_outside(512 * MI_MIB);
+  assert_ptr_equal(page->start, start); // where the page map's table is already
+  outside_free(page);
+  outside_free(beside);
+}
+
+// More of them than there is room for: the rest lie where the system likes.
+static void test_lanes_run_out(void** state) {
+  MI_UNUSED(state);
+  page_t* pages[LANES + 2];
+  for (size_t i = 0; i < LANES + 2; i++) {
+    pages[i] = make_outside(512 * MI_MIB);
+    assert_int_equal(pages[i]->outside->lane, i < LANES ? i + 1 : 0);
+  }
+  outside_free(pages[3]);
+  pages[3] = make_outside(512 * MI_MIB);
+  assert_int_equal(pages[3]->outside->lane, 4);
+  for (size_t i = 0; i < LANES + 2; i++) outside_free(pages[i]);
+}
+
 int main(void) {
   os_init();
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-  const struct CMUnitTest tests[] = {CASE(test_same_place), CASE(test_rest), CASE(test_many)};
+  const struct CMUnitTest tests[] = {CASE(test_same_place), CASE(test_rest), CASE(test_many),
+                                     CASE(test_grows_in_place), CASE(test_lanes_run_out)};
   return check_run(tests);
 }

@@ -76,6 +76,7 @@ typedef struct outside_s { // a page outside of all arenas: reservations of its 
   size_t os_size;
   size_t
       reserved_end; // slices from the page's start to the end of this reservation; the page may grow into them
+  uint32_t lane;    // that the page begins in, plus 1; 0: the system chose its place (outside.c)
   struct outside_s* more; // the reservation behind this one, which the page has grown into
   struct outside_s *next,
       *previous; // first reservations of the set's pages; `next` also in the list of spares

@@ -60,17 +60,80 @@ static void unlink_page(outside_t* outside, size_t size) {
   os_lock_release(&set->outside_lock);
 }
 
+// Blocks that may grow lie far apart, where arenas don't come: so the address space behind each is free. There are few such
+// lanes, and they are used again, since tables of the page map stay for ever.
+#if MI_64BIT
+#define LANE_SIZE  ((uintptr_t)256 * MI_GIB)
+#define FIRST_LANE ((uintptr_t)40 << 40)
+static uintptr_t lanes_base;
+static uint32_t lanes_taken; // a bit for each of 32
+
+static uintptr_t lane_at(uint32_t lane) {
+  if (atomic_get_acquire(&lanes_base) == 0) {
+    uint64_t random = options_addresses_are_fixed() ? 0 : os_random_place();
+    uintptr_t first = FIRST_LANE + (uintptr_t)(random % 4096) * MI_GIB, none = 0;
+    atomic_cas_acq_rel(&lanes_base, &none, first);
+  }
+  return atomic_get_acquire(&lanes_base) + lane * LANE_SIZE;
+}
+
+static void lane_give(const outside_t* outside) {
+  if (outside->lane != 0) atomic_and_acq_rel(&lanes_taken, ~((uint32_t)1 << (outside->lane - 1)));
+}
+
+static void* lane_reserve(outside_t* outside, size_t size) {
+  uint32_t taken = atomic_get_relaxed(&lanes_taken), lane;
+  do {
+    if (taken == UINT32_MAX || size > LANE_SIZE) return NULL;
+    lane = bits_lowest(~(uint64_t)taken);
+  } while (!atomic_cas_acq_rel(&lanes_taken, &taken, taken | (uint32_t)1 << lane));
+  outside->lane = lane + 1;
+  void* base = sysmem_reserve_at((void*)lane_at(lane), size);
+  if (base == NULL) lane_give(outside);
+  return base;
+}
+#else
+#define LANE_SIZE ((size_t)0)
+static void lane_give(const outside_t* outside) { MI_UNUSED(outside); }
+static void* lane_reserve(outside_t* outside, size_t size) {
+  MI_UNUSED(outside);
+  MI_UNUSED(size);
+  return NULL;
+}
+#endif
+
+// Where the page begins; what tells of its reservation is filled in.
+static uint8_t* reserve_page(outside_t* outside, size_t size, size_t alignment) {
+  size_t room = MI_64BIT && size >= GROWTH_ROOM_MIN && size <= PTRDIFF_MAX / 4 ? size : 0;
+  outside->more = NULL;
+  outside->os_size = size + room;
+  outside->os_base = room > 0 && alignment <= LANE_SIZE ? lane_reserve(outside, size + room) : NULL;
+  if (outside->os_base != NULL) return (uint8_t*)outside->os_base;
+  outside->lane = 0;
+  void* start = sysmem_reserve_aligned(size + room, alignment, &outside->os_base, &outside->os_size);
+  if (start == NULL && room > 0)
+    start = sysmem_reserve_aligned(size, alignment, &outside->os_base, &outside->os_size);
+  return (uint8_t*)start;
+}
+
+static void release_reservations(outside_t* outside, size_t committed) {
+  while (outside != NULL) {
+    outside_t* more = outside->more;
+    sysmem_release(outside->os_base, outside->os_size, committed);
+    committed = 0; // the counter has all of it
+    lane_give(outside);
+    record_give(outside);
+    outside = more;
+  }
+}
+
 page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment) {
   if (arena_os_is_disallowed(set)) return NULL;
   if (alignment < SLICE_SIZE) alignment = SLICE_SIZE;
   size_t size = slice_count * SLICE_SIZE;
   outside_t* outside = record_take();
   if (outside == NULL) return NULL;
-  size_t room = MI_64BIT && size >= GROWTH_ROOM_MIN && size <= PTRDIFF_MAX / 4 ? size : 0;
-  void* base;
-  size_t os_size;
-  uint8_t* start = (uint8_t*)sysmem_reserve_aligned(size + room, alignment, &base, &os_size);
-  if (start == NULL && room > 0) start = (uint8_t*)sysmem_reserve_aligned(size, alignment, &base, &os_size);
+  uint8_t* start = reserve_page(outside, size, alignment);
   if (start == NULL) {
     record_give(outside);
     return NULL;
@@ -79,8 +142,7 @@ page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment)
   bool is_committed = sysmem_commit(start, size, size);
   if (!is_committed ||
       !page_map_cover(start, (slice_count <= PAGE_LARGE_SLICES ? slice_count : 1) * SLICE_SIZE)) {
-    sysmem_release(base, os_size, is_committed ? size : 0);
-    record_give(outside);
+    release_reservations(outside, is_committed ? size : 0);
     return NULL;
   }
   page_t* page = page_map_record(start);
@@ -94,22 +156,9 @@ page_t* outside_allocate(arena_set_t* set, size_t slice_count, size_t alignment)
   if (page_has_inside_marks(slice_count)) page_map_mark_inside(page, slice_count, true);
   outside->set = set;
   outside->page = page;
-  outside->os_base = base;
-  outside->os_size = os_size;
-  outside->reserved_end = (size_t)((uint8_t*)base + os_size - start) / SLICE_SIZE;
-  outside->more = NULL;
+  outside->reserved_end = (size_t)((uint8_t*)outside->os_base + outside->os_size - start) / SLICE_SIZE;
   link_page(outside, size);
   return page;
-}
-
-static void release_reservations(outside_t* outside, size_t committed) {
-  while (outside != NULL) {
-    outside_t* more = outside->more;
-    sysmem_release(outside->os_base, outside->os_size, committed);
-    committed = 0; // the counter has all of it
-    record_give(outside);
-    outside = more;
-  }
 }
 
 void outside_free(page_t* page) {
@@ -134,6 +183,7 @@ static bool reserve_behind(outside_t* last, const page_t* page, size_t wanted) {
   }
   more->os_base = base;
   more->os_size = os_size;
+  more->lane = 0;
   more->reserved_end = end + os_size / SLICE_SIZE;
   more->more = NULL;
   last->more = more;
@@ -215,4 +265,9 @@ void outside_release_all(arena_set_t* set) {
   set->outside_bytes = 0;
 }
 
-void outside_forget_records(void) { spares = NULL; }
+void outside_forget_records(void) {
+  spares = NULL;
+#if MI_64BIT
+  lanes_taken = 0;
+#endif
+}
