@@ -539,7 +539,7 @@ mi_decl_export int mi_reserve_os_memory_ex(size_t size, bool commit, bool allow_
 
 /**
  * Takes memory of the program's as an arena. It is never released, and must stay as it is until the process
- * ends or the sub-process is destroyed.
+ * ends or the sub-process is destroyed. What is an arena's already isn't taken again.
  * @param start        where it begins; what lies before the next multiple of mi_arena_min_alignment() is lost
  * @param size         bytes, mi_arena_min_size() at least from there on
  * @param is_committed there is memory behind it

@@ -172,6 +172,15 @@ static void test_managed_shared(void** state) {
   assert_false(mi_manage_os_memory(NULL, size, true, false, true, -1));
   assert_false(
       mi_manage_os_memory(api_opaque_pointer(start + size), KIB(4), true, false, true, -1)); // too small
+  // Twice the same, a part of it, a part of what malloc has.
+  assert_false(mi_manage_os_memory(start, size, true, false, true, -1));
+  mi_arena_id_t none = start;
+  assert_false(mi_manage_os_memory_ex(start + size / 2, size / 2, true, false, true, -1, true, &none));
+  assert_null(none);
+  char* block = mi_malloc(size);
+  assert_non_null(block);
+  assert_false(mi_manage_os_memory(block, size, true, false, true, -1));
+  mi_free(block);
   // Unaligned: what lies before the next multiple is lost.
   char* odd = system_memory(size, true) + KIB(4);
   mi_arena_id_t id = NULL;

@@ -319,6 +319,19 @@ arena_t* arena_reserve_huge(arena_set_t* set, size_t size, int numa_node, bool e
   return add_or_unmake(set, arena);
 }
 
+// Is any of it an arena's, of whichever set? Of two threads that give the same memory at once both may be believed.
+static bool is_taken(uintptr_t start, uintptr_t end) {
+  for (const arena_set_t* set = arena_set_first(); set != NULL; set = set->next) {
+    for (size_t i = atomic_get_acquire(&set->count); i-- > 0;) {
+      const arena_t* arena = atomic_get_acquire(&set->arenas[i]);
+      if (arena != NULL && start < (uintptr_t)arena->base + arena->slice_count * SLICE_SIZE &&
+          end > (uintptr_t)arena->base)
+        return true;
+    }
+  }
+  return false;
+}
+
 arena_t* arena_manage(arena_set_t* set, const arena_given_t* given) {
   uintptr_t start = bits_align_up((uintptr_t)given->start, SLICE_SIZE);
   uintptr_t end = bits_align_down((uintptr_t)given->start + given->size, SLICE_SIZE);
@@ -327,6 +340,11 @@ arena_t* arena_manage(arena_set_t* set, const arena_given_t* given) {
     message_warning(
         "unable to manage %zu bytes at %p: at least %zu bytes from a multiple of 64 KiB on are needed",
         given->size, given->start, (size_t)ARENA_MIN_SIZE);
+    return NULL;
+  }
+  if (is_taken(start, end)) {
+    message_warning("unable to manage %zu bytes at %p: some of it is an arena's already", given->size,
+                    given->start);
     return NULL;
   }
   arena_t* arena = record_make((end - start) / SLICE_SIZE);
