@@ -4,9 +4,12 @@
 #include <windows.h>
 #include <tlhelp32.h>
 
-// With a rest after each; a thread leaves a function's first instructions within microseconds.
+// A thread leaves a function's first instructions within microseconds, and a runtime's malloc soon after, once the system lets
+// it run. Both limits must be passed: a busy machine may let it wait, or this thread.
 #define ATTEMPTS            1000
+#define PATIENCE_MS         500
 #define ATTEMPTS_WITH_STACK 100
+#define STACK_PATIENCE_MS   100
 #define STACK_SHOWN         ((size_t)2 * MI_KIB)
 
 #define THREAD_RIGHTS       (THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_SET_CONTEXT)
@@ -146,8 +149,10 @@ static bool try_stop(freeze_t* freeze, const question_t* question) {
 }
 
 bool freeze_stop(freeze_t* freeze, freeze_place_t* place, void* context) {
-  for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
-    question_t question = {place, context, attempt < ATTEMPTS_WITH_STACK};
+  DWORD begin = GetTickCount(), waited = 0;
+  for (unsigned attempt = 0; attempt < ATTEMPTS || waited < PATIENCE_MS; attempt++) {
+    waited = GetTickCount() - begin;
+    question_t question = {place, context, attempt < ATTEMPTS_WITH_STACK || waited < STACK_PATIENCE_MS};
     if (try_stop(freeze, &question)) return true;
     freeze_go(freeze);
     if (attempt % 16 == 15) {

@@ -34,12 +34,12 @@ typedef enum freeze_answer_e {
 } freeze_answer_t;
 
 // May a thread whose next instruction lies at *address stay there? `stack`: the innermost words of its stack,
-// among them the addresses that it will return to. Words may also be left from earlier calls, so after some
-// attempts `place` is shown none (word_count 0) and judges by the address alone.
+// among them the addresses that it will return to. Words may also be left from earlier calls, so after a tenth of a
+// second `place` is shown none (word_count 0) and judges by the address alone.
 typedef freeze_answer_t freeze_place_t(void* context, uintptr_t* address, const uintptr_t* stack,
                                        size_t word_count);
 
-// Stops all threads, at places that `place` allows. False: that was not to be had within many attempts; all
+// Stops all threads, at places that `place` allows. False: that was not to be had within half a second; all
 // run.
 bool freeze_stop(freeze_t* freeze, freeze_place_t* place, void* context);
 

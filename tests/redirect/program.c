@@ -851,7 +851,7 @@ static void __cdecl stay_for_a_while(void) {
   do {
     SwitchToThread();
     QueryPerformanceCounter(&now);
-  } while (now.QuadPart - start.QuadPart < frequency.QuadPart / 500);
+  } while (now.QuadPart - start.QuadPart < frequency.QuadPart / 50);
 }
 
 static malloc_t* fake_malloc;
