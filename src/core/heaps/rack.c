@@ -8,7 +8,7 @@
 
 #define STACK_BLOCKS 216           // in a stack at most
 #define STACK_BYTES  (32 * MI_KIB) // of blocks there, but
-#define STACK_LEAST  16            // so many always
+#define STACK_LEAST  40            // so many always: more than leave the waiting room at once
 #define FILL_BLOCKS  64            // taken from a page's list, or cut, at a time
 #define FILL_SIZE    (4 * MI_KIB)  // cut at a time
 
