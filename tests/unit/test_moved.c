@@ -1,4 +1,4 @@
-// Theaps of heaps that other threads deleted: their thread, which lives, gives them up, and nothing else.
+// Theaps of heaps that other threads deleted or destroyed: their thread, which lives, gives them up, and nothing else.
 //
 // The other thread is played by the test's own, with another record.
 #include "heap_blocks.h"
@@ -25,12 +25,14 @@ static int end(void** state) {
   return 0;
 }
 
-static void delete_by_other(heap_t* heap) {
+static void end_by_other(heap_t* heap, bool (*ends)(heap_t* heap)) {
   void* own = os_slot_get();
   os_slot_set(other->main);
-  assert_true(heap_delete(heap));
+  assert_true(ends(heap));
   os_slot_set(own);
 }
+static void delete_by_other(heap_t* heap) { end_by_other(heap, heap_delete); }
+static void destroy_by_other(heap_t* heap) { end_by_other(heap, heap_destroy); }
 
 static bool is_its(const theap_t* theap) {
   for (const theap_t* at = self->theaps; at != NULL; at = at->thread_next)
@@ -50,7 +52,7 @@ static void test_given_up(void** state) {
             *kept = (allocate(stays, 100), thread_find_theap(self, stays));
     delete_by_other(gone);
     assert_ptr_equal(heap_of(p), heap_main());
-    assert_true(is_its(moved) && self->has_moved != 0);
+    assert_true(is_its(moved) && self->is_untidy != 0);
     heap_t* more = make();
     if (collects) {
       mi_collect(false);
@@ -58,7 +60,7 @@ static void test_given_up(void** state) {
       assert_non_null(thread_theap(self, more));
     }
     assert_true(collects == 0 || !is_its(moved)); // its record may be another theap's by now
-    assert_int_equal(self->has_moved, 0);
+    assert_int_equal(self->is_untidy, 0);
     assert_true(page_is_abandoned(page->owner));
     assert_int_equal(pattern_mismatch(p, 100, 1), SIZE_MAX);
     assert_true(is_its(kept) && kept->state == THEAP_OWNED);
@@ -91,8 +93,34 @@ static void test_default_stays(void** state) {
   assert_int_equal(theap->state, THEAP_SPARE);
 }
 
+// Of a destroyed heap's theap the record is left, and not for long; the thread's default is its main one again.
+static void test_destroyed(void** state) {
+  MI_UNUSED(state);
+  for (int collects = 0; collects < 2; collects++) {
+    heap_t *gone = make(), *gone_too = make(), *more = make();
+    theap_t *theap = (allocate(gone, 100), thread_find_theap(self, gone)), *own = runtime_theap(),
+            *chosen = runtime_heap_enter(gone_too);
+    assert_ptr_equal(runtime_set_default(chosen), own);
+    destroy_by_other(gone);
+    destroy_by_other(gone_too);
+    assert_true(is_its(theap) && theap->state == THEAP_DESTROYED && chosen->state == THEAP_DESTROYED);
+    assert_int_equal(self->is_untidy, 1);
+    if (collects) {
+      mi_collect(false);
+      assert_true(theap->state == THEAP_SPARE && chosen->state == THEAP_SPARE);
+      assert_true(!is_its(theap) && !is_its(chosen));
+    } else {
+      assert_non_null(thread_theap(self, more)); // has one of the records
+      assert_int_equal((theap->state == THEAP_SPARE) + (chosen->state == THEAP_SPARE), 1);
+    }
+    assert_int_equal(self->is_untidy, 0);
+    assert_ptr_equal(os_slot_get(), own);
+    assert_true(heap_destroy(more));
+  }
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
-  const struct CMUnitTest tests[] = {CASE(test_given_up), CASE(test_default_stays)};
+  const struct CMUnitTest tests[] = {CASE(test_given_up), CASE(test_default_stays), CASE(test_destroyed)};
   return check_run(tests);
 }

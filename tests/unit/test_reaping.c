@@ -59,7 +59,6 @@ static void check_reaped(size_t count) {
   for (const thread_t* at = thread_first(); at != NULL; at = at->all_next) {
     assert_int_equal(thread_holder_kind(at->holder), at == self ? THREAD_OWNED : THREAD_SPARE);
     assert_false(at->was_owned);
-    assert_null(at->ended);
   }
   mi_collect(true);
   assert_int_equal(pages_in(subproc_main(), NULL), 0);
@@ -122,11 +121,9 @@ static void test_ended_theaps(void** state) {
   theap_t *in_first = thread_theap(dead, first), *in_second = thread_theap(dead, second);
   assert_true(in_first != NULL && in_second != NULL);
   assert_true(heap_destroy(first)); // by a thread that doesn't know
-  assert_ptr_equal(dead->ended, in_first);
   assert_int_equal(in_first->state, THEAP_DESTROYED);
   in_second->state = THEAP_DESTROYING; // somebody is at it
   assert_int_equal(thread_reap(self, 1), 1);
-  assert_null(dead->ended);
   assert_int_equal(in_first->state, THEAP_SPARE);
   assert_int_equal(in_second->state,
                    THEAP_LET_GO); // the record is the other's to give back, as it does here:

@@ -73,7 +73,6 @@ typedef struct MI_ALIGNED(64) theap_s {
   int64_t huge_flushed, pages_flushed;           // what the shared levels know of this theap
   uint32_t state;                                // THEAP_*: who may take the record's pages
   struct theap_s *thread_next, *thread_previous; // the thread's theaps; owner only
-  struct theap_s* ended_next;                    // link in the thread's stack of theaps that others destroyed
   struct theap_s *heap_next, *heap_previous;     // the heap's theaps, guarded by its theaps_lock
   struct theap_s* all_next;                      // all records, push only
   struct theap_s* list_next;                     // stack of spares

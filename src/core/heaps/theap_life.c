@@ -176,36 +176,20 @@ static void thread_unlink(thread_t* thread, theap_t* theap) {
     if (thread->chosen->cache[i] == theap) thread->chosen->cache[i] = &theap_none;
 }
 
-// Theaps whose heaps others destroyed; their records go to the spares by who of the two is the last to have
-// them.
-static void drain_ended(thread_t* thread) {
-  if (atomic_get_relaxed(&thread->ended) == NULL) return;
-  theap_t* theap = atomic_swap_acq_rel(&thread->ended, NULL);
-  while (theap != NULL) {
-    theap_t* next = theap->ended_next;
-    if (theap->thread == thread) {
-      if (os_slot_get() == theap) thread_choose(thread, thread->main); // it was the thread's default
-      uint32_t destroying = THEAP_DESTROYING;
-      if (atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO)) {
-        thread_unlink(thread, theap);
-      } else if (destroying == THEAP_DESTROYED) {
-        thread_unlink(thread, theap);
-        record_give(theap);
-      }
-    }
-    theap = next;
-  }
-}
-
-// Ends those whose heaps others deleted: they are theaps of the main heap now, where the thread has another one, and would
-// hold their pages, and be in the way, until the thread ends. But not the thread's default.
-void theaps_end_moved(thread_t* thread) {
-  if (MI_LIKELY(atomic_get_relaxed(&thread->has_moved) == 0) || thread->main == NULL) return;
-  atomic_swap_acq_rel(&thread->has_moved, 0u);
+// Ends theaps whose heaps others destroyed, of which the record is left; and those whose heaps others deleted: they are theaps of
+// the main heap now, where the thread has another one, and would hold their pages, and be in the way, until the thread ends. But
+// of the latter not the thread's default.
+void theaps_tidy(thread_t* thread) {
+  if (MI_LIKELY(atomic_get_relaxed(&thread->is_untidy) == 0) || thread->main == NULL) return;
+  atomic_swap_acq_rel(&thread->is_untidy, 0u);
   for (theap_t* theap = thread->theaps; theap != NULL;) {
     theap_t* next = theap->thread_next;
-    bool is_needed = theap == thread->main || theap == thread->chosen || theap == os_slot_get();
-    if (!is_needed && atomic_get_acquire(&theap->heap) == thread->subproc->main) theap_end(theap);
+    bool is_destroyed = atomic_get_acquire(&theap->state) == THEAP_DESTROYED,
+         is_default = theap == os_slot_get();
+    bool is_needed = theap == thread->main || theap == thread->chosen || is_default;
+    bool is_moved = !is_needed && atomic_get_acquire(&theap->heap) == thread->subproc->main;
+    if (is_destroyed && is_default) thread_choose(thread, thread->main);
+    if (is_destroyed || is_moved) theap_end(theap);
     theap = next;
   }
 }
@@ -213,8 +197,7 @@ void theaps_end_moved(thread_t* thread) {
 // ---- life -------------------------------------------------------------------------------------------------
 
 theap_t* theap_make(thread_t* thread, heap_t* heap) {
-  drain_ended(thread);
-  theaps_end_moved(thread);
+  theaps_tidy(thread);
   theap_t* theap = record_take();
   if (theap == NULL) return NULL;
   if (atomic_get_relaxed(&theap->counts_of) != heap) {
@@ -302,14 +285,14 @@ void theaps_move(heap_t* heap, heap_t* to) {
     atomic_set_relaxed(&theap->counts_of, to);
     atomic_set_release(&theap->heap, to);
     thread_t* its = theap->thread;
-    if (its != NULL) atomic_set_release(&its->has_moved, 1u); // if it just ends, the next one looks in vain
+    if (its != NULL) atomic_set_release(&its->is_untidy, 1u); // if it just ends, the next one looks in vain
     os_lock_release(&to->theaps_lock);
   }
   os_lock_release(&heap->theaps_lock);
 }
 
-// The theap is out of the heap's list and DESTROYING. Its thread may end at any moment: see drain_ended and
-// theap_end.
+// The theap is out of the heap's list and DESTROYING. Its thread may end at any moment: see theap_end. The thread's record stays
+// one, so it may be told even if it is another thread's by then, which looks in vain.
 static void destroy_one(theap_t* theap, thread_t* self) {
   thread_t* thread = theap->thread;
   theap_forget_pages(theap);
@@ -321,10 +304,12 @@ static void destroy_one(theap_t* theap, thread_t* self) {
     record_give(theap);
     return;
   }
-  atomic_push(&thread->ended, theap, ended_next);
   uint32_t destroying = THEAP_DESTROYING;
-  if (!atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_DESTROYED))
+  if (atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_DESTROYED)) {
+    atomic_set_release(&thread->is_untidy, 1u);
+  } else {
     record_give(theap); // let go
+  }
 }
 
 void theaps_destroy(heap_t* heap) {

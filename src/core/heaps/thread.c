@@ -212,7 +212,6 @@ static void salvage_all(thread_t* dead, theap_t* by) {
       atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO);
     }
   }
-  for (thread_t* at = dead; at != NULL; at = at->list_next) at->ended = NULL;
 }
 
 size_t thread_reap(thread_t* self, size_t checks) {
@@ -319,7 +318,7 @@ static void collect_theaps(thread_t* thread, bool force) {
 }
 
 void thread_collect(thread_t* thread, bool force) {
-  if (thread != &late_thread) theaps_end_moved(thread);
+  if (thread != &late_thread) theaps_tidy(thread);
   if (!force) {
     collect_theaps(thread, false);
     arena_purge(&thread->subproc->arenas, false, &thread->hands);

@@ -24,12 +24,12 @@ typedef struct MI_ALIGNED(64) thread_s {
   subproc_t* subproc;
   uint64_t watch; // of the owner (os_thread_watch); 0: not made yet
   arena_hands_t hands;
-  bool was_owned;            // by a thread that was found dead, and is still counted
-  uint32_t has_moved;        // some of its theaps are of a heap that another thread deleted: they are to end
+  bool was_owned; // by a thread that was found dead, and is still counted
+  uint32_t
+      is_untidy; // others deleted or destroyed heaps of some of its theaps: those are to end (theaps_tidy)
   uint32_t is_superseded;    // another record was acquired by a thread with the same id: its thread is dead
   struct thread_s* all_next; // list of all records, push only
   MI_ALIGNED(64) uint64_t holder;
-  theap_t* ended;             // stack of theaps whose heaps others destroyed
   struct thread_s* list_next; // link in the stack of spares, and of those that are reaped together
 } thread_t;
 
