@@ -208,7 +208,7 @@ wine_env() {
     # Linux puts the heap of Wine's loader anywhere in the GiB behind 0x7d000000, and so once in some thousand starts over
     # 0x7ffe0000, where Wine must have a page that is shared with all processes: the process ends with exit code 1 then, and
     # says why with err+virtual alone. Without that randomness of Linux it can't happen.
-    ! setarch -R true 2>/dev/null || MI_WINE=(setarch -R "${MI_WINE[@]}") # containers may forbid it
+    ! setarch -R true 2>/dev/null || MI_WINE=("$(command -v setarch)" -R "${MI_WINE[@]}") # containers may forbid it
     MI_WINESERVER=(/usr/lib/wine/wineserver64)
     [ -x "${MI_WINESERVER[0]}" ] || MI_WINESERVER=("$(command -v wineserver)") || return 1
     MI_WINE_LINGER=$MI_WINESERVER_LINGER

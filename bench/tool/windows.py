@@ -14,11 +14,12 @@ BOUND = "bound"  # the lower bound is no peer: it could not serve a program
 def environment():
     """Environment and command line of the project's Wine (wine-ci/lib.sh), with its server running."""
     script = ('set -euo pipefail; . wine-ci/lib.sh; wine_env && [ -d "$WINEPREFIX/drive_c" ] || exit 9; wine_up; '
-              'printf "%s\\0" "${MI_WINE[0]}"; env -0')
+              'printf "%s\\0" "${#MI_WINE[@]}" "${MI_WINE[@]}"; env -0')
     done = subprocess.run(["bash", "-c", script], cwd=link.ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         raise BenchError("there is no Wine to run the programs with", "run wine-ci/setup --bench")
-    wine, *pairs = done.stdout.decode().split("\0")
+    count, *texts = done.stdout.decode().split("\0")
+    wine, pairs = texts[:int(count)], texts[int(count):]
     env = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     # The C runtime stays what it is, for us as for the peers: what is measured is the call of each allocator's DLL.
     env["MIMALLOC_DISABLE_REDIRECT"] = "1"

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the demo's programs under Wine, plainly and on mimalloc.dll by turns; compares outputs, time, memory.
 
-usage: measure.py --out FOLDER --wine LOADER --build FOLDER --downloads FOLDER [--rounds N] [--only NAME]...
+usage: measure.py --out FOLDER (--wine WORD)... --build FOLDER --downloads FOLDER [--rounds N] [--only NAME]...
 
 OUT/crt and OUT/mimalloc hold the programs, OUT/timed the runner (programs/build.py makes both). The
 environment must already be that of the project's Wine prefix, with its wineserver up. Prints a table after the
@@ -135,7 +135,7 @@ def run_one(args, others, command, stdin, here, extra_env):
     env = {k: v for k, v in os.environ.items() if not k.upper().startswith("MIMALLOC_")}
     env.update(extra_env)
     note = here / "timed"
-    command = [args.out / "timed", str(LIMIT_SECONDS), note, str(others), args.wine, *command]
+    command = [args.out / "timed", str(LIMIT_SECONDS), note, str(others), *args.wine, *command]
     with open(stdin or os.devnull, "rb") as read, open(here / "stdout", "ab") as out:
         with open(here / "stderr", "ab") as err:
             run_patiently(command, stdin=read, stdout=out, stderr=err, cwd=here, env=env)
@@ -378,7 +378,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--wine", required=True)
+    parser.add_argument("--wine", action="append", required=True, help="a word of the command that starts Wine")
     parser.add_argument("--build", type=pathlib.Path, required=True, help="with dll/mimalloc.dll and tools/mi-run")
     parser.add_argument("--downloads", type=pathlib.Path, required=True, help="what programs/fetch.py has fetched")
     parser.add_argument("--rounds", type=int, default=3)

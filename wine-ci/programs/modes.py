@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the demo's programs on mimalloc.dll plainly, with --profile at its default rate, and with --leaks; compares processor time.
 
-usage: modes.py --out FOLDER --wine LOADER --build FOLDER --downloads FOLDER [--rounds N] [--only NAME]...
+usage: modes.py --out FOLDER (--wine WORD)... --build FOLDER --downloads FOLDER [--rounds N] [--only NAME]...
                 [--mode MODE]... [--dll FILE]
 
 As measure.py, whose programs and folders these are. The modes are asked for by the environment, as mi-run does it; a report is
@@ -87,7 +87,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("out", "build", "downloads"):
         parser.add_argument("--" + name, type=pathlib.Path, required=True)
-    parser.add_argument("--wine", required=True)
+    parser.add_argument("--wine", action="append", required=True, help="a word of the command that starts Wine")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", action="append", choices=[p.name.split(",")[0] for p in measure.PROGRAMS])
     parser.add_argument("--mode", action="append", choices=list(MODES)[1:], dest="modes")
