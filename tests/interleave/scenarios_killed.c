@@ -207,6 +207,24 @@ static void use_kept(void) {
   theap_drop_kept(theap_current());
 }
 
+// C was killed while its theap ended.
+static void prepare_destroy_of_dead(void) {
+  prepare_destroy();
+  schedule_as(C);
+  thread_t* dead = world_self();
+  theap_t* its = thread_find_theap(dead, heap);
+  world_assert(its != NULL);
+  its->state = THEAP_ENDING;
+  dead->holder = THREAD_HOLDER(THREAD_OWNED, 9, thread_holder_number(dead->holder));
+  os_slot_set(NULL);
+  schedule_as(0);
+}
+static void judge_destroy_of_dead(void) {
+  for (theap_t* at = theap_first(); at != NULL; at = at->all_next)
+    if (at->list_next == at) schedule_fail("a record was given back twice");
+  world_end((world_loss_t){.blocks = 8, .pages = 1, .slices = 64, .records = 1});
+}
+
 enum { KILL_A = 1 << 0, KILL_C = 1 << 2 };
 
 const scenario_t scenarios_killed[] = {
@@ -308,6 +326,13 @@ const scenario_t scenarios_killed[] = {
      judge_destroy,
      KILL_A,
      2},
+    {"destroy-vs-reap",
+     "a heap is destroyed while the thread is reaped that was killed when it ended its theap there",
+     prepare_destroy_of_dead,
+     {destroy_heap, reap, NULL},
+     judge_destroy_of_dead,
+     0,
+     3},
     {"killed-making",
      "killed while it makes pages in a heap that is destroyed then",
      prepare_making,

@@ -203,6 +203,12 @@ static void prepare_old_without_delay(void) {
   prepare_old();
   option_set(option_purge_delay, 0);
 }
+static void grow_beyond_all(void) {
+  arena_growth = (arena_growth_t){0, 0};
+  stats_process.committed.peak = stats_process.committed.current;
+  arena_purge_before_growth(the_arena(), RUN * SLICE, &world_self()->hands);
+}
+// What is free and was waited for has no memory: no mark is lost.
 static void judge_purged(void) {
   model_clock_ms += DELAY;
   schedule_as(B);
@@ -212,6 +218,9 @@ static void judge_purged(void) {
   }
   if (arena_purge_is_waiting(&subproc_main()->arenas))
     schedule_fail("what waits for its purge waits for ever");
+  for (size_t word = 0; word < the_arena()->word_count; word++)
+    if ((the_arena()->free[word] & (the_arena()->committed[word] | the_arena()->begun[word])) != 0)
+      schedule_fail("free slices keep their memory");
   schedule_as(0);
   world_end((world_loss_t){0});
 }
@@ -407,6 +416,20 @@ const scenario_t scenarios_slices[] = {
      "two threads purge, a third frees",
      prepare_old,
      {purge_all, purge_by_timer, free_other_held},
+     judge_purged,
+     0,
+     0},
+    {"purge-all-vs-free",
+     "all is purged while a run waits for its purge, and goes back",
+     prepare_old,
+     {purge_all, free_other_held, NULL},
+     judge_purged,
+     0,
+     0},
+    {"growth-vs-free",
+     "more is committed than ever while a run goes back",
+     prepare_waiting,
+     {grow_beyond_all, free_other_held, NULL},
      judge_purged,
      0,
      0},

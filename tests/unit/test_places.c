@@ -134,6 +134,16 @@ static void test_grows_in_place(void** state) {
   outside_free(beside);
 }
 
+static void test_aligned(void** state) {
+  MI_UNUSED(state);
+  for (unsigned shift = 30; shift <= 40; shift++) {
+    page_t* page = outside_allocate(&set, 512 * MI_MIB / SLICE_SIZE, (size_t)1 << shift);
+    assert_non_null(page);
+    assert_true(bits_is_aligned(page->start, (size_t)1 << shift));
+    outside_free(page);
+  }
+}
+
 // More of them than there is room for: the rest lie where the system likes.
 static void test_lanes_run_out(void** state) {
   MI_UNUSED(state);
@@ -152,7 +162,7 @@ int main(void) {
   os_init();
   options_init();
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-  const struct CMUnitTest tests[] = {CASE(test_same_place), CASE(test_rest), CASE(test_many),
-                                     CASE(test_grows_in_place), CASE(test_lanes_run_out)};
+  const struct CMUnitTest tests[] = {CASE(test_same_place),     CASE(test_rest),    CASE(test_many),
+                                     CASE(test_grows_in_place), CASE(test_aligned), CASE(test_lanes_run_out)};
   return check_run(tests);
 }

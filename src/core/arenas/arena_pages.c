@@ -315,12 +315,10 @@ void arena_page_free(page_t* page, arena_hands_t* hands) {
   atomic_set_release(&page->owner, 0);
   if (page_has_inside_marks(count)) page_map_mark_inside(page, count, false);
   if (is_huge_count(count)) bitmap_clear(arena->huge_heads, start, 1);
-  if (option_get(option_purge_delay) == 0) {
-    slices_purge(arena, start, count);
-  } else {
-    slices_schedule_purge(arena, start, count);
-  }
+  bool is_delayed = option_get(option_purge_delay) != 0;
+  if (!is_delayed) slices_purge(arena, start, count);
   slices_let_go(arena, start, count, claimed);
+  if (is_delayed) slices_schedule_purge(arena, start, count);
   arena_purge(arena->set, false, hands);
 }
 
@@ -340,8 +338,8 @@ static MI_COLD void hold_give_back(arena_hold_t* hold) {
     if (record != NULL) record->back = 0;
   }
   bitmap_clear(arena->huge_heads, start, count);
-  slices_schedule_purge(arena, start, count);
   slices_release(arena, start, count);
+  slices_schedule_purge(arena, start, count);
 }
 
 void arena_page_strike_out(const page_t* page, arena_hands_t* hands) {

@@ -292,6 +292,11 @@ void arena_purge_needed(arena_set_t* set, arena_hands_t* hands) {
   if (option_get(option_purge_delay) >= 0) purge_each(set, PURGE_NEEDED, hands);
 }
 
+// NULL: it was released.
+static bool is_waiting(const arena_t* arena) {
+  return arena != NULL && atomic_get_seq_cst(&arena->purge_waiting) != 0;
+}
+
 // Whose time comes first of those that wait tells when to look at them again. An arena that begins to wait has a whole
 // period before it.
 void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands) {
@@ -307,10 +312,9 @@ void arena_purge(arena_set_t* set, bool force, arena_hands_t* hands) {
   if (atomic_get_relaxed(&set->next_purge) - now - 1 < period) return; // between now and a period from now
   for (; i < count; i = next_marked(set, set->waiting, i + 1)) {
     arena_t* arena = atomic_get_acquire(&set->arenas[i]);
-    if (arena == NULL) continue;
-    if (atomic_get_relaxed(&arena->purge_waiting) == 0) { // nothing any more
+    if (!is_waiting(arena)) { // nothing any more
       atomic_and_seq_cst(&set->waiting[i / 64], ~((uint64_t)1 << i % 64));
-      if (atomic_get_seq_cst(&arena->purge_waiting) != 0) bitmap_word_set(set->waiting, i);
+      if (is_waiting(atomic_get_seq_cst(&set->arenas[i]))) bitmap_word_set(set->waiting, i);
       continue;
     }
     arena_purge_one(arena, PURGE_DUE, hands);

@@ -80,7 +80,8 @@ bool slices_do_commit(arena_t* arena, size_t start, size_t count);
 // Gives the memory of slices that the caller holds back to the system.
 void slices_purge(arena_t* arena, size_t start, size_t count);
 
-// Notes slices that are about to be free for a purge after the delay.
+// Notes slices that were just let go of for a purge after the delay. Not before: a purge that finds them not free drops the
+// mark. Whoever has them by now doesn't mind.
 void slices_schedule_purge(arena_t* arena, size_t start, size_t count);
 
 typedef enum purge_scope_e {

@@ -63,8 +63,9 @@ static void unlink_page(outside_t* outside, size_t size) {
 // Blocks that may grow lie far apart, where arenas don't come: so the address space behind each is free. There are few such
 // lanes, and they are used again, since tables of the page map stay for ever.
 #if MI_64BIT
-#define LANE_SIZE  ((uintptr_t)256 * MI_GIB)
-#define FIRST_LANE ((uintptr_t)40 << 40)
+#define LANE_SIZE      ((uintptr_t)256 * MI_GIB)
+#define LANE_ALIGNMENT MI_GIB
+#define FIRST_LANE     ((uintptr_t)40 << 40)
 static uintptr_t lanes_base;
 static uint32_t lanes_taken; // a bit for each of 32
 
@@ -82,18 +83,19 @@ static void lane_give(const outside_t* outside) {
 }
 
 static void* lane_reserve(outside_t* outside, size_t size) {
-  uint32_t taken = atomic_get_relaxed(&lanes_taken), lane;
-  do {
-    if (taken == UINT32_MAX || size > LANE_SIZE) return NULL;
-    lane = bits_lowest(~(uint64_t)taken);
-  } while (!atomic_cas_acq_rel(&lanes_taken, &taken, taken | (uint32_t)1 << lane));
-  outside->lane = lane + 1;
-  void* base = sysmem_reserve_at((void*)lane_at(lane), size);
-  if (base == NULL) lane_give(outside);
-  return base;
+  uint32_t taken = atomic_get_relaxed(&lanes_taken);
+  while (taken != UINT32_MAX && size <= LANE_SIZE) {
+    uint32_t lane = bits_lowest(~(uint64_t)taken), mask = (uint32_t)1 << lane;
+    if (!atomic_cas_acq_rel(&lanes_taken, &taken, taken | mask)) continue;
+    outside->lane = lane + 1;
+    void* base = sysmem_reserve_at((void*)lane_at(lane), size);
+    if (base != NULL) return base;
+    taken |= mask; // somebody else lies there: it isn't tried again
+  }
+  return NULL;
 }
 #else
-#define LANE_SIZE ((size_t)0)
+#define LANE_ALIGNMENT ((size_t)0)
 static void lane_give(const outside_t* outside) { MI_UNUSED(outside); }
 static void* lane_reserve(outside_t* outside, size_t size) {
   MI_UNUSED(outside);
@@ -107,7 +109,7 @@ static uint8_t* reserve_page(outside_t* outside, size_t size, size_t alignment) 
   size_t room = MI_64BIT && size >= GROWTH_ROOM_MIN && size <= PTRDIFF_MAX / 4 ? size : 0;
   outside->more = NULL;
   outside->os_size = size + room;
-  outside->os_base = room > 0 && alignment <= LANE_SIZE ? lane_reserve(outside, size + room) : NULL;
+  outside->os_base = room > 0 && alignment <= LANE_ALIGNMENT ? lane_reserve(outside, size + room) : NULL;
   if (outside->os_base != NULL) return (uint8_t*)outside->os_base;
   outside->lane = 0;
   void* start = sysmem_reserve_aligned(size + room, alignment, &outside->os_base, &outside->os_size);

@@ -260,8 +260,14 @@ void theap_begin_salvage(theap_t* theap) {
   atomic_cas_acq_rel(&theap->state, &state, (uint32_t)THEAP_ENDING);
 }
 
+// Out of the heap's list, it is nobody else's; unless somebody who destroys the heap took it out before, who also believed the
+// thread dead.
 void theap_end_salvage(theap_t* theap) {
   theap_forget_pages(theap);
+  if (is_listed(theap)) heap_unlink(theap);
+  uint32_t destroying = THEAP_DESTROYING;
+  if (atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO) || destroying == THEAP_LET_GO)
+    return;
   leave_heap(theap);
   theap->thread_next = theap->thread_previous = NULL;
   record_give(theap);
@@ -307,8 +313,8 @@ static void destroy_one(theap_t* theap, thread_t* self) {
   uint32_t destroying = THEAP_DESTROYING;
   if (atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_DESTROYED)) {
     atomic_set_release(&thread->is_untidy, 1u);
-  } else {
-    record_give(theap); // let go
+  } else if (destroying == THEAP_LET_GO) {
+    record_give(theap);
   }
 }
 
@@ -323,10 +329,9 @@ void theaps_destroy(heap_t* heap) {
       heap_add_page_in_hand(theap); // before, since who reaps the thread leaves that to who ends the theap
       if (atomic_cas_acq_rel(&theap->state, &owned, (uint32_t)THEAP_DESTROYING)) break;
       // Its thread is giving it back. If that was killed on the way, it is ours.
-      if (owned == THEAP_ENDING && theap->thread != NULL && thread_is_dead(theap->thread)) {
-        atomic_set_release(&theap->state, (uint32_t)THEAP_DESTROYING);
+      if (owned == THEAP_ENDING && theap->thread != NULL && thread_is_dead(theap->thread) &&
+          atomic_cas_acq_rel(&theap->state, &owned, (uint32_t)THEAP_DESTROYING))
         break;
-      }
       theap = theap->heap_next;
     }
     bool is_last = heap->theaps == NULL;

@@ -205,12 +205,10 @@ static void salvage_all(thread_t* dead, theap_t* by) {
     arena_visit_pages(&subproc->arenas, &salvage_page, &salvage);
   for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next) {
     if (!is_of_dead(theap, &salvage)) continue;
-    uint32_t state = atomic_get_acquire(&theap->state), destroying = THEAP_DESTROYING;
-    if (state == THEAP_ENDING || state == THEAP_DESTROYED) {
-      theap_end_salvage(theap);
-    } else {
-      atomic_cas_acq_rel(&theap->state, &destroying, (uint32_t)THEAP_LET_GO);
-    }
+    uint32_t state = THEAP_DESTROYING;
+    if (atomic_cas_acq_rel(&theap->state, &state, (uint32_t)THEAP_LET_GO))
+      continue; // the other gives it back
+    if (state == THEAP_ENDING || state == THEAP_DESTROYED) theap_end_salvage(theap);
   }
 }
 
