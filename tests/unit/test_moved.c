@@ -119,8 +119,28 @@ static void test_destroyed(void** state) {
   }
 }
 
+// Who allocates from a theap at that moment goes on with it: its turn comes the next time.
+static void test_in_use(void** state) {
+  MI_UNUSED(state);
+  bool (*const ends[])(heap_t*) = {heap_delete, heap_destroy};
+  for (size_t i = 0; i < 2; i++) {
+    heap_t* gone = make();
+    theap_t* theap = (allocate(gone, 100), thread_find_theap(self, gone));
+    end_by_other(gone, ends[i]);
+    for (int times = 0; times < 3; times++) {
+      theaps_tidy(self, theap);
+      assert_true(is_its(theap) && theap->thread == self);
+    }
+    theaps_tidy(self, NULL);
+    assert_false(is_its(theap));
+    assert_int_equal(theap->state, THEAP_SPARE);
+    assert_int_equal(self->is_untidy, 0);
+  }
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
-  const struct CMUnitTest tests[] = {CASE(test_given_up), CASE(test_default_stays), CASE(test_destroyed)};
+  const struct CMUnitTest tests[] = {CASE(test_given_up), CASE(test_default_stays), CASE(test_destroyed),
+                                     CASE(test_in_use)};
   return check_run(tests);
 }

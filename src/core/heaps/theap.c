@@ -30,7 +30,7 @@ static void theap_tick(theap_t* theap) {
   long sweep_calls = option_get(option_generic_collect);
   if (sweep_calls > 0) theap_sweep(theap, sweep_calls < THEAP_TICK_CALLS ? SIZE_MAX : SWEEP_PAGES);
   if (thread_is_late(theap->thread)) return;
-  theaps_tidy(theap->thread);
+  theaps_tidy(theap->thread, theap);
   if (MI_UNLIKELY(theap->thread->watch == 0)) atomic_set_relaxed(&theap->thread->watch, os_thread_watch());
   // The callback may allocate: not while the late theap's lock is held. It guards itself against recursion.
   hooks_deferred_free(false, theap->heartbeat);

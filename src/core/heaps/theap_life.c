@@ -178,8 +178,8 @@ static void thread_unlink(thread_t* thread, theap_t* theap) {
 
 // Ends theaps whose heaps others destroyed, of which the record is left; and those whose heaps others deleted: they are theaps of
 // the main heap now, where the thread has another one, and would hold their pages, and be in the way, until the thread ends. But
-// of the latter not the thread's default.
-void theaps_tidy(thread_t* thread) {
+// of the latter not the thread's default, and not the one that is being allocated from: that waits for the next time.
+void theaps_tidy(thread_t* thread, const theap_t* in_use) {
   if (MI_LIKELY(atomic_get_relaxed(&thread->is_untidy) == 0) || thread->main == NULL) return;
   atomic_swap_acq_rel(&thread->is_untidy, 0u);
   for (theap_t* theap = thread->theaps; theap != NULL;) {
@@ -188,8 +188,12 @@ void theaps_tidy(thread_t* thread) {
          is_default = theap == os_slot_get();
     bool is_needed = theap == thread->main || theap == thread->chosen || is_default;
     bool is_moved = !is_needed && atomic_get_acquire(&theap->heap) == thread->subproc->main;
-    if (is_destroyed && is_default) thread_choose(thread, thread->main);
-    if (is_destroyed || is_moved) theap_end(theap);
+    if ((is_destroyed || is_moved) && theap == in_use) {
+      atomic_set_release(&thread->is_untidy, 1u);
+    } else if (is_destroyed || is_moved) {
+      if (is_default) thread_choose(thread, thread->main);
+      theap_end(theap);
+    }
     theap = next;
   }
 }
@@ -197,7 +201,7 @@ void theaps_tidy(thread_t* thread) {
 // ---- life -------------------------------------------------------------------------------------------------
 
 theap_t* theap_make(thread_t* thread, heap_t* heap) {
-  theaps_tidy(thread);
+  theaps_tidy(thread, NULL);
   theap_t* theap = record_take();
   if (theap == NULL) return NULL;
   if (atomic_get_relaxed(&theap->counts_of) != heap) {

@@ -28,7 +28,8 @@ void theap_remember(const struct thread_s* thread, theap_t* theap, const heap_t*
 void theaps_move(heap_t* heap, heap_t* to);
 
 // The thread's own to call, from time to time: its theaps that were moved, but for its default one, give back what they have.
-void theaps_tidy(struct thread_s* thread);
+// `in_use` is left alone: the caller goes on with it.
+void theaps_tidy(struct thread_s* thread, const theap_t* in_use);
 
 // heap_destroy: no theap of `heap` has pages any more, nor is any in use; waits for threads that are just
 // ending theirs.

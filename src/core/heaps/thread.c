@@ -316,7 +316,7 @@ static void collect_theaps(thread_t* thread, bool force) {
 }
 
 void thread_collect(thread_t* thread, bool force) {
-  if (thread != &late_thread) theaps_tidy(thread);
+  if (thread != &late_thread) theaps_tidy(thread, NULL);
   if (!force) {
     collect_theaps(thread, false);
     arena_purge(&thread->subproc->arenas, false, &thread->hands);
