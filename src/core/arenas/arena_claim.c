@@ -138,19 +138,29 @@ static size_t claim_one(arena_t* arena, arena_hold_t* hold) {
 
 // ---- runs, one chunk at a time ----------------------------------------------------------------------------
 
+#define MEDIUM_STARTS 0x1111111111111111u // of a word, where a run of PAGE_MEDIUM_SLICES may begin
+
 typedef struct wanted_s {
   size_t count, alignment; // slices
   uint32_t kind;           // FITS_*; 0: a run that may start anywhere
 } wanted_t;
 
+// The words of the chunk's part [from, to) that have free slices, a bit each.
+static uint64_t words_with_free(const arena_t* arena, size_t from, size_t to) {
+  size_t first = from / BITMAP_WORD_BITS, count = bits_divide_up(to - from, BITMAP_WORD_BITS);
+  return atomic_get_seq_cst(&arena->free_summary[first / CHUNK_WORDS]) & bits_mask(0, count);
+}
+
 // Runs of 4 and 64 are aligned, within a word of the bitmap: no search across words, less fragmentation.
 static size_t claim_medium_in(arena_t* arena, size_t from, size_t to, arena_hold_t* hold) {
-  for (size_t word = from / BITMAP_WORD_BITS; word * BITMAP_WORD_BITS < to; word++) {
-    uint64_t seen = atomic_get_relaxed(&arena->free[word]);
-    for (unsigned bit = 0; bit < BITMAP_WORD_BITS && seen != 0; bit += PAGE_MEDIUM_SLICES) {
-      uint64_t mask = bits_mask(bit, PAGE_MEDIUM_SLICES);
-      size_t start = word * BITMAP_WORD_BITS + bit;
-      if ((seen & mask) == mask && slices_try_claim(arena, start, PAGE_MEDIUM_SLICES, hold)) return start;
+  for (uint64_t words = words_with_free(arena, from, to); words != 0; words &= words - 1) {
+    size_t word = from / BITMAP_WORD_BITS + bits_lowest(words);
+    uint64_t pairs = atomic_get_relaxed(&arena->free[word]);
+    pairs &= pairs >> 1;
+    uint64_t fours = pairs & pairs >> 2 & MEDIUM_STARTS;
+    for (; fours != 0; fours &= fours - 1) {
+      size_t start = word * BITMAP_WORD_BITS + bits_lowest(fours);
+      if (slices_try_claim(arena, start, PAGE_MEDIUM_SLICES, hold)) return start;
     }
   }
   return ARENA_NOT_FOUND;
