@@ -43,6 +43,7 @@
 
 #define atomic_get_seq_cst(p)     __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define atomic_swap_seq_cst(p, x) __atomic_exchange_n((p), (x), __ATOMIC_SEQ_CST)
+#define atomic_add_seq_cst(p, x)  __atomic_fetch_add((p), (x), __ATOMIC_SEQ_CST)
 #define atomic_or_seq_cst(p, x)   __atomic_fetch_or((p), (x), __ATOMIC_SEQ_CST)
 #define atomic_and_seq_cst(p, x)  __atomic_fetch_and((p), (x), __ATOMIC_SEQ_CST)
 #define atomic_cas_weak_seq_cst(p, expected, desired)                                                        \

@@ -5,6 +5,7 @@
 #include "core/report/message.h"
 #include "core/report/options.h"
 #include "core/stats/stats_print.h"
+#include "core/heaps/idle.h"
 #include "core/memory/sysmem.h"
 
 static uint32_t process_state; // process_state_t
@@ -44,8 +45,10 @@ static uint32_t timer_ms(void) {
   return (uint32_t)(delay / 2 < 10 ? 10 : delay / 2 > 1 << 22 ? 1 << 22 : delay / 2);
 }
 
-// On a thread of the system's. False: nothing waits, no further call is wanted until os_timer_start.
+// On a thread of the system's. False: nothing waits, no further call is wanted until os_timer_start. Before it rests it looks
+// which threads sleep, and what they hold on to.
 static bool on_timer(void) {
+  static bool is_noted;
   bool is_waiting = false;
   for (subproc_t* subproc = subproc_first(); subproc != NULL; subproc = subproc->next) {
     arena_visit_t visit;
@@ -54,8 +57,13 @@ static bool on_timer(void) {
     is_waiting |= arena_purge_is_waiting(&subproc->arenas);
     arena_set_leave(&visit);
   }
-  if (!is_waiting) atomic_set_relaxed(&idle_slices, (size_t)0);
-  return is_waiting;
+  bool was_noted = is_noted;
+  is_noted = !is_waiting && !was_noted;
+  if (is_noted) idle_note();
+  if (is_waiting || is_noted) return true;
+  idle_give_back(NULL, false);
+  atomic_set_relaxed(&idle_slices, (size_t)0);
+  return false;
 }
 
 static void purge_wanted(size_t slice_count) {

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #define MODEL_BASE ((uintptr_t)1 << 36)
-enum { UNIT = 16 * 1024, UNITS = MODEL_SIZE / UNIT, RESERVATIONS = 64, DECOMMITTED = 0xDD };
+enum { UNIT = 16 * 1024, UNITS = MODEL_SIZE / UNIT, RESERVATIONS = 64, DECOMMITTED = 0xDD, RESET = 0xD7 };
 
 void* model_slot;
 uint32_t model_clock_ms = 1000;
@@ -126,8 +126,14 @@ bool os_decommit(void* start, size_t size) {
 }
 
 bool os_reset(void* start, size_t size) {
-  check_units("os_reset", start, size);
-  if (!model_is_committed(start, size)) schedule_fail("os_reset of memory that isn't committed at %p", start);
+  bool is_whole = size != 0 && ((uintptr_t)start | size) % os_page_size() == 0;
+  if (!is_whole || !model_is_committed(start, size))
+    schedule_fail("os_reset of %zu bytes at %p", size, start);
+  for (size_t at = 0; at < size; at += os_page_size()) { // what is remembered of it is lost
+    schedule_point((uint8_t*)start + at, POINT_CHANGE);
+    memset((uint8_t*)start + at, RESET, 64);
+    memset((uint8_t*)start + at + os_page_size() - 64, RESET, 64);
+  }
   return true;
 }
 

@@ -3,6 +3,7 @@
 // (docs/lifecycle.md). Nothing else may be, and nobody waits for it.
 #include "interleave/scenarios.h"
 #include "interleave/world.h"
+#include "core/heaps/idle.h"
 #include "core/heaps/theap_pages.h"
 
 enum { SIZE = 8192, RUN = 20 * SLICE_SIZE, KEPT_RUN = 12 * SLICE_SIZE, DELAY = 100 };
@@ -74,6 +75,24 @@ static void judge_letting_go(void) {
   schedule_as(B);
   thread_reap(world_self(), SIZE_MAX);
   for (int i = 0; i < 4; i++) world_take(KEPT_RUN / 2);
+  judge_pages();
+}
+
+// B has a page of whose blocks five lie in its remote list: those are lost with who was giving their memory back.
+static void prepare_asleep(void) {
+  world_begin(C);
+  option_set(option_purge_delay, 1000);
+  schedule_as(B);
+  first = world_fill_page(SIZE, 1);
+  schedule_as(C);
+  for (int i = 2; i < 7; i++) world_free(first + i);
+  schedule_as(0);
+}
+static void give_back(void) { idle_give_back(theap_current(), true); }
+// The next one isn't kept from it, nor from counting.
+static void judge_asleep(void) {
+  schedule_as(C);
+  give_back();
   judge_pages();
 }
 
@@ -284,6 +303,13 @@ const scenario_t scenarios_killed[] = {
      judge_pages,
      KILL_A,
      3},
+    {"killed-giving-back",
+     "killed while it gives back the memory of freed blocks of a page whose owner takes them",
+     prepare_asleep,
+     {give_back, take_some, free_first},
+     judge_asleep,
+     KILL_A,
+     2},
     {"killed-huge",
      "killed while it frees and takes huge blocks",
      prepare_pages,

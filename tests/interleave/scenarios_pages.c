@@ -1,6 +1,7 @@
 // Blocks freed by others than the page's owner; pages that lose their owner and find another.
 #include "interleave/scenarios.h"
 #include "interleave/world.h"
+#include "core/heaps/idle.h"
 #include "core/heaps/theap_pages.h"
 
 #include <string.h>
@@ -204,6 +205,56 @@ static void take_and_free_small(void) {
   world_free(block);
 }
 
+// ---- memory under freed blocks of another's page goes back ------------------------------------------------------
+
+// A allocates from the page, sleeping or not; five blocks of it lie in the remote list.
+static void prepare_bundle(void) {
+  world_begin(C);
+  option_set(option_purge_delay, 1000);
+  schedule_as(A);
+  first = world_fill_page(SIZE, 1);
+  schedule_as(B);
+  for (int i = 2; i < 7; i++) world_free(first + i);
+  schedule_as(0);
+}
+// And they have been given back once.
+static void prepare_bundled(void) {
+  prepare_bundle();
+  schedule_as(C);
+  idle_give_back(theap_current(), true);
+  uint64_t word = world_page(first)->remote;
+  world_assert((word & PAGE_REMOTE_BUNDLED) != 0 && (word & PAGE_REMOTE_COUNT) == 5);
+  schedule_as(0);
+}
+static void give_back(void) { idle_give_back(theap_current(), true); }
+static void free_first_and_give_back(void) {
+  world_free(first);
+  give_back();
+}
+static void take_all(void) {
+  for (int i = 0; i < 7; i++) world_take(SIZE);
+}
+static void count_blocks(void) {
+  stats_blocks_t blocks;
+  stats_collect_blocks(&blocks);
+  unsigned bin = world_page(first)->bin;
+  if (blocks.allocated[bin] - blocks.freed[bin] > 2)
+    schedule_fail("%lld blocks are counted as in use",
+                  (long long)(blocks.allocated[bin] - blocks.freed[bin]));
+}
+static bool see_two_at_most(heap_t* heap, const heap_area_t* area, void* block, size_t size, void* arg) {
+  size_t* count = arg;
+  *count = block == NULL ? 0 : *count + 1;
+  if (*count > 2 || area->used > 2) schedule_fail("a visit sees free blocks of a page");
+  MI_UNUSED(heap);
+  MI_UNUSED(size);
+  return true;
+}
+static void visit_own(void) {
+  size_t count;
+  heap_visit(heap_main(), HEAP_THEAP, theap_current(), true, &see_two_at_most, &count);
+}
+
 // ---- freed twice ------------------------------------------------------------------------------------------
 
 // The only block in use: whatever the order, one more comes back than went out. That is refused, and nothing
@@ -353,6 +404,48 @@ const scenario_t scenarios_pages[] = {
      "the fast paths while others free into the page",
      prepare_small,
      {take_and_free_small, free_first, free_second},
+     end_well,
+     0,
+     0},
+    {"bundle-vs-free",
+     "memory of a page goes back while its owner allocates and another frees",
+     prepare_bundle,
+     {take_two, free_first, give_back},
+     end_well,
+     0,
+     0},
+    {"bundle-vs-thread-end",
+     "the same while its owner ends, and another frees its last block",
+     prepare_bundle,
+     {end_thread, free_first_two, give_back},
+     end_well,
+     0,
+     0},
+    {"bundle-vs-bundle",
+     "two threads give back memory of the same page, one frees into it",
+     prepare_bundle,
+     {NULL, free_first_and_give_back, give_back},
+     end_well,
+     0,
+     3},
+    {"bundled-vs-owner",
+     "the owner takes what stands for others while another frees, and a third gives back once more",
+     prepare_bundled,
+     {take_all, free_first, give_back},
+     end_well,
+     0,
+     0},
+    {"bundle-vs-counting",
+     "blocks are counted while memory of their page goes back",
+     prepare_bundle,
+     {NULL, count_blocks, give_back},
+     end_well,
+     0,
+     3},
+    {"bundle-vs-visit",
+     "the owner visits its blocks while memory of their page goes back",
+     prepare_bundle,
+     {visit_own, free_first, give_back},
      end_well,
      0,
      0},

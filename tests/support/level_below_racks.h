@@ -3,12 +3,12 @@
 #ifndef TESTS_SUPPORT_LEVEL_BELOW_RACKS_H
 #define TESTS_SUPPORT_LEVEL_BELOW_RACKS_H
 
-#include "core/heaps/theap.h"
+#include "core/heaps/ring.h"
 
 // Owner only. Until the theap's thread ends.
 static inline void theap_go_without_racks(theap_t* theap) {
 #if MI_SECURE
-  theap_flush_ring(theap);
+  ring_flush(theap);
   racks_flush(theap);
   racks_detach(theap);
   theap->has_ring = false;

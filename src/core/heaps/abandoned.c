@@ -183,14 +183,7 @@ void page_retire(theap_t* theap, page_t* page) {
 }
 
 // Of a page that is nobody's, or was a moment ago: the numbers may be those of its next owner, and torn
-// apart. So nothing is decided by them but whether it is worth to take the page, or a lock, and look again. Under
-// ThreadSanitizer a function of its own, for tests/tsan-suppressions.txt.
-#if defined(__SANITIZE_THREAD__)
-#define GLANCE_INLINE MI_NOINLINE
-#else
-#define GLANCE_INLINE inline
-#endif
-
+// apart. So nothing is decided by them but whether it is worth to take the page, or a lock, and look again.
 typedef struct glance_s {
   uint64_t used, available;
   uint32_t reserved;
@@ -203,7 +196,7 @@ static GLANCE_INLINE glance_t page_glance(const page_t* page, uint32_t pending) 
 
 void page_look_at_abandoned(theap_t* theap, page_t* page) {
   for (;;) {
-    uint32_t pending = (uint32_t)atomic_get_seq_cst(&page->remote);
+    uint32_t pending = atomic_get_seq_cst(&page->remote) & PAGE_REMOTE_COUNT;
     glance_t seen = page_glance(page, pending);
     if (pending < seen.used) {
       if (seen.available == 0 || seen.available * LISTED_FREE_SHARE < seen.reserved ||

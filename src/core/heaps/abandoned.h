@@ -15,6 +15,16 @@
 // A page is listed when at least this part of its blocks is free: so much is gained by each adoption.
 #define LISTED_FREE_SHARE 8
 
+// Of functions that read what others may be writing, for a guess: under ThreadSanitizer they stay functions of their own, and
+// read it themselves, for tests/tsan-suppressions.txt.
+#if defined(__SANITIZE_THREAD__) && defined(__clang__)
+#define GLANCE_INLINE MI_NOINLINE
+#elif defined(__SANITIZE_THREAD__)
+#define GLANCE_INLINE __attribute__((noipa))
+#else
+#define GLANCE_INLINE inline
+#endif
+
 // `page` is the caller's and in no queue; from here on it is nobody's, or back in its arena. `theap`: any of
 // the calling thread's, or NULL.
 void page_abandon(theap_t* theap, page_t* page);

@@ -2,6 +2,8 @@
 
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
+#include "core/heaps/idle.h"
+#include "core/heaps/ring.h"
 #include "core/heaps/single.h"
 #include "core/heaps/theap_life.h"
 #include "core/heaps/theap_pages.h"
@@ -111,17 +113,6 @@ static page_t* theap_find_page(theap_t* theap, unsigned bin) {
   return page_fresh(theap, bin);
 }
 
-// Checking builds: a free block holds what it was filled with. Link, mark and tail are looked at elsewhere.
-static void check_still_freed(const page_t* page, const block_t* block) {
-  const uint8_t* bytes = (const uint8_t*)block;
-  size_t end = page->block_size - BLOCK_TAIL;
-  for (size_t i = 16; i < end; i++) {
-    if (MI_LIKELY(bytes[i] == FILL_FREED)) continue;
-    block_report(MISUSE_LINK, page, block, NULL);
-    return;
-  }
-}
-
 // The rack of the bin is empty: it is filled from `page`, and others if need be. Inline: nobody calls it in other
 // builds, where an unoptimised one would ask for what it calls.
 MI_INLINE void* rack_from_pages(theap_t* theap, unsigned bin, page_t* page) {
@@ -147,7 +138,7 @@ static void* allocate_from_bin(theap_t* theap, unsigned bin, bool* is_zero) {
   }
   if (page->free == NULL) theap->counts.extended++;
   if (MI_SECURE && rack != RACK_NONE) return rack_from_pages(theap, bin, page);
-  if (MI_DEBUG && MI_SECURE && page->free != NULL) check_still_freed(page, page->free);
+  if (MI_DEBUG && MI_SECURE && page->free != NULL) block_check_freed(page, page->free);
   block_t* block = page_take(page, is_zero);
   if (MI_DEBUG && block != NULL && !*is_zero) mem_fill(block, FILL_FRESH, page->block_size - BLOCK_TAIL);
   return block;
@@ -300,8 +291,12 @@ MI_INLINE void look_if_abandoned(theap_t* theap, page_t* page) {
 
 // To the remote list.
 static MI_NOINLINE free_result_t free_remote_block(theap_t* theap, page_t* page, block_t* block) {
-  page_free_remote(page, block);
-  look_if_abandoned(theap, page);
+  uint32_t pending = page_free_remote(page, block);
+  if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) {
+    page_look_at_abandoned(theap, page);
+  } else if (MI_UNLIKELY(pending == page->reserved / 2u)) {
+    idle_wanted(page); // its owner may be asleep
+  }
   return FREE_DONE;
 }
 
@@ -325,10 +320,6 @@ static void free_abandoned(theap_t* theap, page_t* page, block_run_t run, uintpt
   free_own(taker, page, run);
 }
 
-// ---- delayed reuse (secure builds) ------------------------------------------------------------------------
-// A freed block takes the place of another one, at random, in a small ring of the thread's, and that one goes
-// on its way. Only blocks of main heaps, which are never destroyed under the ring.
-
 static void release_run(theap_t* theap, page_t* page, block_run_t run, uintptr_t owner) {
   if (page_is_abandoned(owner)) {
     free_abandoned(theap, page, run, owner);
@@ -343,54 +334,11 @@ static void release_run(theap_t* theap, page_t* page, block_run_t run, uintptr_t
   }
 }
 
-static block_run_t run_of(block_t* block) { return (block_run_t){block, block, 1}; }
-
+#if MI_SECURE
 void theap_release_run(theap_t* theap, page_t* page, block_run_t run) {
   release_run(theap, page, run, atomic_get_acquire(&page->owner));
 }
-
-static void ring_release(theap_t* theap, block_t* block) {
-  page_t* page = page_map_page(block);
-  if (!block_delayed_is_whole(page, block, block_pad(block))) block_report(MISUSE_LINK, page, block, NULL);
-  if (MI_DEBUG) check_still_freed(page, block);
-  theap_release_run(theap, page, run_of(block));
-}
-
-void theap_flush_ring(theap_t* theap) {
-  for (size_t i = 0; i < THEAP_RING; i++) {
-    block_t* block = theap->ring[i];
-    atomic_set_relaxed(&theap->ring[i], (block_t*)NULL);
-    if (block != NULL) ring_release(theap, block);
-  }
-}
-
-void theap_count_ring(const theap_t* theap, int64_t* freed) {
-  for (size_t i = 0; i < THEAP_RING; i++) {
-    const block_t* block = atomic_get_relaxed(&theap->ring[i]);
-    const page_t* page = block == NULL ? NULL : page_map_page(block); // gone by now, perhaps
-    if (page != NULL) freed[atomic_get_relaxed(&page->bin)]++;
-  }
-}
-
-MI_INLINE block_t* ring_swap(theap_t* theap, block_t* block) {
-  uint64_t state =
-      theap->ring_state * 0x5851f42d4c957f2du + (block_keys[2] ^ (uintptr_t)theap); // odd enough: keys are
-  theap->ring_state = state;
-  block_t** place = &theap->ring[state >> 59];
-  block_t* before = *place;
-  atomic_set_relaxed(place, block);
-  return before;
-}
-_Static_assert(THEAP_RING == 1 || THEAP_RING == 32, "ring_swap takes five bits");
-
-// True: the block stays in the ring.
-static bool ring_take(theap_t* theap, const page_t* page, block_t* block) {
-  if (theap == NULL || !theap->has_ring || atomic_get_relaxed(&page->heap) != theap->heap) return false;
-  block_set_delayed(page, block, block_pad(block));
-  block_t* before = ring_swap(theap, block);
-  if (before != NULL) ring_release(theap, before);
-  return true;
-}
+#endif
 
 // Whosever page it is: what this thread frees it allocates again.
 MI_INLINE bool rack_takes(theap_t* theap, const page_t* page, void* p, uintptr_t owner) {
@@ -422,7 +370,7 @@ static MI_NOINLINE free_result_t free_any(theap_t* theap, void* p) {
     if (is_interior) page_map_mark_pointer(page, p, false);
     single_free(theap, page);
   } else if (!MI_SECURE || !ring_take(theap, page, block)) {
-    release_run(theap, page, run_of(block), owner);
+    release_run(theap, page, (block_run_t){block, block, 1}, owner);
   }
   return FREE_DONE;
 }
@@ -439,7 +387,7 @@ static MI_NOINLINE free_result_t free_checked_remote(page_t* page, block_t* bloc
   if (*rack_word(block, tail) != pad || block_zeroes_all) return free_any(NULL, block);
   rack_zeros_t zeros = rack_zeros(tail);
   rack_mark(block, tail, pad, &zeros);
-  block_free_remote_by(page, run_of(block), pad);
+  block_free_remote_by(page, (block_run_t){block, block, 1}, pad);
   look_if_abandoned(NULL, page);
   return FREE_DONE;
 }
@@ -488,7 +436,7 @@ size_t theap_usable_size(const void* p) {
 }
 
 void theap_collect(theap_t* theap, bool force) {
-  if (MI_SECURE) theap_flush_ring(theap);
+  if (MI_SECURE) ring_flush(theap);
   if (MI_SECURE) racks_flush(theap);
   theap_sweep(theap, SIZE_MAX);
   if (force) {

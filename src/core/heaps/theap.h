@@ -63,6 +63,7 @@ typedef struct MI_ALIGNED(64) theap_s {
   uint32_t singles_next;    // the length whose turn it is to give one up
   uint32_t singles_slices;  // of all of them
   uint64_t heartbeat;       // counts ticks, for the deferred free callback
+  uint64_t noted;           // how far it had come when somebody looked (core/heaps/idle.h)
   // Guarded sampling: `guard_left` slow-path sizes until the next one (core/heaps/guarded.c).
   size_t guard_rate, guard_left, guard_min, guard_max;
   block_t* ring[THEAP_RING]; // freed blocks whose reuse is delayed
@@ -122,12 +123,6 @@ size_t theap_usable_size(const void* p);
 
 // Tries to make the block at least `size` bytes without moving it. Any thread; `theap` as for theap_free.
 bool theap_expand(theap_t* theap, void* p, size_t size);
-
-// Secure builds: blocks whose reuse is delayed are freed now. Owner only.
-void theap_flush_ring(theap_t* theap);
-
-// Adds them to what was freed, by bin: their pages don't know of it yet. Any thread: about.
-void theap_count_ring(const theap_t* theap, int64_t* freed);
 
 // Gives back what the theap can: kept pages, remote frees. `force`: of all pages, now. To the arenas: these are to be
 // purged afterwards. Owner only.

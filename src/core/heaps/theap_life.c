@@ -3,6 +3,7 @@
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
 #include "core/heaps/record_stack.h"
+#include "core/heaps/ring.h"
 #include "core/heaps/theap_pages.h"
 #include "core/heaps/thread.h"
 #include "core/memory/sysmem.h"
@@ -250,7 +251,7 @@ void theap_end(theap_t* theap) {
     if (!is_let_go && destroying == THEAP_DESTROYED) record_give(theap);
     return;
   }
-  if (MI_SECURE) theap_flush_ring(theap);
+  if (MI_SECURE) ring_flush(theap);
   if (MI_SECURE) racks_flush(theap);
   theap_abandon_all(theap);
   leave_heap(theap);

@@ -255,7 +255,8 @@ MI_COLD void theap_abandon_all(theap_t* theap) {
     while ((page = theap->bins[bin].first) != NULL) {
       page_unkeep(theap, page);
       queue_remove(theap, page);
-      theap->counts.remote_frees += page_collect_remote(page);
+      theap->counts.remote_frees +=
+          page_remote_count(page) == page_used(page) ? page_drop_remote(page) : page_collect_remote(page);
       if (page_used(page) == 0) {
         page_retire(theap, page);
       } else {

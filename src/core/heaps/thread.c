@@ -4,6 +4,7 @@
 
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
+#include "core/heaps/idle.h"
 #include "core/heaps/record_stack.h"
 #include "core/heaps/theap_life.h"
 #include "core/heaps/theap_pages.h"
@@ -336,6 +337,7 @@ void thread_collect(thread_t* thread, bool force) {
     arena_visit_t visit;
     if (!arena_set_enter(&subproc->arenas, &visit)) continue;
     subproc_collect_abandoned(subproc, by);
+    if (subproc == subproc_main()) idle_give_back(by, true);
     arena_purge(&subproc->arenas, true, &thread->hands);
     arena_set_leave(&visit);
   }

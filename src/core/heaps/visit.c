@@ -1,13 +1,12 @@
 // Walks over the areas and blocks of a heap.
 #include "core/heaps/abandoned.h"
 #include "core/heaps/guarded.h"
+#include "core/heaps/idle.h"
 #include "core/heaps/single.h"
 #include "core/heaps/thread.h"
 #include "core/pages/block.h"
+#include "core/pages/bundle.h"
 #include "base/memory.h"
-
-// A bit per block of the page with the most of them.
-#define BLOCK_WORDS (SLICE_SIZE / 8 / 64)
 
 // The visitor is called when all has been noted of a page, and nothing is held: it may take its time, or never return,
 // and the page may go meanwhile.
@@ -20,9 +19,9 @@ typedef struct visit_s {
   void* arg;
   bool stopped;
   heap_area_t area;
-  uint8_t* first;             // block of the area
-  uint32_t count;             // of them that were cut
-  uint64_t free[BLOCK_WORDS]; // a bit for each
+  uint8_t* first;              // block of the area
+  uint32_t count;              // of them that were cut
+  uint64_t free[BUNDLE_WORDS]; // a bit for each
 } visit_t;
 
 static void mark_free(visit_t* visit, const page_t* page, const block_t* block, uint64_t count) {
@@ -59,19 +58,23 @@ static void note_single(visit_t* visit, page_t* page) {
 // Nobody else touches the page's private fields; blocks may still come to the remote list.
 static void note_blocks(visit_t* visit, page_t* page) {
   uint64_t remote = atomic_get_acquire(&page->remote);
-  uint64_t index = remote >> 32;
+  const block_t* first = page_remote_first(page, remote);
   heap_area_t* area = &visit->area;
   area->reserved *= page->reserved;
   area->committed = page->slice_count == page->committed_slices ? area->reserved : page_committed(page);
   if (area->committed > area->reserved) area->committed = area->reserved;
-  area->used = (size_t)page_used(page) - (uint32_t)remote;
+  area->used = (size_t)page_used(page) - (remote & PAGE_REMOTE_COUNT);
   area->block_size -= BLOCK_TAIL;
   visit->first = page->start;
   visit->count = page->extended;
   if (!visit->with_blocks && !MI_SECURE) return;
   mem_zero(visit->free, sizeof(visit->free));
   mark_free(visit, page, page->free, visit->count);
-  if (index != 0) mark_free(visit, page, (const block_t*)(page->start + (index - 1) * 8), (uint32_t)remote);
+  if (!MI_SECURE && (remote & PAGE_REMOTE_BUNDLED) != 0) {
+    bundle_read(page, first, (remote & PAGE_REMOTE_COUNT), visit->free);
+  } else {
+    mark_free(visit, page, first, (remote & PAGE_REMOTE_COUNT));
+  }
   if (MI_SECURE) mark_delayed(visit, page);
 }
 
@@ -86,7 +89,9 @@ static void note_page(visit_t* visit, page_t* page, bool is_single) {
   if (is_single) {
     note_single(visit, page);
   } else {
+    idle_pause(); // nobody has the remote list in his hands
     note_blocks(visit, page);
+    idle_resume();
   }
 }
 

@@ -63,3 +63,15 @@ MI_COLD void block_report(misuse_t misuse, const page_t* page, const void* p, co
     break;
   }
 }
+
+#if MI_DEBUG && MI_SECURE
+void block_check_freed(const page_t* page, const block_t* block) {
+  const uint8_t* bytes = (const uint8_t*)block;
+  size_t end = page->block_size - BLOCK_TAIL;
+  for (size_t i = 16; i < end; i++) {
+    if (MI_LIKELY(bytes[i] == FILL_FREED)) continue;
+    block_report(MISUSE_LINK, page, block, NULL);
+    return;
+  }
+}
+#endif

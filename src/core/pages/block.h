@@ -98,6 +98,9 @@ typedef enum misuse_e {
 // the process then, if no error function is registered.
 void block_report(misuse_t misuse, const page_t* page, const void* p, const char* function);
 
+// Checking builds: a free block holds what it was filled with, or that is reported. Link, mark and tail are looked at elsewhere.
+void block_check_freed(const page_t* page, const block_t* block);
+
 // ---- links
 // -------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
 #include "core/pages/block.h"
+#include "core/pages/bundle.h"
 #include "core/report/message.h"
 #include "base/memory.h"
 
@@ -102,27 +103,36 @@ block_t* page_take(page_t* page, bool* is_zero) {
 
 // ---- the remote list ------------------------------------------------------------------------------------
 
-MI_INLINE block_t* remote_first(const page_t* page, uint64_t word) {
-  uint64_t index = word >> 32;
-  return index == 0 ? NULL : (block_t*)(page->start + (index - 1) * 8);
-}
-
 uint32_t page_free_remote(page_t* page, block_t* block) {
   uint64_t index = (uint64_t)((uint8_t*)block - page->start) / 8 + 1;
-  uint64_t word = atomic_get_relaxed(&page->remote);
+  uint64_t word = atomic_get_relaxed(&page->remote), next;
   do {
-    block_set_next(page, block, remote_first(page, word));
+    block_set_next(page, block, page_remote_first(page, word));
+    next = index << 32 | (uint32_t)(word + 1);
     // Sequentially consistent, like the store that abandons a page: either we see that nobody owns it, or who
     // abandons it sees the block.
-  } while (!atomic_cas_weak_seq_cst(&page->remote, &word, index << 32 | (uint32_t)(word + 1)));
-  return (uint32_t)(word + 1);
+  } while (!atomic_cas_weak_seq_cst(&page->remote, &word, next));
+  return (uint32_t)next;
 }
 
+#if MI_SECURE
 uint32_t page_free_remote_run(page_t* page, block_run_t run) {
   return block_free_remote_by(page, run, block_pad(run.last));
 }
+#endif
 
-static MI_COLD void report_remote(const page_t* page) {
+void page_put_back_remote(page_t* page, block_t* first, block_t* last, uint64_t taken) {
+  uint64_t index = (uint64_t)((uint8_t*)first - page->start) / 8 + 1;
+  uint64_t word = atomic_get_relaxed(&page->remote), after;
+  uintptr_t bundle = (uintptr_t)last->next; // nothing but BUNDLE_BIT, perhaps
+  do {
+    last->next = (block_t*)((uintptr_t)page_remote_first(page, word) | bundle);
+    uint64_t count = (word & PAGE_REMOTE_COUNT) + (taken & PAGE_REMOTE_COUNT);
+    after = index << 32 | ((word | taken) & PAGE_REMOTE_BUNDLED) | count;
+  } while (!atomic_cas_weak_seq_cst(&page->remote, &word, after));
+}
+
+MI_COLD void page_report_remote(const page_t* page) {
   message_misuse(!MI_SECURE, MESSAGE_EFAULT,
                  "corrupted remote free list of the page at %p (block size %zu): double free?",
                  (void*)page->start, page->block_size);
@@ -131,20 +141,27 @@ static MI_COLD void report_remote(const page_t* page) {
 uint32_t page_collect_remote(page_t* page) {
   if (atomic_get_relaxed(&page->remote) == 0) return 0;
   uint64_t word = atomic_swap_acq_rel(&page->remote, 0);
-  block_t* first = remote_first(page, word);
-  uint32_t count = (uint32_t)word;
+  block_t* first = page_remote_first(page, word);
+  uint32_t count = word & PAGE_REMOTE_COUNT;
   // More blocks came back than went out, or the list isn't as long as its count: then it can't be trusted.
   // Its blocks are left lost rather than handed out twice.
   if (MI_UNLIKELY(count > page_used(page))) {
-    report_remote(page);
+    page_report_remote(page);
     return 0;
+  }
+  if (MI_UNLIKELY(!MI_SECURE && (word & PAGE_REMOTE_BUNDLED) != 0)) {
+    first = bundle_open(page, first, count);
+    if (first == NULL) {
+      page_report_remote(page);
+      return 0;
+    }
   }
   if (page->free != NULL) {
     block_t* last = first;
     for (uint32_t i = 1; i < count && last != NULL; i++) last = block_next(page, last);
     block_t* end;
     if (MI_UNLIKELY(last == NULL || !block_get_next(page, last, &end) || end != NULL)) {
-      report_remote(page);
+      page_report_remote(page);
       return 0;
     }
     block_set_next(page, last, page->free);
@@ -153,13 +170,8 @@ uint32_t page_collect_remote(page_t* page) {
   return count;
 }
 
-bool page_block_is_free(const page_t* page, const block_t* block) {
-  size_t walked = 0;
-  for (const block_t* b = page->free; b != NULL && walked <= page->reserved; walked++) {
-    if (b == block) return true;
-    block_t* next;
-    if (!block_get_next(page, b, &next) || block_index(page, next) == BLOCK_NONE) return false;
-    b = next;
-  }
-  return false;
+uint32_t page_drop_remote(page_t* page) {
+  uint32_t count = atomic_swap_acq_rel(&page->remote, 0) & PAGE_REMOTE_COUNT;
+  page->freed += count;
+  return count;
 }

@@ -50,8 +50,11 @@ struct outside_s;
 
 // page_t.remote: blocks freed by others than the owner. One 64-bit word so that a push and its bookkeeping
 // are a single compare-and-swap:
-//   bits 0..31  number of blocks in the list
+//   bits 0..30  number of blocks in the list
+//   bit  31     blocks of it may stand for others (core/pages/bundle.h); stays when the word is counted up
 //   bits 32..63 first block of the list, as (offset in page / 8) + 1; 0 when empty
+#define PAGE_REMOTE_BUNDLED 0x80000000u
+#define PAGE_REMOTE_COUNT   0x7FFFFFFFu
 typedef struct MI_ALIGNED(64) page_s {
   // First cache line: who looks at the page from outside, and frees a block of it. The owner's malloc doesn't touch
   // it, so that another thread's frees don't wait for it, nor it for them.
@@ -145,9 +148,14 @@ MI_INLINE block_t* page_block_of(const page_t* page, const void* p) {
 
 MI_INLINE bool page_is_abandoned(uintptr_t owner) { return (owner & PAGE_OWNER_ABANDONED) != 0; }
 
+MI_INLINE block_t* page_remote_first(const page_t* page, uint64_t word) {
+  uint64_t index = word >> 32;
+  return index == 0 ? NULL : (block_t*)(page->start + (index - 1) * 8);
+}
+
 // Blocks that wait in the remote list.
 MI_INLINE uint32_t page_remote_count(const page_t* page) {
-  return (uint32_t)atomic_get_relaxed(&page->remote);
+  return atomic_get_relaxed(&page->remote) & PAGE_REMOTE_COUNT;
 }
 
 // Blocks that could be handed out, those in the remote list included.
@@ -187,9 +195,19 @@ block_t* page_take(page_t* page, bool* is_zero);
 // Moves the remote list to the free list; returns how many blocks came. Owner only.
 uint32_t page_collect_remote(page_t* page);
 
+// The same of a page that goes back to its arena then, as all other blocks of it are free: they are counted, no more.
+uint32_t page_drop_remote(page_t* page);
+
 // Gives a block back from a thread that doesn't own the page. Returns how many blocks wait in the remote list
 // now. The caller goes on to look whether the page is abandoned (heaps/abandoned.h).
 uint32_t page_free_remote(page_t* page, block_t* block);
+
+// A list that was taken out of the remote word, which was `word` then, before what has come since; or another one of as many
+// blocks. Releases that are not secure.
+void page_put_back_remote(page_t* page, block_t* first, block_t* last, uint64_t word);
+
+// The remote list can't be trusted.
+void page_report_remote(const page_t* page);
 
 // Blocks of a page, linked from the first to the last one, whose own link is still to be set (and mark, if it is the
 // only one).
@@ -200,8 +218,5 @@ typedef struct block_run_s {
 
 // Secure builds: the same of several at once.
 uint32_t page_free_remote_run(page_t* page, block_run_t run);
-
-// Debug builds: is the block in the page's free list? Owner only.
-bool page_block_is_free(const page_t* page, const block_t* block);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include "core/stats/stats_print.h"
 #include "base/memory.h"
+#include "core/heaps/idle.h"
+#include "core/heaps/ring.h"
 #include "core/heaps/theap.h"
 #include "os/os.h"
 
@@ -49,16 +51,15 @@ static bool add_heap_counts(heap_t* heap, void* arg) {
   return true;
 }
 
-void stats_collect_blocks_of(stats_blocks_t* blocks, heap_t* heap, const subproc_t* subproc,
-                             const theap_t* theap) {
-  mem_zero(blocks, sizeof(*blocks));
+static void collect_blocks_of(stats_blocks_t* blocks, heap_t* heap, const subproc_t* subproc,
+                              const theap_t* theap) {
   sum_t sum = {blocks, heap, subproc, theap};
   for (const theap_t* at = theap_first(); at != NULL; at = at->all_next) {
     if (!is_of(&sum, at->counts_of) || (theap != NULL && at != theap)) continue;
     add_counts(blocks, at->counts.allocated, at->counts.freed, at->counts.huge_allocated_bytes,
                at->counts.huge_freed_bytes);
     if (MI_SECURE) racks_count(at, blocks->allocated, blocks->freed);
-    if (MI_SECURE) theap_count_ring(at, blocks->freed);
+    if (MI_SECURE) ring_count(at, blocks->freed);
   }
   if (heap == NULL && theap == NULL) subproc_visit_heaps(subproc, &add_heap_counts, &sum);
   if (heap != NULL) {
@@ -70,6 +71,14 @@ void stats_collect_blocks_of(stats_blocks_t* blocks, heap_t* heap, const subproc
     if (atomic_get_acquire(&in->state) != HEAP_LIVE || (subproc != NULL && in != subproc)) continue;
     arena_visit_pages(&in->arenas, &add_page_counts, &sum);
   }
+}
+
+void stats_collect_blocks_of(stats_blocks_t* blocks, heap_t* heap, const subproc_t* subproc,
+                             const theap_t* theap) {
+  mem_zero(blocks, sizeof(*blocks));
+  idle_pause(); // what is in a remote list is counted
+  collect_blocks_of(blocks, heap, subproc, theap);
+  idle_resume();
 }
 
 // Counters of the slow paths: what theaps that are gone left in `process`, and what those have that are

@@ -113,7 +113,16 @@ bool os_wait_for_memory(uint32_t ms) {
   return true;
 }
 bool os_decommit(void* start, size_t size) { return release(start, size, MEM_DECOMMIT); }
-bool os_reset(void* start, size_t size) { return allocate(start, size, MEM_RESET, PAGE_READWRITE) != NULL; }
+
+// What is reset leaves the working set when the system needs memory; not locked, it is put out at once by VirtualUnlock, as
+// that one's documentation says.
+bool os_reset(void* start, size_t size) {
+  if (allocate(start, size, MEM_RESET, PAGE_READWRITE) == NULL) return false;
+  DWORD error = GetLastError();
+  VirtualUnlock(start, size);
+  SetLastError(error);
+  return true;
+}
 
 bool os_protect(void* start, size_t size, bool accessible) {
   DWORD error = GetLastError(), before;

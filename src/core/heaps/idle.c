@@ -1,0 +1,88 @@
+#include "core/heaps/idle.h"
+
+#include "core/heaps/abandoned.h"
+#include "core/heaps/heap.h"
+#include "core/pages/bundle.h"
+#include "core/report/options.h"
+
+#define PENDING_LEAST ((size_t)32 * MI_KIB) // bytes of a page that others freed: less is hardly worth a look
+
+// ---- one at a time, and not while somebody counts -----------------------------------------------------------
+
+static uint32_t pauses;
+static uint32_t busy; // the thread that has a remote list in its hands
+
+static bool is_dead_or_self(uint32_t id) {
+  return id == os_thread_id() || os_is_exiting() || os_thread_is_dead(id);
+}
+
+void idle_pause(void) {
+  if (MI_SECURE) return;
+  atomic_add_seq_cst(&pauses, 1u);
+  for (uint32_t id; (id = atomic_get_seq_cst(&busy)) != 0 && !is_dead_or_self(id);) os_yield();
+}
+
+void idle_resume(void) {
+  if (!MI_SECURE) atomic_sub_acq_rel(&pauses, 1u);
+}
+
+static bool enter(void) {
+  uint32_t id = 0;
+  while (!atomic_cas_weak_seq_cst(&busy, &id, os_thread_id()))
+    if (id != 0 && !os_thread_is_dead(id)) return false;
+  if (atomic_get_seq_cst(&pauses) == 0) return true;
+  atomic_set_release(&busy, 0u);
+  return false;
+}
+
+static void leave(void) { atomic_set_release(&busy, 0u); }
+
+// ---- who sleeps -----------------------------------------------------------------------------------------------
+// A guess is enough: who is woken up by our having a list in our hands doesn't find what others freed, for this once.
+
+static GLANCE_INLINE uint64_t idle_progress(const theap_t* theap) {
+  return (theap->heartbeat * THEAP_TICK_CALLS + theap->slow_calls) | (uint64_t)1 << 63;
+}
+
+static GLANCE_INLINE bool idle_is_worth_it(const page_t* page, uint32_t pending) {
+  return pending * page->block_size >= PENDING_LEAST;
+}
+
+void idle_note(void) {
+  for (theap_t* theap = theap_first(); theap != NULL; theap = theap->all_next)
+    atomic_set_relaxed(&theap->noted, idle_progress(theap));
+}
+
+typedef struct give_s {
+  const heap_t* heap;
+  theap_t* by;
+  bool all;
+} give_t;
+
+static bool give_page(page_t* page, void* arg) {
+  const give_t* give = (const give_t*)arg;
+  uintptr_t owner = atomic_get_acquire(&page->owner);
+  const theap_t* theap = page_owner_theap(owner);
+  if (theap == NULL || (owner & PAGE_OWNER_FLAGS) != 0 || atomic_get_acquire(&page->heap) != give->heap)
+    return true;
+  if (!give->all && atomic_get_relaxed(&theap->noted) != idle_progress(theap)) return true;
+  if (!idle_is_worth_it(page, page_remote_count(page))) return true;
+  if (!enter()) return false;
+  bundle_remote(page, give->heap);
+  leave();
+  // It may have become nobody's meanwhile, and all of it free.
+  if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) page_look_at_abandoned(give->by, page);
+  return true;
+}
+
+void idle_give_back(theap_t* theap, bool all) {
+  if (MI_SECURE || option_get(option_purge_delay) < 0) return;
+  subproc_t* subproc = subproc_main();
+  arena_visit_pages(&subproc->arenas, &give_page, &(give_t){heap_main(), theap, all});
+}
+
+void idle_wanted(const page_t* page) {
+  if (MI_SECURE) return;
+  void (*wanted)(size_t slice_count) = atomic_get_acquire(&arena_purge_wanted);
+  wanted(page->slice_count);
+}

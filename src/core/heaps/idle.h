@@ -1,0 +1,23 @@
+// Memory that sleeping threads hold on to: pages that they allocate from are theirs alone, but blocks of them that others
+// freed aren't, and what lies under these goes back to the system (core/pages/bundle.h). Of the main heap of the main
+// sub-process, which is never destroyed under a page that is looked at.
+#ifndef CORE_HEAPS_IDLE_H
+#define CORE_HEAPS_IDLE_H
+
+#include "core/heaps/theap.h"
+
+// Remembers how far each thread has come. One thread at a time.
+void idle_note(void);
+
+// Gives back what lies under freed blocks in pages of theaps that have done nothing since idle_note; with `all`, of all theaps.
+// `theap`: any of the calling thread's, or NULL. Any thread.
+void idle_give_back(theap_t* theap, bool all);
+
+// Another thread freed so many blocks of the page that its owner may be asleep: somebody should look after a while.
+void idle_wanted(const page_t* page);
+
+// Between the two nobody has a page's remote list in his hands, and counts that include it are right. They nest. Any thread.
+void idle_pause(void);
+void idle_resume(void);
+
+#endif
