@@ -36,7 +36,9 @@ void mi_collect(bool force) {
   }
   if (!thread_is_late(theap->thread)) hooks_deferred_free(force, ++theap->heartbeat);
   thread_collect(theap->thread, force);
-  if (force) runtime_leave(theap);
+  if (!force) return;
+  thread_trim(theap->thread);
+  runtime_leave(theap);
 }
 
 void mi_collect_reduce(size_t target_thread_owned) {

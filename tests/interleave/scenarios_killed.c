@@ -89,6 +89,15 @@ static void prepare_asleep(void) {
   schedule_as(0);
 }
 static void give_back(void) { idle_give_back(theap_current(), true); }
+static void prepare_trim(void) {
+  world_begin(C);
+  option_set(option_purge_delay, 1000);
+  schedule_as(A);
+  first = world_fill_page(SIZE, 1);
+  for (int i = 2; i < 7; i++) world_free(first + i);
+  schedule_as(0);
+}
+static void trim(void) { thread_trim(world_self()); }
 // The next one isn't kept from it, nor from counting.
 static void judge_asleep(void) {
   schedule_as(C);
@@ -308,6 +317,13 @@ const scenario_t scenarios_killed[] = {
      prepare_asleep,
      {give_back, take_some, free_first},
      judge_asleep,
+     KILL_A,
+     2},
+    {"killed-trimming",
+     "killed while it gives back the memory of its own free blocks",
+     prepare_trim,
+     {trim, free_both, NULL},
+     judge_pages,
      KILL_A,
      2},
     {"killed-huge",

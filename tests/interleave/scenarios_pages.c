@@ -234,6 +234,19 @@ static void free_first_and_give_back(void) {
 static void take_all(void) {
   for (int i = 0; i < 7; i++) world_take(SIZE);
 }
+// A has five blocks of its own free.
+static void prepare_trim(void) {
+  world_begin(C);
+  option_set(option_purge_delay, 1000);
+  schedule_as(A);
+  first = world_fill_page(SIZE, 1);
+  for (int i = 2; i < 7; i++) world_free(first + i);
+  schedule_as(0);
+}
+static void trim_and_take(void) {
+  thread_trim(world_self());
+  world_take(SIZE);
+}
 static void count_blocks(void) {
   stats_blocks_t blocks;
   stats_collect_blocks(&blocks);
@@ -432,6 +445,20 @@ const scenario_t scenarios_pages[] = {
      "the owner takes what stands for others while another frees, and a third gives back once more",
      prepare_bundled,
      {take_all, free_first, give_back},
+     end_well,
+     0,
+     0},
+    {"trim-vs-free",
+     "a thread gives back memory of its own free blocks while others free into the page",
+     prepare_trim,
+     {trim_and_take, free_first, free_second},
+     end_well,
+     0,
+     0},
+    {"trim-vs-bundle",
+     "the same, and another gives it back",
+     prepare_trim,
+     {trim_and_take, free_first_two, give_back},
      end_well,
      0,
      0},

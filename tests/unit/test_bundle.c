@@ -247,19 +247,19 @@ static bool count_visited(const mi_heap_t* heap, const mi_heap_area_t* area, voi
   return true;
 }
 
-static size_t count_blocks(void) {
+static size_t count_blocks(size_t size) {
   stats_blocks_t counts;
   stats_collect_blocks(&counts);
-  unsigned bin = size_class_bin(BLOCK_SIZE);
+  unsigned bin = size_class_bin(size);
   return (size_t)(counts.allocated[bin] - counts.freed[bin]);
 }
 
 static void test_collect_of_others(void** state) {
   MI_UNUSED(state);
-  size_t before = count_blocks();
+  size_t before = count_blocks(BLOCK_SIZE);
   sleepers_start();
   free_blocks_of_sleepers();
-  size_t in_use = count_blocks();
+  size_t in_use = count_blocks(BLOCK_SIZE);
   assert_int_equal(in_use - before, PAGES * (EACH / 8));
   visited = 0;
   mi_heap_visit_blocks(mi_heap_main(), true, &count_visited, NULL);
@@ -268,12 +268,12 @@ static void test_collect_of_others(void** state) {
   mi_collect(true);
   // At least four of the sixteen system pages of each, if they are of 4 KiB.
   if (os_page_size() == 4096) assert_true(stats_process.reset_bytes - resets >= PAGES * 4 * 4096);
-  assert_int_equal(count_blocks(), in_use);
+  assert_int_equal(count_blocks(BLOCK_SIZE), in_use);
   visited = 0;
   mi_heap_visit_blocks(mi_heap_main(), true, &count_visited, NULL);
   assert_int_equal(visited, visited_before);
   sleepers_end();
-  assert_int_equal(count_blocks(), before);
+  assert_int_equal(count_blocks(BLOCK_SIZE), before);
 }
 
 // Who has done something since it was noted is left alone. The test's own thread is one of them.
@@ -305,6 +305,36 @@ static void test_who_is_awake(void** state) {
   mi_option_set(mi_option_purge_delay, delay);
 }
 
+// Blocks that the calling thread freed itself, of pages that it keeps.
+static void test_collect_of_own(void** state) {
+  MI_UNUSED(state);
+  enum { COUNT = 4000, STAYS = 16 };
+  static uint8_t* own[COUNT];
+  const size_t sizes[] = {600, 2000, 6000, 20000};
+  for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+    size_t size = sizes[s], before = count_blocks(size);
+    for (size_t i = 0; i < COUNT; i++) pattern_fill_sampled(own[i] = mi_malloc(size), size, i);
+    for (size_t i = 0; i < COUNT; i++) {
+      if (i % STAYS == 3) continue;
+      mi_free(own[i]);
+      own[i] = NULL;
+    }
+    int64_t resets = stats_process.reset_bytes;
+    mi_collect(true);
+    if (os_page_size() == 4096)
+      assert_true(stats_process.reset_bytes - resets >= (int64_t)(COUNT * size / 4));
+    assert_int_equal(count_blocks(size) - before, COUNT / STAYS);
+    for (size_t i = 0; i < COUNT; i++) {
+      if (own[i] != NULL) assert_int_equal(pattern_mismatch_sampled(own[i], size, i), SIZE_MAX);
+      if (own[i] == NULL) pattern_fill_sampled(own[i] = mi_malloc(size), size, i);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+      assert_int_equal(pattern_mismatch_sampled(own[i], size, i), SIZE_MAX);
+      mi_free(own[i]);
+    }
+  }
+}
+
 // Nobody calls: the timer does, which no test before this one has started.
 static void test_by_timer(void** state) {
   MI_UNUSED(state);
@@ -320,9 +350,9 @@ static void test_by_timer(void** state) {
     os_yield();
     is_done = atomic_get_relaxed(&stats_process.reset_bytes) - resets >= PAGES * 4 * 4096;
   }
-  assert_true(is_done);
   sleepers_end();
   mi_option_set(mi_option_purge_delay, delay);
+  assert_true(is_done);
 }
 
 int main(void) {
@@ -331,7 +361,7 @@ int main(void) {
       cmocka_unit_test(test_by_timer),          cmocka_unit_test(test_all_classes),
       cmocka_unit_test(test_one_after_another), cmocka_unit_test(test_damaged),
       cmocka_unit_test(test_of_another_heap),   cmocka_unit_test(test_who_is_awake),
-      cmocka_unit_test(test_collect_of_others),
+      cmocka_unit_test(test_collect_of_others), cmocka_unit_test(test_collect_of_own),
   };
   return check_run(tests);
 }

@@ -405,6 +405,12 @@ static void test_taken_is_not_dead(void** state) {
   assert_true(thread_is_dead(&record));
   record.holder = THREAD_HOLDER(THREAD_SPARE, 0, 0);
   assert_false(thread_is_dead(&record));
+  // Of a thread that is there: dead all the same when its id is known to have had a record since.
+  record.watch = 0;
+  record.holder = THREAD_HOLDER(THREAD_OWNED, os_thread_id(), 1);
+  assert_true(thread_is_dead(&record));
+  record.is_superseded = 0;
+  assert_false(thread_is_dead(&record));
 }
 
 // Locks whose holders died in the middle: the lists are made anew, while pages, theaps and heaps come and go.

@@ -80,9 +80,3 @@ void idle_give_back(theap_t* theap, bool all) {
   subproc_t* subproc = subproc_main();
   arena_visit_pages(&subproc->arenas, &give_page, &(give_t){heap_main(), theap, all});
 }
-
-void idle_wanted(const page_t* page) {
-  if (MI_SECURE) return;
-  void (*wanted)(size_t slice_count) = atomic_get_acquire(&arena_purge_wanted);
-  wanted(page->slice_count);
-}

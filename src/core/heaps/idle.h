@@ -14,7 +14,10 @@ void idle_note(void);
 void idle_give_back(theap_t* theap, bool all);
 
 // Another thread freed so many blocks of the page that its owner may be asleep: somebody should look after a while.
-void idle_wanted(const page_t* page);
+MI_INLINE void idle_wanted(const page_t* page) {
+  void (*wanted)(size_t slice_count) = atomic_get_acquire(&arena_purge_wanted);
+  if (!MI_SECURE) wanted(page->slice_count);
+}
 
 // Between the two nobody has a page's remote list in his hands, and counts that include it are right. They nest. Any thread.
 void idle_pause(void);

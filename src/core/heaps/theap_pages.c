@@ -234,6 +234,33 @@ void theap_sweep(theap_t* theap, size_t budget) {
   }
 }
 
+// A block in use keeps the system pages that it lies in, and those of its neighbours that reach into them: worth the walk is a
+// page where that leaves something.
+static bool has_free_system_pages(const page_t* page) {
+  return page->free != NULL &&
+         page_used(page) * (page->block_size + os_page_size()) <= page->slice_count * SLICE_SIZE;
+}
+
+static void offer_free(page_t* page) {
+  block_t *first = page->free, *last = first;
+  uint64_t count = 1;
+  for (block_t* next; (next = block_next(page, last)) != NULL; last = next)
+    if (++count > page->extended) return; // it isn't a list any more
+  if (count > page->freed) return;        // some were never handed out
+  // Blocks that are counted and in no list come back with their page, should this thread be killed.
+  page->free = NULL;
+  atomic_compiler_fence();
+  page->freed -= count;
+  page_put_back_remote(page, first, last, count);
+}
+
+void theap_offer_free(theap_t* theap) {
+  if (MI_SECURE || option_get(option_purge_delay) < 0) return;
+  for (unsigned bin = 1; bin <= BIN_LAST; bin++)
+    for (page_t* page = theap->bins[bin].first; page != NULL; page = page->next)
+      if (has_free_system_pages(page)) offer_free(page);
+}
+
 void theap_forget_pages(theap_t* theap) {
   for (size_t i = 0; i <= SMALL_WORDS; i++) theap->small[i] = (page_t*)(uintptr_t)&page_none;
   mem_zero(theap->bins, sizeof(theap->bins));

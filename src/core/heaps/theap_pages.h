@@ -41,6 +41,10 @@ void theap_drop_kept(theap_t* theap);
 // stay is taken in.
 void theap_sweep(theap_t* theap, size_t budget);
 
+// Free blocks of its pages, where there are many, go to the remote lists, where memory under them can be given back
+// (core/heaps/idle.h). The main theap's of a thread.
+void theap_offer_free(theap_t* theap);
+
 // All pages leave: empty ones to their arenas, the others are abandoned.
 void theap_abandon_all(theap_t* theap);
 

@@ -337,10 +337,15 @@ void thread_collect(thread_t* thread, bool force) {
     arena_visit_t visit;
     if (!arena_set_enter(&subproc->arenas, &visit)) continue;
     subproc_collect_abandoned(subproc, by);
-    if (subproc == subproc_main()) idle_give_back(by, true);
     arena_purge(&subproc->arenas, true, &thread->hands);
     arena_set_leave(&visit);
   }
+}
+
+void thread_trim(thread_t* thread) {
+  bool is_late = thread == &late_thread;
+  if (!is_late) theap_offer_free(thread->main);
+  idle_give_back(is_late ? NULL : thread->main, true);
 }
 
 void thread_reset_all(void) {

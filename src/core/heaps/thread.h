@@ -80,6 +80,10 @@ void thread_reap_some(thread_t* thread);
 // purges. `force` false: only what the thread's own theaps can give back at once.
 void thread_collect(thread_t* thread, bool force);
 
+// Memory under free blocks in pages that stay goes back, as far as these are the calling thread's or others freed them
+// (core/heaps/idle.h). `thread`: its record, or the late one.
+void thread_trim(thread_t* thread);
+
 // All records ever made, linked by all_next.
 thread_t* thread_first(void);
 

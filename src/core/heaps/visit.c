@@ -58,7 +58,7 @@ static void note_single(visit_t* visit, page_t* page) {
 // Nobody else touches the page's private fields; blocks may still come to the remote list.
 static void note_blocks(visit_t* visit, page_t* page) {
   uint64_t remote = atomic_get_acquire(&page->remote);
-  const block_t* first = page_remote_first(page, remote);
+  block_t* first = page_remote_first(page, remote);
   heap_area_t* area = &visit->area;
   area->reserved *= page->reserved;
   area->committed = page->slice_count == page->committed_slices ? area->reserved : page_committed(page);

@@ -41,45 +41,30 @@ static bool add_bundle(const page_t* page, const bundle_t* bundle, uint32_t most
   return count == bundle->count && count <= most && count > 0;
 }
 
-typedef struct list_s {
-  block_t* last;
-  bool is_bundle; // and nothing else
-} list_t;
-
-static bool read_list(const page_t* page, const block_t* first, uint32_t count, uint64_t* bits,
-                      list_t* list) {
-  uint32_t all = count;
-  *list = (list_t){NULL, false};
-  for (const block_t* block = first; count > 0;) {
+block_t* bundle_read(const page_t* page, block_t* first, uint32_t count, uint64_t* bits) {
+  for (block_t* block = first;;) {
     uint32_t index = block == NULL ? BLOCK_NONE : index_of(page, block);
-    if (index == BLOCK_NONE) return false;
+    if (index == BLOCK_NONE) return NULL;
     uintptr_t link = (uintptr_t)block->next;
     if ((link & BUNDLE_BIT) != 0) {
       const bundle_t* bundle = (const bundle_t*)block;
-      if (!add_bundle(page, bundle, count, bits)) return false;
+      if (!add_bundle(page, bundle, count, bits)) return NULL;
       count -= (uint32_t)bundle->count;
-      list->is_bundle = bundle->count == all;
     } else {
-      if ((bits[index / 64] >> index % 64 & 1) != 0) return false;
+      if ((bits[index / 64] >> index % 64 & 1) != 0) return NULL;
       bits[index / 64] |= (uint64_t)1 << index % 64;
       count--;
     }
-    list->last = (block_t*)(uintptr_t)block;
-    block = (const block_t*)(link & ~BUNDLE_BIT);
-    if (count == 0 && block != NULL) return false;
+    block_t* next = (block_t*)(link & ~BUNDLE_BIT);
+    if (count == 0) return next == NULL ? block : NULL;
+    block = next;
   }
-  return true;
-}
-
-bool bundle_read(const page_t* page, const block_t* first, uint32_t count, uint64_t* bits) {
-  list_t list;
-  return read_list(page, first, count, bits, &list);
 }
 
 block_t* bundle_open(const page_t* page, block_t* first, uint32_t count) {
   uint64_t bits[BUNDLE_WORDS];
   mem_zero(bits, sizeof(bits));
-  if (!bundle_read(page, first, count, bits)) return NULL;
+  if (bundle_read(page, first, count, bits) == NULL) return NULL;
   block_t* list = NULL;
   for (size_t i = words_of(page); i-- > 0;) {
     while (bits[i] != 0) {
@@ -142,22 +127,24 @@ bool bundle_remote(page_t* page, const struct heap_s* heap) {
   uint32_t count = word & PAGE_REMOTE_COUNT;
   uint64_t bits[BUNDLE_WORDS];
   mem_zero(bits, sizeof(bits));
-  list_t list;
-  if (!read_list(page, first, count, bits, &list)) {
+  block_t* last = bundle_read(page, first, count, bits);
+  if (last == NULL) {
     page_report_remote(page); // lost, as if the owner had found it
     return false;
   }
   plan_t plan = make_plan(page, bits);
-  bool is_worth_it = !list.is_bundle && plan.place != SIZE_MAX && plan.bytes >= RESET_LEAST;
+  bool is_bundle =
+      ((uintptr_t)last->next & BUNDLE_BIT) != 0 && ((bundle_t*)last)->count == count; // and nothing else
+  bool is_worth_it = !is_bundle && plan.place != SIZE_MAX && plan.bytes >= RESET_LEAST;
   if (is_worth_it) {
     bundle_t* bundle = (bundle_t*)(page->start + plan.place);
     bundle->next = BUNDLE_BIT;
     bundle->count = count;
     for (size_t i = 0; i < words_of(page); i++) bundle->bits[i] = bits[i];
     reset(page, plan.system_pages);
-    first = list.last = (block_t*)bundle;
+    first = last = (block_t*)bundle;
     word |= PAGE_REMOTE_BUNDLED;
   }
-  page_put_back_remote(page, first, list.last, word);
+  page_put_back_remote(page, first, last, word);
   return is_worth_it;
 }

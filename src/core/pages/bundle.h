@@ -23,8 +23,9 @@ bool bundle_remote(page_t* page, const struct heap_s* heap);
 // addresses. NULL when the list is damaged.
 block_t* bundle_open(const page_t* page, block_t* first, uint32_t count);
 
-// Adds the blocks of a list to `bits`, one for each of the page; false when it is damaged, and some of them are missing.
-bool bundle_read(const page_t* page, const block_t* first, uint32_t count, uint64_t* bits);
+// Adds the blocks of a list to `bits`, one for each of the page. Returns its last block; NULL when it is damaged, and some of
+// them are missing.
+block_t* bundle_read(const page_t* page, block_t* first, uint32_t count, uint64_t* bits);
 
 // Words for a bit per block of the page with the most of them.
 #define BUNDLE_WORDS (SLICE_SIZE / 8 / 64)
