@@ -323,6 +323,32 @@ static void little(const params_t* p, void (*run)(void*)) {
   bench_sample("threads ended");
 }
 
+// Of a heap one block in `rounds` stays, at random.
+static void thinned(const params_t* p) {
+  size_t count = (size_t)((p->mib << 20) / p->size), freed = 0;
+  slot_t* slots = host_table(count * sizeof *slots);
+  rng_t rng = rng_make(1);
+  for (size_t i = 0; i < count; i++) slots[i] = slot_new(p->size);
+  for (size_t i = 0; i < count; i++) {
+    if (rng_below(&rng, p->rounds) == 0) continue;
+    slot_end(slots[i]);
+    slots[i] = 0;
+    freed++;
+  }
+  bench_checked(freed);
+  bench_figure("live_mib", slots_mib(slots, count));
+  bench_figure("rss_freed_mib", bench_rss_mib());
+  bench_start();
+  if (bench_traits.collect != NULL) bench_traits.collect();
+  bench_stop(1);
+  bench_figure("rss_collected_mib", bench_rss_mib());
+  for (size_t i = 0; i < count; i++) {
+    if (slots[i] == 0) slots[i] = slot_new(p->size);
+  }
+  bench_figure("rss_again_mib", bench_rss_mib());
+  slots_end(slots, count);
+}
+
 static void one_of_each(const params_t* p) { little(p, classes_thread); }
 static void many_threads(const params_t* p) { little(p, few_thread); }
 
@@ -339,6 +365,8 @@ const workload_t bench_memory[] = {
      "they sleep"},
     {"idle-process", idle_process, "threads=4 blocks=200000 size=4096 wait=4000", "blocks=1000 wait=8",
      "everything is freed, then nobody calls the allocator any more"},
+    {"thinned", thinned, "mib=256 size=2000 rounds=8", "mib=2",
+     "what a full collection leaves of a heap of which one block in `rounds` stays, and what it takes"},
     {"one-of-each", one_of_each, "threads=16 size=65536", "threads=2",
      "what is committed for one block of each size from `size` to 512 KiB in each thread"},
     {"many-threads", many_threads, "threads=2000 blocks=24 size=4096", "threads=20",
