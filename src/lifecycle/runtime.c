@@ -61,7 +61,8 @@ static bool on_timer(void) {
   is_noted = !is_waiting && !was_noted;
   if (is_noted) idle_note();
   if (is_waiting || is_noted) return true;
-  idle_give_back(NULL, false);
+  is_noted = !idle_give_back(NULL, false); // else it goes on next time, with what was noted
+  if (is_noted) return true;
   atomic_set_relaxed(&idle_slices, (size_t)0);
   return false;
 }
@@ -126,7 +127,9 @@ static void thread_give_theap_back(void* mark) {
 
 static void release_all(void) {
   message_verbose("life cycle: unloaded; all memory is given back\n");
+  atomic_set_relaxed(&idle_is_to_stop, 1u); // the loader lock is held: no longer than a page takes
   os_timer_free();
+  atomic_set_relaxed(&idle_is_to_stop, 0u);
   os_bell_free();
   thread_reset_all();
   page_map_release();

@@ -335,6 +335,58 @@ static void test_collect_of_own(void** state) {
   }
 }
 
+// A thread with more pages than one call of the timer's may deal with: the next call goes on.
+enum { MANY = 2500, PER_PAGE = SLICE_SIZE / 8192 };
+static uint8_t* many[MANY * PER_PAGE];
+static test_event_t many_ready, many_go;
+
+static void many_run(void* arg) {
+  MI_UNUSED(arg);
+  for (size_t i = 0; i < MANY * PER_PAGE; i++) many[i] = mi_malloc(8192);
+  for (size_t i = 0; i < MANY * PER_PAGE; i += PER_PAGE) { // so it has the pages back
+    mi_free(many[i]);
+    many[i] = NULL;
+  }
+  test_event_set(&many_ready);
+  test_event_wait(&many_go);
+}
+
+static void test_step_by_step(void** state) {
+  MI_UNUSED(state);
+  if (os_page_size() != 4096) return;
+  long delay = mi_option_get(mi_option_purge_delay);
+  mi_option_set(mi_option_purge_delay, 0); // no timer
+  test_event_init(&many_ready);
+  test_event_init(&many_go);
+  test_thread_t thread;
+  test_thread_start(&thread, many_run, NULL);
+  test_event_wait(&many_ready);
+  for (size_t i = 0; i < MANY * PER_PAGE; i++) {
+    if (i % PER_PAGE == 1 || many[i] == NULL) continue; // one stays
+    mi_free(many[i]);
+    many[i] = NULL;
+  }
+  idle_note();
+  int64_t resets = stats_process.reset_bytes;
+  assert_false(idle_give_back(NULL, false));
+  int64_t first = stats_process.reset_bytes - resets;
+  assert_true(idle_give_back(NULL, false));
+  int64_t both = stats_process.reset_bytes - resets;
+  assert_true(both - first > 0 && first > both - first);
+  assert_true(both >= (MANY - 100) * (int64_t)(5 * 8192 - 4096));
+  idle_is_to_stop = 1;
+  idle_note();
+  assert_true(idle_give_back(NULL, false));
+  idle_is_to_stop = 0;
+  assert_int_equal(stats_process.reset_bytes - resets, both);
+  for (size_t i = 0; i < MANY * PER_PAGE; i++) mi_free(many[i]);
+  test_event_set(&many_go);
+  test_thread_join(&thread);
+  test_event_done(&many_ready);
+  test_event_done(&many_go);
+  mi_option_set(mi_option_purge_delay, delay);
+}
+
 // Nobody calls: the timer does, which no test before this one has started.
 static void test_by_timer(void** state) {
   MI_UNUSED(state);
@@ -358,10 +410,12 @@ static void test_by_timer(void** state) {
 int main(void) {
   os_init();
   const struct CMUnitTest tests[] = {
+      // the first two want no timer, the third one a timer that rests
+      cmocka_unit_test(test_who_is_awake),      cmocka_unit_test(test_step_by_step),
       cmocka_unit_test(test_by_timer),          cmocka_unit_test(test_all_classes),
       cmocka_unit_test(test_one_after_another), cmocka_unit_test(test_damaged),
-      cmocka_unit_test(test_of_another_heap),   cmocka_unit_test(test_who_is_awake),
-      cmocka_unit_test(test_collect_of_others), cmocka_unit_test(test_collect_of_own),
+      cmocka_unit_test(test_of_another_heap),   cmocka_unit_test(test_collect_of_others),
+      cmocka_unit_test(test_collect_of_own),
   };
   return check_run(tests);
 }

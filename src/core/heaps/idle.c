@@ -5,7 +5,8 @@
 #include "core/pages/bundle.h"
 #include "core/report/options.h"
 
-#define PENDING_LEAST ((size_t)32 * MI_KIB) // bytes of a page that others freed: less is hardly worth a look
+#define IDLE_STEP_PAGES 2048                  // per call: some thousand calls of the system, 10 ms
+#define PENDING_LEAST   ((size_t)32 * MI_KIB) // bytes of a page that others freed: less is hardly worth a look
 
 // ---- one at a time, and not while somebody counts -----------------------------------------------------------
 
@@ -53,30 +54,47 @@ void idle_note(void) {
     atomic_set_relaxed(&theap->noted, idle_progress(theap));
 }
 
+uint32_t idle_is_to_stop;
+static page_t* cursor; // where a pass that was too long for one call goes on
+
 typedef struct give_s {
   const heap_t* heap;
   theap_t* by;
   bool all;
+  unsigned left;
 } give_t;
 
-static bool give_page(page_t* page, void* arg) {
-  const give_t* give = (const give_t*)arg;
+static bool is_to_be_looked_at(const page_t* page, const give_t* give) {
   uintptr_t owner = atomic_get_acquire(&page->owner);
   const theap_t* theap = page_owner_theap(owner);
-  if (theap == NULL || (owner & PAGE_OWNER_FLAGS) != 0 || atomic_get_acquire(&page->heap) != give->heap)
+  return theap != NULL && (owner & PAGE_OWNER_FLAGS) == 0 && atomic_get_acquire(&page->heap) == give->heap &&
+         (give->all || atomic_get_relaxed(&theap->noted) == idle_progress(theap)) &&
+         idle_is_worth_it(page, page_remote_count(page));
+}
+
+static bool give_page(page_t* page, void* arg) {
+  give_t* give = (give_t*)arg;
+  if (!give->all && cursor != NULL) {
+    if (page == cursor) cursor = NULL;
     return true;
-  if (!give->all && atomic_get_relaxed(&theap->noted) != idle_progress(theap)) return true;
-  if (!idle_is_worth_it(page, page_remote_count(page))) return true;
-  if (!enter()) return false;
+  }
+  if (!is_to_be_looked_at(page, give)) return true;
+  if (atomic_get_relaxed(&idle_is_to_stop)) return false;
+  if (!enter()) return true;
   bundle_remote(page, give->heap);
   leave();
   // It may have become nobody's meanwhile, and all of it free.
   if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) page_look_at_abandoned(give->by, page);
-  return true;
+  if (give->all || --give->left > 0) return true;
+  cursor = page;
+  return false;
 }
 
-void idle_give_back(theap_t* theap, bool all) {
-  if (MI_SECURE || option_get(option_purge_delay) < 0) return;
-  subproc_t* subproc = subproc_main();
-  arena_visit_pages(&subproc->arenas, &give_page, &(give_t){heap_main(), theap, all});
+bool idle_give_back(theap_t* theap, bool all) {
+  if (MI_SECURE || option_get(option_purge_delay) < 0) return true;
+  give_t give = {heap_main(), theap, all, IDLE_STEP_PAGES};
+  arena_visit_pages(&subproc_main()->arenas, &give_page, &give);
+  bool goes_on = give.left == 0;
+  if (!all && !goes_on) cursor = NULL; // its page is gone, perhaps
+  return !goes_on;
 }

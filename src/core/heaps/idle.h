@@ -10,8 +10,12 @@
 void idle_note(void);
 
 // Gives back what lies under freed blocks in pages of theaps that have done nothing since idle_note; with `all`, of all theaps.
-// `theap`: any of the calling thread's, or NULL. Any thread.
-void idle_give_back(theap_t* theap, bool all);
+// `theap`: any of the calling thread's, or NULL. Any thread with `all`, one at a time without. False: there is more to do than
+// one call may do, which another one goes on with.
+bool idle_give_back(theap_t* theap, bool all);
+
+// Set, such a call returns after the page that it is at.
+extern uint32_t idle_is_to_stop;
 
 // Another thread freed so many blocks of the page that its owner may be asleep: somebody should look after a while.
 MI_INLINE void idle_wanted(const page_t* page) {
