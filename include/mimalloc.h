@@ -840,7 +840,8 @@ mi_decl_export const char* mi_thread_exit_mechanism(void) mi_attr_noexcept;
 
 /**
  * Frees memory that is kept for later: of the calling thread, and with `force` what other threads and the
- * process keep, giving it back to the system at once.
+ * process keep, giving it back to the system at once. With `force` memory between blocks that stay, too, where whole
+ * pages of the system's are free: that takes time in proportion to the calling thread's free blocks.
  */
 mi_decl_export void mi_collect(bool force) mi_attr_noexcept;
 
