@@ -225,6 +225,26 @@ void* mi_expand(void* p, size_t newsize) {
   return usable != 0 && newsize <= usable ? p : NULL;
 }
 
+size_t text_length(const void* s, size_t max, size_t width) {
+  size_t n = 0;
+  if (width == 1) {
+    while (n < max && ((const uint8_t*)s)[n] != 0) n++;
+  } else {
+    while (n < max && ((const wchar_t*)s)[n] != 0) n++;
+  }
+  return n;
+}
+
+void* text_duplicate(heap_t* heap, const void* s, size_t max, size_t width) {
+  if (s == NULL) return NULL;
+  size_t size = text_length(s, max, width) * width;
+  uint8_t* copy = (uint8_t*)(heap == NULL ? block_malloc(size + width) : block_malloc_in(heap, size + width));
+  if (copy == NULL) return NULL;
+  mem_copy(copy, s, size);
+  mem_zero(copy + size, width);
+  return copy;
+}
+
 char* mi_strdup(const char* s) { return (char*)text_duplicate(NULL, s, SIZE_MAX, 1); }
 char* mi_strndup(const char* s, size_t n) { return (char*)text_duplicate(NULL, s, n, 1); }
 

@@ -6,6 +6,7 @@
 #include "core/report/options.h"
 
 #define IDLE_STEP_PAGES 2048                  // per call: some thousand calls of the system, 10 ms
+#define PAUSE_MS        200                   // others are waited for; they need less than one
 #define PENDING_LEAST   ((size_t)32 * MI_KIB) // bytes of a page that others freed: less is hardly worth a look
 
 // ---- one at a time, and not while somebody counts -----------------------------------------------------------
@@ -13,14 +14,14 @@
 static uint32_t pauses;
 static uint32_t busy; // the thread that has a remote list in its hands
 
-static bool is_dead_or_self(uint32_t id) {
-  return id == os_thread_id() || os_is_exiting() || os_thread_is_dead(id);
-}
-
 void idle_pause(void) {
   if (MI_SECURE) return;
   atomic_add_seq_cst(&pauses, 1u);
-  for (uint32_t id; (id = atomic_get_seq_cst(&busy)) != 0 && !is_dead_or_self(id);) os_yield();
+  // Who waits too long goes on, and counts some blocks wrongly: the other one may be this thread (a hook on VirtualAlloc), or
+  // stopped by a debugger.
+  uint32_t begin = os_clock_ms(), id;
+  while ((id = atomic_get_seq_cst(&busy)) != 0 && !os_thread_is_dead(id) && os_clock_ms() - begin < PAUSE_MS)
+    os_yield();
 }
 
 void idle_resume(void) {

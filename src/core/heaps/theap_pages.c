@@ -19,7 +19,10 @@ void queue_first_changed(theap_t* theap, unsigned bin) {
   if (first == NULL || theap->guard_rate != 0)
     first = (page_t*)(uintptr_t)&page_none; // guarded sampling counts all
   size_t from = bin == 1 ? 0 : size_class_size(bin - 1) / 8 + 1;
-  for (size_t i = from; i <= size_class_size(bin) / 8; i++) theap->small[i] = first;
+  for (size_t i = from, end = size_class_size(bin) / 8; i <= end; i++) {
+    theap->small[i] = first;
+    atomic_compiler_fence(); // 16 words at most: not worth vectors
+  }
 }
 
 MI_INLINE uint64_t* kept_word(theap_t* theap, unsigned bin) { return &theap->kept_bins[bin / 64]; }
