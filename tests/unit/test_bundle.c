@@ -162,6 +162,24 @@ static void test_damaged(void** state) {
   mi_register_error(NULL, NULL);
 }
 
+// Blocks that killed threads lost make a page's number of blocks smaller, not their places.
+static void test_after_a_kill(void** state) {
+  MI_UNUSED(state);
+  make_page(size_class_bin(1024));
+  enum { LOST = 20 };
+  size_t all = page.reserved;
+  for (size_t i = LOST; i < all; i++) free_others(i);
+  page.reserved = (uint16_t)(all - LOST);
+  assert_true(bundle_remote(&page, NULL));
+  free_others(0);
+  assert_int_equal(page_collect_remote(&page), all - LOST + 1);
+  size_t count = 0;
+  for (block_t* block = page.free; block != NULL; block = block->next) count++;
+  assert_int_equal(count, all - LOST + 1);
+  check_in_use();
+  drop_page();
+}
+
 // A page that another heap has by now is left as it was.
 static void test_of_another_heap(void** state) {
   MI_UNUSED(state);
@@ -414,8 +432,8 @@ int main(void) {
       cmocka_unit_test(test_who_is_awake),      cmocka_unit_test(test_step_by_step),
       cmocka_unit_test(test_by_timer),          cmocka_unit_test(test_all_classes),
       cmocka_unit_test(test_one_after_another), cmocka_unit_test(test_damaged),
-      cmocka_unit_test(test_of_another_heap),   cmocka_unit_test(test_collect_of_others),
-      cmocka_unit_test(test_collect_of_own),
+      cmocka_unit_test(test_after_a_kill),      cmocka_unit_test(test_of_another_heap),
+      cmocka_unit_test(test_collect_of_others), cmocka_unit_test(test_collect_of_own),
   };
   return check_run(tests);
 }

@@ -13,7 +13,9 @@ typedef struct bundle_s {
 
 #define RESET_LEAST ((size_t)16 * MI_KIB) // bytes: less isn't worth the calls of the system
 
-static size_t words_of(const page_t* page) { return bits_divide_up(page->reserved, 64); }
+// Blocks that fit. (`reserved` is lowered by as many as killed threads lost.)
+static size_t capacity(const page_t* page) { return page->slice_count * SLICE_SIZE / page->block_size; }
+static size_t words_of(const page_t* page) { return bits_divide_up(capacity(page), 64); }
 static size_t size_of(const page_t* page) { return sizeof(bundle_t) + words_of(page) * sizeof(uint64_t); }
 
 static size_t offset_of(const page_t* page, const block_t* block) {
@@ -22,18 +24,15 @@ static size_t offset_of(const page_t* page, const block_t* block) {
 
 // The index of the block that starts there; BLOCK_NONE: none. (Unlike block_index not a question to the owner.)
 static uint32_t index_of(const page_t* page, const block_t* block) {
-  size_t offset = offset_of(page, block);
+  size_t offset = offset_of(page, block), size = page->block_size;
   uint32_t index = (uint32_t)((uint64_t)offset * page->inverse >> 32);
-  return offset < page->slice_count * SLICE_SIZE && index * page->block_size == offset &&
-                 index < page->reserved
-             ? index
-             : BLOCK_NONE;
+  return offset <= page->slice_count * SLICE_SIZE - size && index * size == offset ? index : BLOCK_NONE;
 }
 
 static bool add_bundle(const page_t* page, const bundle_t* bundle, uint32_t most, uint64_t* bits) {
-  size_t count = 0;
+  size_t count = 0, words = words_of(page);
   if (offset_of(page, (const block_t*)bundle) + size_of(page) > page->slice_count * SLICE_SIZE) return false;
-  for (size_t i = 0; i < words_of(page); i++) {
+  for (size_t i = 0; i < words; i++) {
     if ((bits[i] & bundle->bits[i]) != 0) return false;
     bits[i] |= bundle->bits[i];
     count += bits_count(bundle->bits[i]);
@@ -87,10 +86,10 @@ typedef struct plan_s {
 
 static plan_t make_plan(const page_t* page, const uint64_t* bits) {
   plan_t plan = {SIZE_MAX, 0, 0};
-  size_t step = os_page_size(), size = page->block_size, own = size_of(page), end;
-  for (size_t at = 0; (at = bitmap_next(bits, at, page->reserved, true)) < page->reserved; at = end) {
-    end = bitmap_next(bits, at, page->reserved, false);
-    size_t from = at * size, to = end < page->reserved ? end * size : page->slice_count * SLICE_SIZE;
+  size_t step = os_page_size(), size = page->block_size, own = size_of(page), count = capacity(page), end;
+  for (size_t at = 0; (at = bitmap_next(bits, at, count, true)) < count; at = end) {
+    end = bitmap_next(bits, at, count, false);
+    size_t from = at * size, to = end < count ? end * size : page->slice_count * SLICE_SIZE;
     if (plan.place == SIZE_MAX && end * size - from >= own) {
       plan.place = from;
       from += own;
@@ -140,7 +139,7 @@ bool bundle_remote(page_t* page, const struct heap_s* heap) {
     bundle_t* bundle = (bundle_t*)(page->start + plan.place);
     bundle->next = BUNDLE_BIT;
     bundle->count = count;
-    for (size_t i = 0; i < words_of(page); i++) bundle->bits[i] = bits[i];
+    for (size_t i = words_of(page); i-- > 0;) bundle->bits[i] = bits[i];
     reset(page, plan.system_pages);
     first = last = (block_t*)bundle;
     word |= PAGE_REMOTE_BUNDLED;
