@@ -75,12 +75,12 @@ static bool is_to_be_looked_at(const page_t* page, const give_t* give) {
 
 static bool give_page(page_t* page, void* arg) {
   give_t* give = (give_t*)arg;
+  if (atomic_get_relaxed(&idle_is_to_stop)) return false;
   if (!give->all && cursor != NULL) {
     if (page == cursor) cursor = NULL;
     return true;
   }
   if (!is_to_be_looked_at(page, give)) return true;
-  if (atomic_get_relaxed(&idle_is_to_stop)) return false;
   if (!enter()) return true;
   bundle_remote(page, give->heap);
   leave();

@@ -20,7 +20,7 @@ extern uint32_t idle_is_to_stop;
 // Another thread freed so many blocks of the page that its owner may be asleep: somebody should look after a while.
 MI_INLINE void idle_wanted(const page_t* page) {
   void (*wanted)(size_t slice_count) = atomic_get_acquire(&arena_purge_wanted);
-  if (!MI_SECURE) wanted(page->slice_count);
+  if (!MI_SECURE) wanted(atomic_get_relaxed(&page->slice_count));
 }
 
 // Between the two nobody has a page's remote list in his hands, and counts that include it are right. They nest. Any thread.

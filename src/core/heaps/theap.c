@@ -74,7 +74,7 @@ static page_t* page_adopted(theap_t* theap, unsigned bin) {
     if (page->extended < page->reserved)
       return NULL; // no memory to commit: abandoned, it would be listed and come again
     // What seemed to be room a killed thread has lost.
-    if (page_used(page) < page->reserved) page->reserved = (uint16_t)page_used(page);
+    if (page_used(page) < page->reserved) atomic_set_relaxed(&page->reserved, (uint16_t)page_used(page));
     page_set_full(theap, page);
   }
 }
@@ -294,7 +294,7 @@ static MI_NOINLINE free_result_t free_remote_block(theap_t* theap, page_t* page,
   uint32_t pending = page_free_remote(page, block);
   if (page_is_abandoned(atomic_get_seq_cst(&page->owner))) {
     page_look_at_abandoned(theap, page);
-  } else if (MI_UNLIKELY(pending == page->reserved / 2u)) {
+  } else if (MI_UNLIKELY(pending == atomic_get_relaxed(&page->reserved) / 2u)) {
     idle_wanted(page); // its owner may be asleep
   }
   return FREE_DONE;

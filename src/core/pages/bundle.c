@@ -79,8 +79,8 @@ block_t* bundle_open(const page_t* page, block_t* first, uint32_t count) {
 
 typedef struct plan_s {
   size_t place; // offset of the bundle, the first place with room for it; SIZE_MAX: there is none
-  uint64_t
-      system_pages; // a bit for each that nothing but freed blocks lie in: 64 at most, as pages have 4 slices at most
+  // A bit for each that nothing but freed blocks lie in: 64 at most, as pages have 4 slices at most.
+  uint64_t system_pages;
   size_t bytes; // in these
 } plan_t;
 

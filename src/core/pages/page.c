@@ -16,9 +16,10 @@ void page_init(page_t* page, unsigned bin, size_t block_size, uintptr_t owner, s
   page->block_size = block_size;
   page->inverse = block_reciprocals[bin]; // 0 for huge ones: then no address is a block
   page_set_extended(page, 0);
-  page->reserved = (uint16_t)(bin == BIN_HUGE ? 1 : page->slice_count * SLICE_SIZE / block_size);
-  atomic_set_relaxed(&page->bin,
-                     (uint8_t)bin); // read by late looks at what the record was before, as two more are
+  // Read by late looks at what the record was before, as three more are.
+  atomic_set_relaxed(&page->reserved,
+                     (uint16_t)(bin == BIN_HUGE ? 1 : page->slice_count * SLICE_SIZE / block_size));
+  atomic_set_relaxed(&page->bin, (uint8_t)bin);
   page->is_kept = 0;
   page->keep_ticks = 0;
   atomic_set_relaxed(&page->is_listed, (uint8_t)0);
