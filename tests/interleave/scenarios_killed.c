@@ -79,24 +79,9 @@ static void judge_letting_go(void) {
 }
 
 // B has a page of whose blocks five lie in its remote list: those are lost with who was giving their memory back.
-static void prepare_asleep(void) {
-  world_begin(C);
-  option_set(option_purge_delay, 1000);
-  schedule_as(B);
-  first = world_fill_page(SIZE, 1);
-  schedule_as(C);
-  for (int i = 2; i < 7; i++) world_free(first + i);
-  schedule_as(0);
-}
+static void prepare_asleep(void) { first = world_begin_with_free(SIZE, B, C); }
 static void give_back(void) { idle_give_back(theap_current(), true); }
-static void prepare_trim(void) {
-  world_begin(C);
-  option_set(option_purge_delay, 1000);
-  schedule_as(A);
-  first = world_fill_page(SIZE, 1);
-  for (int i = 2; i < 7; i++) world_free(first + i);
-  schedule_as(0);
-}
+static void prepare_trim(void) { first = world_begin_with_free(SIZE, A, A); }
 static void trim(void) { thread_trim(world_self()); }
 // The next one isn't kept from it, nor from counting.
 static void judge_asleep(void) {

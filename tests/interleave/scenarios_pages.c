@@ -208,15 +208,7 @@ static void take_and_free_small(void) {
 // ---- memory under freed blocks of another's page goes back ------------------------------------------------------
 
 // A allocates from the page, sleeping or not; five blocks of it lie in the remote list.
-static void prepare_bundle(void) {
-  world_begin(C);
-  option_set(option_purge_delay, 1000);
-  schedule_as(A);
-  first = world_fill_page(SIZE, 1);
-  schedule_as(B);
-  for (int i = 2; i < 7; i++) world_free(first + i);
-  schedule_as(0);
-}
+static void prepare_bundle(void) { first = world_begin_with_free(SIZE, A, B); }
 // And they have been given back once.
 static void prepare_bundled(void) {
   prepare_bundle();
@@ -235,14 +227,7 @@ static void take_all(void) {
   for (int i = 0; i < 7; i++) world_take(SIZE);
 }
 // A has five blocks of its own free.
-static void prepare_trim(void) {
-  world_begin(C);
-  option_set(option_purge_delay, 1000);
-  schedule_as(A);
-  first = world_fill_page(SIZE, 1);
-  for (int i = 2; i < 7; i++) world_free(first + i);
-  schedule_as(0);
-}
+static void prepare_trim(void) { first = world_begin_with_free(SIZE, A, A); }
 static void trim_and_take(void) {
   thread_trim(world_self());
   world_take(SIZE);

@@ -122,6 +122,17 @@ int world_fill_page(size_t size, unsigned room) {
   return first;
 }
 
+int world_begin_with_free(size_t size, unsigned owner, unsigned freer) {
+  world_begin(C);
+  option_set(option_purge_delay, 1000);
+  schedule_as(owner);
+  int first = world_fill_page(size, 1);
+  schedule_as(freer);
+  for (int i = 2; i < 7; i++) world_free(first + i);
+  schedule_as(0);
+  return first;
+}
+
 // ---- the end ----------------------------------------------------------------------------------------------
 
 static void add_arena(arena_t* arena, void* arg) {

@@ -38,6 +38,10 @@ void world_forget(int block);
 // number; the others follow.
 int world_fill_page(size_t size, unsigned room);
 
+// world_begin(C), and memory goes back after a second; then `owner` fills a page but for one block, and `freer` frees the last
+// five of its blocks, so that two are in use. Returns the first one's number.
+int world_begin_with_free(size_t size, unsigned owner, unsigned freer);
+
 typedef struct world_loss_s {
   unsigned blocks, pages, slices, records;
 } world_loss_t;
