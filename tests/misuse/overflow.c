@@ -25,6 +25,13 @@ static char* make_victim(const case_t* c, size_t* count) {
   return blocks[*count / 2];
 }
 
+// One byte alone may be what the attacker would write already: in one canary of 256.
+static void change_one(char* at) {
+  char was = *(volatile char*)hide(at);
+  fill_with_attacker(at, 1);
+  if (*(volatile char*)hide(at) == was) *(volatile char*)hide(at) = (char)~was;
+}
+
 static void overflow(const case_t* c) {
   size_t count;
   char* p = make_victim(c, &count);
@@ -32,7 +39,9 @@ static void overflow(const case_t* c) {
     // The next one last: its link then leads to another one nearby.
     for (size_t i = count - 1 - count % 2; i > count / 2; i -= 2) release(blocks[i]);
   }
-  if (c->amount < 0) {
+  if (c->amount == 1 || c->amount == -1) {
+    change_one(c->amount < 0 ? p - 1 : p + c->size);
+  } else if (c->amount < 0) {
     for (size_t n = 1; n <= (size_t)-c->amount; n++) fill_with_attacker(p - n, 1);
   } else {
     fill_with_attacker(p + c->size, (size_t)c->amount);
