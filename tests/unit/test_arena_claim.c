@@ -33,14 +33,16 @@ static int tear_down(void** state) {
 
 // ---- claims against a plain array -------------------------------------------------------------------------------
 
+static const arena_alignment_t anywhere = {1, false};
+
 enum { SLICES_MAX = 6 * 4096 + 256, RUNS = 4000 };
 static bool taken[SLICES_MAX];
 static struct { size_t start, count; } runs[RUNS];
 static size_t run_count;
 
 // Where a run of so many free slices starts, at or behind `from` and before `to`; SIZE_MAX if nowhere.
-static size_t find_run(const arena_t* arena, size_t from, size_t to, size_t count, size_t alignment,
-                       bool in_arena) {
+static size_t find_run(const arena_t* arena, size_t from, size_t to, size_t count,
+                       arena_alignment_t alignment, bool in_arena) {
   size_t base =
       in_arena ? 0 : (uintptr_t)arena->base / SLICE_SIZE; // bytes and words of the bitmap are aligned in it
   for (size_t at = from, length = 0; at < arena->slice_count; at++) {
@@ -48,7 +50,8 @@ static size_t find_run(const arena_t* arena, size_t from, size_t to, size_t coun
     if (length < count) continue;
     size_t start = at + 1 - count;
     if (start >= to) break;
-    if (start >= from && (base + start) % alignment == 0) return start;
+    size_t aligned = alignment.is_of_end ? at + 1 : start;
+    if (start >= from && (base + aligned) % alignment.slices == 0) return start;
   }
   return SIZE_MAX;
 }
@@ -66,28 +69,34 @@ static void check_hints(const arena_t* arena) {
     uint8_t fits = arena->fits[chunk];
     size_t to = from + CHUNK_SLICES;
     if ((fits & FITS_MEDIUM) == 0)
-      assert_int_equal(find_run(arena, from, to, PAGE_MEDIUM_SLICES, PAGE_MEDIUM_SLICES, true), SIZE_MAX);
-    if ((fits & FITS_WORD) == 0) assert_int_equal(find_run(arena, from, to, 64, 64, true), SIZE_MAX);
+      assert_int_equal(
+          find_run(arena, from, to, PAGE_MEDIUM_SLICES, (arena_alignment_t){PAGE_MEDIUM_SLICES, false}, true),
+          SIZE_MAX);
+    if ((fits & FITS_WORD) == 0)
+      assert_int_equal(find_run(arena, from, to, 64, (arena_alignment_t){64, false}, true), SIZE_MAX);
     if (arena->longest[chunk] < LONGEST_UNKNOWN)
-      assert_int_equal(find_run(arena, from, to, (size_t)arena->longest[chunk] + 1, 1, true), SIZE_MAX);
+      assert_int_equal(find_run(arena, from, to, (size_t)arena->longest[chunk] + 1, anywhere, true),
+                       SIZE_MAX);
   }
   if (arena->longest_run < LONGEST_UNKNOWN)
-    assert_int_equal(find_run(arena, 0, arena->slice_count, (size_t)arena->longest_run + 1, 1, true),
+    assert_int_equal(find_run(arena, 0, arena->slice_count, (size_t)arena->longest_run + 1, anywhere, true),
                      SIZE_MAX);
 }
 
-static bool claim(arena_t* arena, size_t count, size_t alignment) {
+static bool claim_aligned(arena_t* arena, size_t count, arena_alignment_t alignment) {
   size_t start = arena_claim(arena, count, alignment, NULL);
   if (start == ARENA_NOT_FOUND) {
-    bool is_part = alignment == 1 && (count == PAGE_MEDIUM_SLICES || count == 64); // of a bitmap's word
-    size_t missed = is_part ? find_run(arena, 0, SIZE_MAX, count, count, true)
+    bool is_part =
+        alignment.slices == 1 && (count == PAGE_MEDIUM_SLICES || count == 64); // of a bitmap's word
+    size_t missed = is_part ? find_run(arena, 0, SIZE_MAX, count, (arena_alignment_t){count, false}, true)
                             : find_run(arena, 0, SIZE_MAX, count, alignment, false);
     if (missed != SIZE_MAX)
       fail_msg("%zu slices weren't found, though there are some from %zu on", count, missed);
     return false;
   }
   assert_true(start + count <= arena->slice_count);
-  assert_int_equal(((uintptr_t)arena->base / SLICE_SIZE + start) % alignment, 0);
+  size_t aligned = alignment.is_of_end ? start + count : start;
+  assert_int_equal(((uintptr_t)arena->base / SLICE_SIZE + aligned) % alignment.slices, 0);
   for (size_t i = start; i < start + count; i++) {
     assert_false(taken[i]);
     taken[i] = true;
@@ -96,6 +105,10 @@ static bool claim(arena_t* arena, size_t count, size_t alignment) {
   runs[run_count].start = start;
   runs[run_count++].count = count;
   return true;
+}
+
+static bool claim(arena_t* arena, size_t count, size_t alignment) {
+  return claim_aligned(arena, count, (arena_alignment_t){alignment, false});
 }
 
 static void release_run(arena_t* arena, size_t i) {
@@ -129,7 +142,7 @@ static void test_claims(void** state) {
       bool wants = test_random_below(&random, 10) < (phase == 0 ? 9u : phase == 1 ? 5u : 2u);
       if ((wants && run_count < RUNS) || run_count == 0) {
         size_t alignment = step % 11 == 0 ? (size_t)1 << test_random_below(&random, 8) : 1;
-        claim(arena, pick_count(&random), alignment);
+        claim_aligned(arena, pick_count(&random), (arena_alignment_t){alignment, step % 22 == 0});
       } else {
         release_run(arena, test_random_below(&random, run_count));
       }
@@ -156,8 +169,8 @@ static void test_fragmented(void** state) {
   size_t end = arena->slice_count;
   slices_release(arena, end - 5, 5);
   bitmap_set(arena->committed, 0, 8);
-  assert_int_equal(arena_claim(arena, 6, 1, NULL), ARENA_NOT_FOUND);
-  assert_int_equal(arena_claim(arena, 5, 1, NULL), end - 5);
+  assert_int_equal(arena_claim(arena, 6, anywhere, NULL), ARENA_NOT_FOUND);
+  assert_int_equal(arena_claim(arena, 5, anywhere, NULL), end - 5);
   bitmap_clear(arena->committed, 0, 8);
   const size_t holes[] = {3 * 4096 + 1000, 4090, 2 * 4096 + 100,
                           3 * 4096 + 4000}; // the second will grow into the next chunk
@@ -207,7 +220,7 @@ static void run_claims(void* arg) {
       count[i] = 0;
     } else {
       count[i] = pick_count(&random);
-      start[i] = arena_claim(contested, count[i], 1, NULL);
+      start[i] = arena_claim(contested, count[i], anywhere, NULL);
       if (start[i] == ARENA_NOT_FOUND) count[i] = 0;
       for (size_t k = start[i]; k < start[i] + count[i]; k++) {
         if (atomic_get_relaxed(&owners[k]) != 0) atomic_add_relaxed(&collisions, 1);

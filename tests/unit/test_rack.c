@@ -92,33 +92,6 @@ static void test_all_is_zeroed(void** state) {
   assert_int_equal(errors, 0);
 }
 
-// A page of one block is kept for the next one as it is, with its guard. A second free of the block is told.
-static void test_single_keeps_its_guard(void** state) {
-  MI_UNUSED(state);
-  uint8_t* p = mi_malloc(700000);
-  size_t usable = mi_usable_size(p);
-  mi_free(p);
-  mi_free(hide(p));
-  assert_int_equal(errors, 1);
-  assert_int_equal(last_error, MESSAGE_EAGAIN); // a page that was given back would be no block at all
-  errors = 0;
-  uint8_t* again = mi_malloc(699000);
-  assert_ptr_equal(again, hide(p));
-  assert_int_equal(mi_usable_size(again), usable);
-  assert_true(os_posix_is_committed(again, usable));
-  assert_false(os_posix_is_committed(again + usable, SLICE_SIZE));
-  mi_free(again);
-  void* much_shorter = mi_malloc(580000); // 10 slices with the guard, for a page of 12
-  assert_ptr_not_equal(much_shorter, hide(p));
-  again = mi_malloc(650000); // 11
-  assert_ptr_equal(again, hide(p));
-  assert_int_equal(mi_usable_size(again), usable);
-  mi_free(again);
-  mi_free(much_shorter);
-  mi_collect(true);
-  assert_int_equal(mi_usable_size(hide(p)), 0);
-}
-
 // A block that malloc returns holds nothing of ours but behind its end.
 static void test_fresh_is_clean(void** state) {
   MI_UNUSED(state);
@@ -421,46 +394,14 @@ static void test_destroyed_heap(void** state) {
   free_all(fresh, count);
 }
 
-// The guard slice behind a large block moves when the block grows in place.
-static void test_guard_moves(void** state) {
-  MI_UNUSED(state);
-  size_t grown = 0;
-  char* p = mi_malloc(1024 * 1024);
-  memset(p, 7, 1024 * 1024);
-  for (size_t size = 1024 * 1024; size < 8 * 1024 * 1024; size += size / 4) {
-    char* q = mi_realloc(p, size);
-    assert_non_null(q);
-    grown += q == p;
-    memset(q + 1024 * 1024, 7, size - 1024 * 1024);
-    p = q;
-    page_t* page = page_map_page(p);
-    assert_int_equal(page->block_size + SLICE_SIZE, page->slice_count * SLICE_SIZE);
-    assert_false(os_posix_is_committed(p + mi_usable_size(p), SLICE_SIZE));
-    assert_true(os_posix_is_committed(p, mi_usable_size(p)));
-  }
-  assert_true(grown > 2);
-  mi_free(p);
-}
-
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest cases[] = {
-      CASE(test_freed_is_zero),
-      CASE(test_all_is_zeroed),
-      CASE(test_single_keeps_its_guard),
-      CASE(test_fresh_is_clean),
-      CASE(test_reuse_waits),
-      CASE(test_order_is_random),
-      CASE(test_fresh_order_is_random),
-      CASE(test_counts_are_exact),
-      CASE(test_collect_empties),
-      CASE(test_others),
-      CASE(test_double_free),
-      CASE(test_inside),
-      CASE(test_copied_code),
-      CASE(test_written_after_free),
-      CASE(test_destroyed_heap),
-      CASE(test_guard_moves),
+      CASE(test_freed_is_zero),      CASE(test_all_is_zeroed),   CASE(test_fresh_is_clean),
+      CASE(test_reuse_waits),        CASE(test_order_is_random), CASE(test_fresh_order_is_random),
+      CASE(test_counts_are_exact),   CASE(test_collect_empties), CASE(test_others),
+      CASE(test_double_free),        CASE(test_inside),          CASE(test_copied_code),
+      CASE(test_written_after_free), CASE(test_destroyed_heap),
   };
   return check_run(cases);
 }

@@ -106,7 +106,7 @@ static void test_hands(void** state) {
   arena_t* arena = page_map_page(runtime_theap()->bins[size_class_bin(100)].first->start)->arena;
   size_t before = arena_usage(arena).free;
   for (size_t i = 0; i < DEAD; i++)
-    assert_true(arena_claim(arena, RUN, 1, &acquire_dead()->hands.claimed) != ARENA_NOT_FOUND);
+    assert_true(arena_claim(arena, RUN, (arena_alignment_t){1, false}, &acquire_dead()->hands.claimed) != ARENA_NOT_FOUND);
   assert_int_equal(arena_usage(arena).free, before - DEAD * RUN);
   assert_int_equal(thread_reap(self, 1), DEAD);
   assert_int_equal(arena_usage(arena).free, before);

@@ -92,8 +92,15 @@ static void test_given_up_in_time(void** state) {
   MI_UNUSED(state);
   for (size_t i = 0; i < 3; i++) mi_free(mi_malloc(LARGE + i * SLICE_SIZE));
   assert_int_equal(pages_now(), 3);
-  for (size_t i = 0; i < 4 * THEAP_TICK_CALLS; i++) mi_free(mi_malloc(9000));
+  for (size_t i = 0; i < 3 * 4 * THEAP_TICK_CALLS; i++)
+    mi_free(mi_malloc(9000)); // the fourth time that each is looked at
   assert_int_equal(pages_now(), 0);
+  // Of a length that is in use none goes, however many ticks there are.
+  for (size_t i = 0; i < 2; i++) mi_free(mi_malloc(LARGE + i * SLICE_SIZE));
+  for (size_t i = 0; i < 40 * THEAP_TICK_CALLS; i++)
+    mi_free(mi_malloc(i % THEAP_TICK_CALLS == 0 ? LARGE : 9000));
+  assert_int_equal(pages_now(), 1);
+  mi_collect(true);
 }
 
 static void test_double_free(void** state) {
@@ -207,14 +214,10 @@ static void test_freed_by_two(void** state) {
 
 int main(void) {
   const struct CMUnitTest cases[] = {
-      cmocka_unit_test_setup(test_reuse, begin),
-      cmocka_unit_test_setup(test_bound, begin),
-      cmocka_unit_test_setup(test_order, begin),
-      cmocka_unit_test_setup(test_given_up_in_time, begin),
-      cmocka_unit_test_setup(test_double_free, begin),
-      cmocka_unit_test_setup(test_no_block_there, begin),
-      cmocka_unit_test_setup(test_other_threads, begin),
-      cmocka_unit_test_setup(test_end_of_keeper, begin),
+      cmocka_unit_test_setup(test_reuse, begin),         cmocka_unit_test_setup(test_bound, begin),
+      cmocka_unit_test_setup(test_order, begin),         cmocka_unit_test_setup(test_given_up_in_time, begin),
+      cmocka_unit_test_setup(test_double_free, begin),   cmocka_unit_test_setup(test_no_block_there, begin),
+      cmocka_unit_test_setup(test_other_threads, begin), cmocka_unit_test_setup(test_end_of_keeper, begin),
       cmocka_unit_test_setup(test_freed_by_two, begin),
   };
   return check_run(cases);

@@ -25,7 +25,7 @@ arena_set_t* arena_set_first(void) { return atomic_get_acquire(&all_sets); }
 
 // ---- records --------------------------------------------------------------------------------------------
 
-enum { BITMAPS = 7 };
+enum { BITMAPS = 7 + MI_SECURE };
 
 static size_t summary_words(size_t word_count) { return bits_divide_up(word_count, BITMAP_WORD_BITS); }
 
@@ -66,8 +66,18 @@ static arena_t* record_make(size_t slice_count) {
   arena->word_count = words;
   arena->numa_node = -1;
   uint64_t* bits = (uint64_t*)((uint8_t*)arena + header);
-  uint64_t** bitmaps[BITMAPS] = {&arena->free,  &arena->committed, &arena->begun,     &arena->dirty,
-                                 &arena->aging, &arena->old,       &arena->huge_heads};
+  uint64_t** bitmaps[BITMAPS] = {
+    &arena->free,
+    &arena->committed,
+    &arena->begun,
+    &arena->dirty,
+    &arena->aging,
+    &arena->old,
+    &arena->huge_heads,
+#if MI_SECURE
+    &arena->shut
+#endif
+  };
   for (size_t i = 0; i < BITMAPS; i++, bits += capacity) *bitmaps[i] = bits;
   arena->free_summary = bits;
   arena->waiting_summary = bits + summaries;

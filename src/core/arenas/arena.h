@@ -9,6 +9,7 @@
 //   free       nobody's; whoever clears a slice's bit has it
 //   committed  there is memory behind the slice
 //   begun      not committed, but there is memory behind its first PAGE_PART_SIZE bytes
+//   shut       not committed, but there is memory behind it, inaccessible: a guard, or was one (secure builds)
 //   dirty      the slice was used since it was committed: it may not read as zero
 //   aging/old  freed in this delay period / in an earlier one; those that are free still wait for their purge
 //   huge_heads slices at which a page starts that is larger than those of any size class
@@ -60,6 +61,7 @@ typedef struct arena_s {
   uint64_t* free_summary;
   uint64_t* committed;
   uint64_t* begun;
+  uint64_t* shut; // secure builds
   uint64_t* dirty;
   uint64_t* aging;
   uint64_t* old;
@@ -161,9 +163,13 @@ void arena_page_made(arena_hands_t* hands);
 // changed then. The page's owner only.
 bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands);
 
-// Makes the page's last slice inaccessible, by taking the memory behind it away. Returns how many slices are
-// left: all of them when it can't be done. A page that was just allocated, with all but the last slice
-// committed.
+// The same for a page whose last slice is to be its guard.
+page_t* arena_page_allocate_guarded(const arena_source_t* source, size_t slice_count, size_t commit_slices,
+                                    size_t alignment);
+
+// Makes the page's last slice inaccessible. Returns how many slices are left: all of them when it can't be done. A page that was
+// just allocated, with all but the last slice committed. The memory there stays, if there is any, and so does the guard when
+// the page is freed, until its place is used in another way.
 size_t arena_page_guard(page_t* page);
 
 // For pages that anybody may free: takes the owner away, which only one of several can. `is_claimed`: whether

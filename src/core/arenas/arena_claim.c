@@ -141,9 +141,17 @@ static size_t claim_one(arena_t* arena, arena_hold_t* hold) {
 #define MEDIUM_STARTS 0x1111111111111111u // of a word, where a run of PAGE_MEDIUM_SLICES may begin
 
 typedef struct wanted_s {
-  size_t count, alignment; // slices
-  uint32_t kind;           // FITS_*; 0: a run that may start anywhere
+  size_t count; // slices
+  arena_alignment_t alignment;
+  uint32_t kind; // FITS_*; 0: a run that may start anywhere
 } wanted_t;
+
+// Where the first such run from `at` on begins, if all is free.
+static size_t first_place(const arena_t* arena, const wanted_t* wanted, size_t at) {
+  size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);
+  size_t to_aligned = wanted->alignment.is_of_end ? wanted->count : 0;
+  return bits_align_up(base_slice + at + to_aligned, wanted->alignment.slices) - base_slice - to_aligned;
+}
 
 // The words of the chunk's part [from, to) that have free slices, a bit each.
 static uint64_t words_with_free(const arena_t* arena, size_t from, size_t to) {
@@ -178,16 +186,15 @@ static size_t claim_words_in(arena_t* arena, size_t from, size_t to, arena_hold_
 // Runs that start in [from, to); they may end behind it. In vain: *longest of them was the longest.
 static size_t claim_run_in(arena_t* arena, size_t from, size_t to, const wanted_t* wanted, size_t* longest,
                            arena_hold_t* hold) {
-  size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);
   size_t at = from;
   *longest = 0;
   while (at < to) {
     at = bitmap_next(arena->free, at, to, true);
     if (at >= to) break;
     // As many in a row hold it wherever they start.
-    size_t enough = wanted->count + wanted->alignment - 1, left = arena->slice_count - at;
+    size_t enough = wanted->count + wanted->alignment.slices - 1, left = arena->slice_count - at;
     size_t run_end = bitmap_next(arena->free, at, at + (enough < left ? enough : left), false);
-    size_t start = bits_align_up(base_slice + at, wanted->alignment) - base_slice;
+    size_t start = first_place(arena, wanted, at);
     if (start < run_end && run_end - start >= wanted->count) {
       if (slices_try_claim(arena, start, wanted->count, hold)) return start;
       at = start; // somebody was faster with a part of it: look again
@@ -251,23 +258,24 @@ static size_t claim_short_run(arena_t* arena, const wanted_t* wanted, arena_hold
 #define LONG_LOOKS    128 // runs looked at, of any length; then the best of them is taken
 #define LONG_ATTEMPTS 4   // others may be faster
 
-// The best run of `count` in the arena's part for runs, as far as it is looked at; ARENA_NOT_FOUND: none there.
-static size_t find_long_run(const arena_t* arena, size_t count) {
-  const wanted_t wanted = {count, 1, 0};
+// The best run in the arena's part for runs, as far as it is looked at; ARENA_NOT_FOUND: none there.
+static size_t find_long_run(const arena_t* arena, const wanted_t* wanted) {
+  size_t count = wanted->count, most = count + wanted->alignment.slices - 1;
   size_t best = ARENA_NOT_FOUND, best_missing = SIZE_MAX, best_length = SIZE_MAX;
   // The rest of the arena that nobody had yet is endless: as much of it is looked at as is wanted.
   size_t at = runs_begin(arena), used = atomic_get_relaxed(&arena->used_end);
-  size_t end = (used > at ? used : at) + count;
+  size_t end = (used > at ? used : at) + most;
   if (end > arena->slice_count) end = arena->slice_count;
   for (unsigned looks = 0; looks < LONG_LOOKS && at < end && end - at >= count; looks++) {
-    if (is_in_vain(arena, at / CHUNK_SLICES, &wanted)) { // nothing begins there
+    if (is_in_vain(arena, at / CHUNK_SLICES, wanted)) { // nothing begins there
       at = bits_align_down(at, CHUNK_SLICES) + CHUNK_SLICES;
       continue;
     }
     size_t start = bitmap_next(arena->free, at, end, true);
     at = bitmap_next(arena->free, start, end, false);
     size_t length = at - start;
-    if (length < count) continue;
+    start = first_place(arena, wanted, start);
+    if (start >= at || at - start < count) continue;
     if (at == end) length = SIZE_MAX - 1;
     size_t missing = count - bitmap_count(arena->committed, start, count);
     if (missing > best_missing || (missing == best_missing && length >= best_length)) continue;
@@ -278,10 +286,10 @@ static size_t find_long_run(const arena_t* arena, size_t count) {
   return best;
 }
 
-static size_t claim_long_run(arena_t* arena, size_t count, arena_hold_t* hold) {
+static size_t claim_long_run(arena_t* arena, const wanted_t* wanted, arena_hold_t* hold) {
   for (int attempt = 0; attempt < LONG_ATTEMPTS; attempt++) {
-    size_t start = find_long_run(arena, count);
-    if (start == ARENA_NOT_FOUND || slices_try_claim(arena, start, count, hold)) return start;
+    size_t start = find_long_run(arena, wanted);
+    if (start == ARENA_NOT_FOUND || slices_try_claim(arena, start, wanted->count, hold)) return start;
   }
   return ARENA_NOT_FOUND;
 }
@@ -305,16 +313,18 @@ static MI_COLD size_t claim_by_chunk(arena_t* arena, const wanted_t* wanted, are
 }
 
 // Runs start their search a quarter into the arena, away from the small pages that fill it from the front.
-size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold) {
-  if (count == 1 && alignment_slices <= 1) return claim_one(arena, hold);
+size_t arena_claim(arena_t* arena, size_t count, arena_alignment_t alignment, arena_hold_t* hold) {
+  bool is_anywhere = alignment.slices <= 1;
+  if (count == 1 && is_anywhere) return claim_one(arena, hold);
   uint32_t most = atomic_get_relaxed(&arena->longest_run);
   if (count > most && most < LONGEST_UNKNOWN) return ARENA_NOT_FOUND;
-  wanted_t wanted = {count, alignment_slices < 1 ? 1 : alignment_slices, 0};
-  if (wanted.alignment == 1 && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
-  if (wanted.alignment == 1 && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
-  if (wanted.kind == 0 && wanted.alignment == 1) {
+  wanted_t wanted = {count, alignment, 0};
+  if (is_anywhere) wanted.alignment = (arena_alignment_t){1, false};
+  if (is_anywhere && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
+  if (is_anywhere && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
+  if (wanted.kind == 0 && (is_anywhere || alignment.is_of_end)) {
     size_t found =
-        count <= RUN_HINTS ? claim_short_run(arena, &wanted, hold) : claim_long_run(arena, count, hold);
+        count <= RUN_HINTS ? claim_short_run(arena, &wanted, hold) : claim_long_run(arena, &wanted, hold);
     if (found != ARENA_NOT_FOUND) return found;
   }
   return claim_by_chunk(arena, &wanted, hold);

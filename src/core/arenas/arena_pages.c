@@ -17,11 +17,37 @@
 size_t slices_begun;
 
 size_t slices_memory(const arena_t* arena, size_t start, size_t count) {
-  return bitmap_count(arena->committed, start, count) * SLICE_SIZE +
+  size_t shut = MI_SECURE ? bitmap_count(arena->shut, start, count) : 0;
+  return (bitmap_count(arena->committed, start, count) + shut) * SLICE_SIZE +
          bitmap_count(arena->begun, start, count) * PAGE_PART_SIZE;
 }
 
+// Slices that the caller holds: those that are shut have accessible memory then.
+static bool slices_open(arena_t* arena, size_t start, size_t count) {
+  size_t end = start + count;
+  while ((start = bitmap_next(arena->shut, start, end, true)) < end) {
+    count = bitmap_next(arena->shut, start, end, false) - start;
+    if (!os_protect(slice_address(arena, start), count * SLICE_SIZE, true)) return false;
+    bitmap_clear(arena->shut, start, count);
+    bitmap_set(arena->committed, start, count);
+    start += count;
+  }
+  return true;
+}
+
+// A slice that the caller holds, with memory; killed at any place: it is never taken for accessible while it isn't.
+static bool slice_shut(arena_t* arena, size_t slice) {
+  bitmap_set(arena->dirty, slice, 1);
+  bitmap_clear(arena->committed, slice, 1);
+  bitmap_set(arena->shut, slice, 1);
+  return os_protect(slice_address(arena, slice), SLICE_SIZE, false) || !slices_open(arena, slice, 1);
+}
+
 bool slices_do_commit(arena_t* arena, size_t start, size_t count) {
+  if (MI_SECURE && bitmap_count(arena->shut, start, count) > 0) {
+    if (!slices_open(arena, start, count)) return false;
+    if (bitmap_is_all(arena->committed, start, count, true)) return true;
+  }
   uint8_t* address = slice_address(arena, start);
   size_t size = count * SLICE_SIZE;
   bool is_zero = arena->commit == NULL;
@@ -38,6 +64,7 @@ bool slices_do_commit(arena_t* arena, size_t start, size_t count) {
 
 // Of a single slice that the caller holds, PAGE_PART_SIZE bytes.
 static bool slice_begin(arena_t* arena, size_t slice, arena_hands_t* hands) {
+  if (MI_SECURE && !slices_open(arena, slice, 1)) return false;
   if (slices_memory(arena, slice, 1) != 0) return true;
   arena_purge_before_growth(arena, PAGE_PART_SIZE, hands);
   if (!sysmem_commit(slice_address(arena, slice), PAGE_PART_SIZE, PAGE_PART_SIZE)) return false;
@@ -135,7 +162,8 @@ static bool others_purge(const arena_set_t* set) {
 
 typedef struct request_s {
   const arena_source_t* source;
-  size_t count, commit, alignment; // slices
+  size_t count, commit; // slices
+  arena_alignment_t alignment;
   arena_hold_t* claimed;
 } request_t;
 
@@ -196,7 +224,7 @@ static page_t* page_from_arenas(const request_t* request) {
       continue;
     }
     attempt++;
-    if (request->source->only != NULL || !arena_add(set, request->count + request->alignment, made))
+    if (request->source->only != NULL || !arena_add(set, request->count + request->alignment.slices, made))
       return NULL;
   }
   return NULL;
@@ -218,13 +246,14 @@ static bool wants_own(size_t slice_count, size_t alignment) {
   return slice_count > arena_object_slices() || slice_count > half || alignment > half;
 }
 
-page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices,
-                            size_t alignment) {
+static page_t* allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices,
+                        size_t alignment, bool is_guarded) {
   if (slice_count > SLICES_MAX) return NULL;
   arena_set_t* set = source->set;
-  request_t request = {source, slice_count, commit_slices,
-                       alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE, hold_for_claim(source->hands)};
-  bool is_own = source->only == NULL && wants_own(slice_count, request.alignment);
+  arena_alignment_t aligned = {alignment <= SLICE_SIZE ? 1 : alignment / SLICE_SIZE, false};
+  if (is_guarded && aligned.slices == 1) aligned = (arena_alignment_t){GUARD_ALIGNMENT, true};
+  request_t request = {source, slice_count, commit_slices, aligned, hold_for_claim(source->hands)};
+  bool is_own = source->only == NULL && wants_own(slice_count, aligned.slices);
   for (int attempt = 0; attempt < 2; attempt++) {
     page_t* page = NULL;
     // Arenas that are there anyway may have room for it.
@@ -244,6 +273,17 @@ page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, si
     if (!MI_64BIT) arena_release_empty(set);
   }
   return NULL;
+}
+
+page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, size_t commit_slices,
+                            size_t alignment) {
+  return allocate(source, slice_count, commit_slices, alignment, false);
+}
+
+page_t* arena_page_allocate_guarded(const arena_source_t* source, size_t slice_count, size_t commit_slices,
+                                    size_t alignment) {
+  page_t* page = allocate(source, slice_count, commit_slices, alignment, true);
+  return page != NULL ? page : allocate(source, slice_count, commit_slices, alignment, false);
 }
 
 MI_COLD bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands) {
@@ -272,12 +312,15 @@ MI_COLD size_t arena_page_guard(page_t* page) {
   size_t last = arena_slice_of(arena, page->start) + count - 1;
   size_t memory = slices_memory(arena, last, 1);
   if (memory != 0) {
-    if (memory == SLICE_SIZE &&
-        (arena->is_pinned || arena->commit != NULL || !option_is_enabled(option_purge_decommits))) {
+    if (arena->is_pinned || arena->commit != NULL) {
       bitmap_set(arena->dirty, last, 1);
       return count;
     }
-    slices_purge(arena, last, 1);
+    if (memory < SLICE_SIZE) {
+      slices_purge(arena, last, 1);
+    } else if (bitmap_count(arena->shut, last, 1) == 0 && !slice_shut(arena, last)) {
+      return count;
+    }
   }
   return count - 1;
 }

@@ -62,6 +62,8 @@ void slices_purge(arena_t* arena, size_t start, size_t count) {
   for (size_t end = start + count, next; start < end; start = next) {
     if ((next = bitmap_next(arena->begun, start, end, false)) > start) {
       purge_alike(arena, arena->begun, PAGE_PART_SIZE, start, next - start);
+    } else if (MI_SECURE && (next = bitmap_next(arena->shut, start, end, false)) > start) {
+      purge_alike(arena, arena->shut, SLICE_SIZE, start, next - start);
     } else if ((next = bitmap_next(arena->committed, start, end, false)) == start) {
       next++; // somebody else purged it just before it was claimed
     } else if (option_is_enabled(option_purge_decommits)) {
@@ -104,7 +106,8 @@ static void run_end(purge_run_t* run) {
 }
 
 static uint64_t word_memory(const arena_t* arena, size_t word) {
-  return atomic_get_relaxed(&arena->committed[word]) | atomic_get_relaxed(&arena->begun[word]);
+  uint64_t shut = MI_SECURE ? atomic_get_relaxed(&arena->shut[word]) : 0;
+  return atomic_get_relaxed(&arena->committed[word]) | atomic_get_relaxed(&arena->begun[word]) | shut;
 }
 
 // Purges the slices of `mask` in one word that are free and have memory now. The last run stays open: it may go

@@ -54,10 +54,20 @@ MI_INLINE void hold_nothing(arena_hold_t* hold) {
   if (hold != NULL) atomic_set_release(&hold->run, 0);
 }
 
-// Claims `count` free slices, the first aligned to `alignment_slices` slices: the index of the first, or
-// ARENA_NOT_FOUND. Whether there is memory behind them is the caller's business.
+// What of a run is aligned to so many slices, its first one's begin or its last one's end.
+typedef struct arena_alignment_s {
+  size_t slices;
+  bool is_of_end;
+} arena_alignment_t;
+
+// Guarded pages end at multiples of that, so that most begin where a guard is already, and take place that has none inside.
+// With 32 bits address space is too scarce for that.
+#define GUARD_ALIGNMENT (MI_64BIT ? (size_t)16 : (size_t)1)
+
+// Claims `count` free slices: the index of the first, or ARENA_NOT_FOUND. Whether there is memory behind them is the
+// caller's business.
 #define ARENA_NOT_FOUND SIZE_MAX
-size_t arena_claim(arena_t* arena, size_t count, size_t alignment_slices, arena_hold_t* hold);
+size_t arena_claim(arena_t* arena, size_t count, arena_alignment_t alignment, arena_hold_t* hold);
 
 // Claims `count` slices from `start` on if all are free; all or none.
 bool slices_try_claim(arena_t* arena, size_t start, size_t count, arena_hold_t* hold);

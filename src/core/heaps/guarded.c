@@ -64,7 +64,7 @@ void* guarded_allocate(theap_t* theap, size_t size, size_t alignment, bool* is_z
 void guarded_page_free(page_t* page) {
   if (!guarded_is_page(page)) return;
   size_t size = (size_t)page->slice_count * SLICE_SIZE;
-  // A whole slice has no memory behind it (arena_page_guard): nothing to undo.
+  // A whole slice (arena_page_guard) stays as it is.
   if (size - page->block_size < SLICE_SIZE)
     os_protect(page->start + page->block_size, size - page->block_size, true);
   page->block_size = size;

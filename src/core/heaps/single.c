@@ -14,6 +14,9 @@
 #define KEPT_SLICES_MAX (MI_SECURE ? 256 : 128)
 #define KEPT_LONGER     (MI_SECURE ? 8 : KEPT_LENGTHS + 1)
 
+// How often it is the first of a list that isn't used whose turn it is, before it goes.
+#define KEPT_TICKS 3
+
 // Of the calling thread, which may have no theap.
 static arena_hands_t* hands_of(theap_t* theap) { return theap != NULL ? &theap->thread->hands : NULL; }
 
@@ -50,18 +53,31 @@ static page_t* take_out(theap_t* theap, size_t list) {
   return page;
 }
 
-// Of each length in turn.
-MI_NOINLINE void singles_give_up_one(theap_t* theap) {
-  uint64_t lengths = theap->singles_lengths;
-  if (lengths == 0) return;
-  uint64_t later = lengths & ~(uint64_t)0 << theap->singles_next;
+// Of each length in turn; there is one at least.
+static unsigned next_list(theap_t* theap) {
+  uint64_t lengths = theap->singles_lengths, later = lengths & ~(uint64_t)0 << theap->singles_next;
   unsigned list = bits_lowest(later != 0 ? later : lengths);
   theap->singles_next = (list + 1) % KEPT_LENGTHS;
+  return list;
+}
+
+static MI_NOINLINE void give_up_one(theap_t* theap) { give_back(theap, take_out(theap, next_list(theap))); }
+
+// The first of a list was kept last. When that has been long ago, nobody has use for those behind it either.
+void singles_tick(theap_t* theap) {
+  if (theap->singles_lengths == 0) return;
+  unsigned list = next_list(theap);
+  page_t* page = theap->singles[list];
+  if (page->keep_ticks > 0) {
+    page->keep_ticks--;
+    return;
+  }
+  if (page->next != NULL) page->next->keep_ticks = 0;
   give_back(theap, take_out(theap, list));
 }
 
 void singles_give_up(theap_t* theap) {
-  while (theap->singles_slices > 0) singles_give_up_one(theap);
+  while (theap->singles_slices > 0) give_up_one(theap);
 }
 
 static bool is_worth_keeping(const theap_t* theap, const page_t* page, uintptr_t owner) {
@@ -84,8 +100,9 @@ static bool keep(theap_t* theap, page_t* page) {
   if (!atomic_cas_acq_rel(&page->owner, &owner, (uintptr_t)theap | PAGE_OWNER_SINGLE | PAGE_OWNER_CLAIMED))
     return false;
   atomic_set_relaxed(&page->free, (block_t*)NULL);
+  page->keep_ticks = KEPT_TICKS;
   size_t most = kept_slices_max(theap), list = page->slice_count - 1;
-  while (theap->singles_slices + page->slice_count > most) singles_give_up_one(theap);
+  while (theap->singles_slices + page->slice_count > most) give_up_one(theap);
   page->next = theap->singles[list];
   theap->singles[list] = page;
   theap->singles_lengths |= (uint64_t)1 << list;
@@ -115,19 +132,24 @@ static size_t with_guard_of(size_t slice_count) {
   return slice_count + (MI_SECURE && slice_count > 1 ? 1 : 0);
 }
 
-static page_t* make(theap_t* theap, size_t slice_count, size_t alignment, bool* is_zero) {
+static page_t* take_slices(theap_t* theap, size_t slice_count, size_t alignment) {
   arena_source_t source = theap_source(theap);
   size_t with_guard = with_guard_of(slice_count);
-  page_t* page = arena_page_allocate(&source, with_guard, slice_count, alignment);
+  return with_guard > slice_count ? arena_page_allocate_guarded(&source, with_guard, slice_count, alignment)
+                                  : arena_page_allocate(&source, slice_count, slice_count, alignment);
+}
+
+static page_t* make(theap_t* theap, size_t slice_count, size_t alignment, bool* is_zero) {
+  page_t* page = take_slices(theap, slice_count, alignment);
   if (page == NULL) {
     // No way to find more than we have (arena_page_allocate has purged already).
     if (slice_count * SLICE_SIZE > (size_t)atomic_get_relaxed(&stats_process.committed.current)) return NULL;
     theap_collect_for_memory(theap);
-    page = arena_page_allocate(&source, with_guard, slice_count, alignment);
+    page = take_slices(theap, slice_count, alignment);
     if (page == NULL) return NULL;
   }
   *is_zero = page->is_zero;
-  if (with_guard > slice_count) slice_count = arena_page_guard(page);
+  if (with_guard_of(slice_count) > slice_count) slice_count = arena_page_guard(page);
   page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE, theap->heap);
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);

@@ -20,9 +20,9 @@ MI_INLINE bool single_is_kept(uintptr_t owner) {
   return (owner & (PAGE_OWNER_SINGLE | PAGE_OWNER_CLAIMED)) == (PAGE_OWNER_SINGLE | PAGE_OWNER_CLAIMED);
 }
 
-// Gives back what is kept, or the one that has been kept longest. Owner only.
+// Gives back what is kept; the second one, once a tick, one that nobody had use for lately. Owner only.
 void singles_give_up(theap_t* theap);
-void singles_give_up_one(theap_t* theap);
+void singles_tick(theap_t* theap);
 
 // A page that a dead thread kept. `by`: any theap of the calling thread's, or NULL.
 void single_salvage(theap_t* by, page_t* page);

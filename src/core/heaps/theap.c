@@ -23,7 +23,7 @@
 
 static void theap_tick(theap_t* theap) {
   if (theap->kept_slices > 0) theap_drop_kept(theap);
-  singles_give_up_one(theap);
+  singles_tick(theap);
   theap->heartbeat++;
   theap_flush_levels(theap);
   if (MI_SECURE) racks_tick(theap);
