@@ -44,6 +44,7 @@ static void fill_from_list(rack_t* rack, page_t* page) {
   while (block != NULL && top < stack + most) {
     block_t* next;
     uint64_t pad = block_pad(block);
+    __builtin_prefetch(block_tail(page, block), 1);
     if (MI_UNLIKELY(!block_get_next_by(page, block, pad, &next))) {
       block_report(MISUSE_LINK, page, block, NULL);
       next = NULL; // the rest is lost
