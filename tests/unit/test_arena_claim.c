@@ -142,7 +142,7 @@ static void test_claims(void** state) {
       bool wants = test_random_below(&random, 10) < (phase == 0 ? 9u : phase == 1 ? 5u : 2u);
       if ((wants && run_count < RUNS) || run_count == 0) {
         size_t alignment = step % 11 == 0 ? (size_t)1 << test_random_below(&random, 8) : 1;
-        claim_aligned(arena, pick_count(&random), (arena_alignment_t){alignment, step % 22 == 0});
+        claim_aligned(arena, pick_count(&random), (arena_alignment_t){alignment, MI_SECURE && step % 22 == 0});
       } else {
         release_run(arena, test_random_below(&random, run_count));
       }

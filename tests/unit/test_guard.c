@@ -176,12 +176,41 @@ static void test_guard_stays(void** state) {
   assert_true((size_t)stats_process.committed.current < committed);
 }
 
+// Where small pages had begun there is some memory: it goes. Nothing is committed that isn't asked for.
+static void test_guard_was_begun(void** state) {
+  MI_UNUSED(state);
+  enum { SLICES = 64, RUN = 11 };
+  static arena_set_t set;
+  arena_set_init(&set);
+  arena_t* arena = arena_reserve(&set, SLICES * SLICE_SIZE, false, false, true);
+  assert_non_null(arena);
+  arena_source_t source = {&set, arena, -1, NULL};
+  page_t* pages[SLICES];
+  for (size_t i = 0; i < SLICES; i++) {
+    assert_non_null(pages[i] = arena_page_allocate(&source, 1, 0, 1));
+    assert_int_equal(pages[i]->committed_slices, 0);
+  }
+  for (size_t i = 0; i < SLICES; i++) arena_page_free(pages[i], NULL);
+  page_t* run = arena_page_allocate_guarded(&source, RUN, RUN - 1, 1);
+  assert_non_null(run);
+  size_t last = arena_slice_of(arena, run->start) + RUN - 1;
+  assert_int_equal(slices_memory(arena, last, 1), PAGE_PART_SIZE);
+  assert_int_equal(arena_page_guard(run), RUN - 1);
+  assert_int_equal(slices_memory(arena, last, 1), 0);
+  assert_false(os_posix_is_committed(slice_address(arena, last), os_page_size()));
+  assert_true(os_posix_is_committed(run->start, (RUN - 1) * SLICE_SIZE));
+  arena_page_free(run, NULL);
+  arena_set_close(&set);
+  arena_release_all(&set);
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest cases[] = {
       CASE(test_single_keeps_its_guard),
       CASE(test_guard_moves),
       CASE(test_guard_stays),
+      CASE(test_guard_was_begun),
   };
   return check_run(cases);
 }

@@ -149,7 +149,7 @@ typedef struct wanted_s {
 // Where the first such run from `at` on begins, if all is free.
 static size_t first_place(const arena_t* arena, const wanted_t* wanted, size_t at) {
   size_t base_slice = (size_t)((uintptr_t)arena->base >> SLICE_SHIFT);
-  size_t to_aligned = wanted->alignment.is_of_end ? wanted->count : 0;
+  size_t to_aligned = MI_SECURE && wanted->alignment.is_of_end ? wanted->count : 0;
   return bits_align_up(base_slice + at + to_aligned, wanted->alignment.slices) - base_slice - to_aligned;
 }
 
@@ -322,7 +322,7 @@ size_t arena_claim(arena_t* arena, size_t count, arena_alignment_t alignment, ar
   if (is_anywhere) wanted.alignment = (arena_alignment_t){1, false};
   if (is_anywhere && count == PAGE_MEDIUM_SLICES) wanted.kind = FITS_MEDIUM;
   if (is_anywhere && count == PAGE_LARGE_SLICES) wanted.kind = FITS_WORD;
-  if (wanted.kind == 0 && (is_anywhere || alignment.is_of_end)) {
+  if (wanted.kind == 0 && (is_anywhere || (MI_SECURE && alignment.is_of_end))) {
     size_t found =
         count <= RUN_HINTS ? claim_short_run(arena, &wanted, hold) : claim_long_run(arena, &wanted, hold);
     if (found != ARENA_NOT_FOUND) return found;

@@ -22,27 +22,6 @@ size_t slices_memory(const arena_t* arena, size_t start, size_t count) {
          bitmap_count(arena->begun, start, count) * PAGE_PART_SIZE;
 }
 
-// Slices that the caller holds: those that are shut have accessible memory then.
-static bool slices_open(arena_t* arena, size_t start, size_t count) {
-  size_t end = start + count;
-  while ((start = bitmap_next(arena->shut, start, end, true)) < end) {
-    count = bitmap_next(arena->shut, start, end, false) - start;
-    if (!os_protect(slice_address(arena, start), count * SLICE_SIZE, true)) return false;
-    bitmap_clear(arena->shut, start, count);
-    bitmap_set(arena->committed, start, count);
-    start += count;
-  }
-  return true;
-}
-
-// A slice that the caller holds, with memory; killed at any place: it is never taken for accessible while it isn't.
-static bool slice_shut(arena_t* arena, size_t slice) {
-  bitmap_set(arena->dirty, slice, 1);
-  bitmap_clear(arena->committed, slice, 1);
-  bitmap_set(arena->shut, slice, 1);
-  return os_protect(slice_address(arena, slice), SLICE_SIZE, false) || !slices_open(arena, slice, 1);
-}
-
 bool slices_do_commit(arena_t* arena, size_t start, size_t count) {
   if (MI_SECURE && bitmap_count(arena->shut, start, count) > 0) {
     if (!slices_open(arena, start, count)) return false;
@@ -280,11 +259,13 @@ page_t* arena_page_allocate(const arena_source_t* source, size_t slice_count, si
   return allocate(source, slice_count, commit_slices, alignment, false);
 }
 
+#if MI_SECURE
 page_t* arena_page_allocate_guarded(const arena_source_t* source, size_t slice_count, size_t commit_slices,
                                     size_t alignment) {
   page_t* page = allocate(source, slice_count, commit_slices, alignment, true);
   return page != NULL ? page : allocate(source, slice_count, commit_slices, alignment, false);
 }
+#endif
 
 MI_COLD bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands) {
   if (slices <= page->committed_slices) return true;
@@ -304,26 +285,6 @@ MI_COLD bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands
 }
 
 // ---- freeing --------------------------------------------------------------------------------------------
-
-MI_COLD size_t arena_page_guard(page_t* page) {
-  size_t count = page->slice_count;
-  if (page->is_outside) return count;
-  arena_t* arena = page->arena;
-  size_t last = arena_slice_of(arena, page->start) + count - 1;
-  size_t memory = slices_memory(arena, last, 1);
-  if (memory != 0) {
-    if (arena->is_pinned || arena->commit != NULL) {
-      bitmap_set(arena->dirty, last, 1);
-      return count;
-    }
-    if (memory < SLICE_SIZE) {
-      slices_purge(arena, last, 1);
-    } else if (bitmap_count(arena->shut, last, 1) == 0 && !slice_shut(arena, last)) {
-      return count;
-    }
-  }
-  return count - 1;
-}
 
 bool arena_page_take(page_t* page, bool is_claimed, arena_hands_t* hands) {
   arena_hold_t* claimed = page->is_outside ? NULL : hold_for_claim(hands);

@@ -54,7 +54,7 @@ MI_INLINE void hold_nothing(arena_hold_t* hold) {
   if (hold != NULL) atomic_set_release(&hold->run, 0);
 }
 
-// What of a run is aligned to so many slices, its first one's begin or its last one's end.
+// What of a run is aligned to so many slices, its first one's begin or (secure builds) its last one's end.
 typedef struct arena_alignment_s {
   size_t slices;
   bool is_of_end;
@@ -86,6 +86,9 @@ size_t slices_memory(const arena_t* arena, size_t start, size_t count);
 
 // Commits slices that the caller holds, by the system or by the program's function.
 bool slices_do_commit(arena_t* arena, size_t start, size_t count);
+
+// Secure builds: those of the slices that are shut have accessible memory then. False: the system refuses. The caller holds them.
+bool slices_open(arena_t* arena, size_t start, size_t count);
 
 // Gives the memory of slices that the caller holds back to the system.
 void slices_purge(arena_t* arena, size_t start, size_t count);
