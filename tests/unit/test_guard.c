@@ -204,13 +204,38 @@ static void test_guard_was_begun(void** state) {
   arena_release_all(&set);
 }
 
+// Memory of the program's can be read everywhere when the arenas don't use it any more; what is pinned has no guard at all.
+static void test_programs_memory(void** state) {
+  MI_UNUSED(state);
+  enum { SLICES = 64, RUN = 11 };
+  for (int is_pinned = 0; is_pinned < 2; is_pinned++) {
+    static arena_set_t set;
+    arena_set_init(&set);
+    uint8_t* memory = os_reserve_and_commit(SLICES * SLICE_SIZE);
+    arena_given_t given = {.start = memory,
+                           .size = SLICES * SLICE_SIZE,
+                           .numa_node = -1,
+                           .is_pinned = is_pinned != 0,
+                           .is_committed = true};
+    arena_source_t source = {&set, arena_manage(&set, &given), -1, NULL};
+    assert_non_null(source.only);
+    page_t* run = arena_page_allocate_guarded(&source, RUN, RUN - 1, 1);
+    assert_non_null(run);
+    const uint8_t* guard = run->start + (RUN - 1) * SLICE_SIZE;
+    assert_int_equal(arena_page_guard(run), is_pinned ? RUN : RUN - 1);
+    assert_int_equal(is_accessible(guard), is_pinned);
+    arena_set_close(&set);
+    arena_release_all(&set);
+    assert_true(is_accessible(guard));
+    assert_true(os_release(memory, SLICES * SLICE_SIZE));
+  }
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest cases[] = {
-      CASE(test_single_keeps_its_guard),
-      CASE(test_guard_moves),
-      CASE(test_guard_stays),
-      CASE(test_guard_was_begun),
+      CASE(test_single_keeps_its_guard), CASE(test_guard_moves),     CASE(test_guard_stays),
+      CASE(test_guard_was_begun),        CASE(test_programs_memory),
   };
   return check_run(cases);
 }

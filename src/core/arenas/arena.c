@@ -173,6 +173,7 @@ static void release_memory(arena_t* arena) {
   if (arena->os_base != NULL) {
     sysmem_release(arena->os_base, arena->os_size, memory);
   } else if (arena->commit == NULL) { // the program's, which counted until now
+    if (MI_SECURE) slices_open(arena, 0, arena->slice_count);
     stats_decrease(&stats_process.committed, memory);
   }
 }
