@@ -110,12 +110,14 @@ void* block_allocate_aligned_in(heap_t* heap, size_t size, size_t alignment, siz
   return allocate_aligned_slow(heap, size, alignment, offset, zero);
 }
 
-MI_NOINLINE bool block_free(void* p) {
+MI_INLINE bool free_generally(void* p) {
   os_stack_probe();
   theap_t* theap = runtime_theap_fast();
   if (MI_UNLIKELY(theap == NULL)) theap = runtime_theap();
   return theap_free(theap, p) == FREE_DONE;
 }
+
+MI_NOINLINE bool block_free(void* p) { return free_generally(p); }
 
 MI_COLD void block_report_foreign(const char* function, const void* p) {
   static uint32_t reported;
@@ -211,7 +213,7 @@ void* mi_calloc(size_t count, size_t size) {
 }
 
 static MI_NOINLINE void free_slow(void* p) {
-  if (MI_UNLIKELY(!block_free(p))) block_report_foreign("free", p);
+  if (MI_UNLIKELY(!free_generally(p))) block_report_foreign("free", p);
 }
 
 void mi_free(void* p) {
