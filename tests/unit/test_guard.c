@@ -1,5 +1,6 @@
 // Guards behind pages of one block (secure builds): they stay with kept pages, move with blocks that grow, and are where
 // they were when a place is used again.
+#include "counted_errors.h"
 #include "support/check.h"
 
 #include <mimalloc.h>
@@ -15,33 +16,6 @@
 #include "core/report/options.h"
 #include "lifecycle/runtime.h"
 #include "os_posix.h"
-
-static int errors, last_error;
-static void on_error(int error, void* arg) {
-  MI_UNUSED(arg);
-  errors++;
-  last_error = error;
-}
-
-static int set_up(void** state) {
-  MI_UNUSED(state);
-  mi_register_error(on_error, NULL);
-  mi_collect(true);
-  errors = last_error = 0;
-  return 0;
-}
-
-static int tear_down(void** state) {
-  MI_UNUSED(state);
-  mi_register_error(NULL, NULL);
-  mi_collect(true);
-  return 0;
-}
-
-static void* hide(void* p) {
-  __asm__ volatile("" : "+r"(p));
-  return p;
-}
 
 // A page of one block is kept for the next one as it is, with its guard. A second free of the block is told.
 static void test_single_keeps_its_guard(void** state) {

@@ -1,6 +1,7 @@
 // Racks (secure builds): what a freed block holds, when it is reused, in which order, what is counted, and what
 // becomes of blocks that were freed twice, inside, or written to. An error function of the test's own lets the
 // process live on.
+#include "counted_errors.h"
 #include "support/check.h"
 #include "support/test_thread.h"
 
@@ -16,33 +17,6 @@
 #include "os_posix.h"
 
 enum { SIZE = 40, BLOCKS = 4 * RACK_WAITING, ROUNDS = 6 };
-
-static int errors, last_error;
-static void on_error(int error, void* arg) {
-  MI_UNUSED(arg);
-  errors++;
-  last_error = error;
-}
-
-static int set_up(void** state) {
-  MI_UNUSED(state);
-  mi_register_error(on_error, NULL);
-  mi_collect(true);
-  errors = last_error = 0;
-  return 0;
-}
-
-static int tear_down(void** state) {
-  MI_UNUSED(state);
-  mi_register_error(NULL, NULL);
-  mi_collect(true);
-  return 0;
-}
-
-static void* hide(void* p) {
-  __asm__ volatile("" : "+r"(p));
-  return p;
-}
 
 static void allocate_all(void** blocks, size_t count, size_t size) {
   for (size_t i = 0; i < count; i++) assert_non_null(blocks[i] = mi_malloc(size));
