@@ -135,8 +135,9 @@ static size_t with_guard_of(size_t slice_count) {
 static page_t* take_slices(theap_t* theap, size_t slice_count, size_t alignment) {
   arena_source_t source = theap_source(theap);
   size_t with_guard = with_guard_of(slice_count);
-  return with_guard > slice_count ? arena_page_allocate_guarded(&source, with_guard, slice_count, alignment)
-                                  : arena_page_allocate(&source, slice_count, slice_count, alignment);
+  if (MI_SECURE && with_guard > slice_count)
+    return arena_page_allocate_guarded(&source, with_guard, slice_count, alignment);
+  return arena_page_allocate(&source, slice_count, slice_count, alignment);
 }
 
 static page_t* make(theap_t* theap, size_t slice_count, size_t alignment, bool* is_zero) {
@@ -149,7 +150,7 @@ static page_t* make(theap_t* theap, size_t slice_count, size_t alignment, bool* 
     if (page == NULL) return NULL;
   }
   *is_zero = page->is_zero;
-  if (with_guard_of(slice_count) > slice_count) slice_count = arena_page_guard(page);
+  if (MI_SECURE && with_guard_of(slice_count) > slice_count) slice_count = arena_page_guard(page);
   page_init(page, BIN_HUGE, slice_count * SLICE_SIZE, (uintptr_t)theap | PAGE_OWNER_SINGLE, theap->heap);
   heap_page_add(theap->heap, page);
   arena_page_made(&theap->thread->hands);
@@ -216,7 +217,7 @@ bool theap_expand(theap_t* theap, void* p, size_t size) {
   size_t before = page->block_size;
   size_t needed = size + (size_t)((uint8_t*)p - page->start);
   if (!arena_page_extend(page, bits_divide_up(needed, SLICE_SIZE) + has_guard, hands_of(theap))) return false;
-  page->block_size = (has_guard ? arena_page_guard(page) : page->slice_count) * SLICE_SIZE;
+  page->block_size = (MI_SECURE && has_guard ? arena_page_guard(page) : page->slice_count) * SLICE_SIZE;
   if ((atomic_get_relaxed(&page->owner) & PAGE_OWNER_INTERIOR) != 0) page_map_mark_pointer(page, p, true);
   int64_t more = (int64_t)(page->block_size - before);
   if (counts_here(theap, page->heap)) {
