@@ -167,9 +167,9 @@ bool arena_page_commit(page_t* page, size_t slices, arena_hands_t* hands);
 page_t* arena_page_allocate_guarded(const arena_source_t* source, size_t slice_count, size_t commit_slices,
                                     size_t alignment);
 
-// Secure builds: makes the page's last slice inaccessible. Returns how many slices are left: all of them when it can't be done. A page that was
-// just allocated, with all but the last slice committed. The memory there stays, if there is any, and so does the guard when
-// the page is freed, until its place is used in another way.
+// Secure builds: makes the page's last slice inaccessible. Returns how many slices are left: all of them when it
+// can't be done. A page that was just allocated, with all but the last slice committed. The memory there stays, if there is
+// any, and so does the guard when the page is freed, until its place is used in another way.
 size_t arena_page_guard(page_t* page);
 
 // For pages that anybody may free: takes the owner away, which only one of several can. `is_claimed`: whether

@@ -1,6 +1,6 @@
-// Guards behind pages of one block, in secure builds: the slice that one was stays shut when the page is freed, with what memory it
-// has, until its place is used in another way. To take the memory away, and have it again, would be calls of the system and
-// page faults: half of the time of blocks above 512 KiB.
+// Guards behind pages of one block, in secure builds: the slice that one was stays shut when the page is freed, with
+// what memory it has, until its place is used in another way. To take the memory away, and have it again, would be
+// calls of the system and page faults: half of the time of blocks above 512 KiB.
 #include "core/arenas/arena_slices.h"
 
 #if MI_SECURE
