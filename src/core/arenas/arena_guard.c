@@ -17,7 +17,8 @@ bool slices_open(arena_t* arena, size_t start, size_t count) {
   return true;
 }
 
-// The slice is the caller's, and committed. Killed at any place: it is never taken for accessible while it isn't.
+// The slice is the caller's, and committed. False: it is as it was. Killed at any place: it is never taken for accessible
+// while it isn't.
 static bool slice_shut(arena_t* arena, size_t slice) {
   bitmap_set(arena->dirty, slice, 1);
   bitmap_clear(arena->committed, slice, 1);

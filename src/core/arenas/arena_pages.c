@@ -23,10 +23,8 @@ size_t slices_memory(const arena_t* arena, size_t start, size_t count) {
 }
 
 bool slices_do_commit(arena_t* arena, size_t start, size_t count) {
-  if (MI_SECURE && bitmap_count(arena->shut, start, count) > 0) {
-    if (!slices_open(arena, start, count)) return false;
-    if (bitmap_is_all(arena->committed, start, count, true)) return true;
-  }
+  if (MI_SECURE && !slices_open(arena, start, count)) return false;
+  if (MI_SECURE && bitmap_is_all(arena->committed, start, count, true)) return true;
   uint8_t* address = slice_address(arena, start);
   size_t size = count * SLICE_SIZE;
   bool is_zero = arena->commit == NULL;

@@ -8,8 +8,8 @@
 
 // What a theap keeps in all: as much as the largest page that it keeps, 1 MiB, and an eighth of what its thread has in such
 // blocks; 8 MiB at most. So threads that are done with their large blocks hold next to nothing. Secure builds have
-// classes up to 512 KiB, so their pages of one block are larger, and to make one and take it down are calls of the system,
-// for its guard: 4 MiB, half of what is live, and 16 MiB; and a page serves for blocks that are shorter by an eighth.
+// classes up to 512 KiB, so their pages of one block are larger, and to make one may take calls of the system, for its
+// guard: 4 MiB, half of what is live, and 16 MiB; and a page serves for blocks that are shorter by an eighth.
 #define KEPT_SHARE      (MI_SECURE ? 2 : 8)
 #define KEPT_SLICES_MAX (MI_SECURE ? 256 : 128)
 #define KEPT_LONGER     (MI_SECURE ? 8 : KEPT_LENGTHS + 1)

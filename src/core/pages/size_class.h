@@ -11,7 +11,8 @@
 // Above this a block has a page of its own. Such a page has exactly the slices that it needs, and its memory
 // is anybody's once it is freed, where a page of a class waits for blocks of its class and thread: with classes
 // up to 512 KiB four threads that allocate at random up to 1 MiB commit 2.5 times as much. Secure builds have
-// them all the same: there a page of one block has a guard, which takes calls of the system.
+// them all the same: their reuse is delayed there, and what is written to a freed one is noticed, neither of which a page of
+// one block does.
 #define LARGE_DOUBLINGS (MI_SECURE ? 9 : 6) // from 1 KiB on
 #define LARGE_SIZE_MAX  ((size_t)MI_KIB << LARGE_DOUBLINGS)
 
